@@ -1,0 +1,160 @@
+"""The errors this package raises, and the attempt that every one of them can carry.
+
+::
+
+    ModelManagerError
+    ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
+    ├── ModelCompatibilityError         a model can't do what is bound or asked
+    ├── AllModelsFailedError            every candidate failed, not all for one reason
+    └── BedrockError                    one classified failure of a request
+        ├── BedrockAuthenticationError      credentials missing, expired or invalid
+        ├── BedrockPermissionDeniedError    no access to this model
+        ├── BedrockInvalidRequestError      the request itself is malformed
+        ├── BedrockNotFoundError            no such model, here
+        ├── BedrockRateLimitError           throttled, or a quota is used up
+        ├── BedrockAPIError                 the service failed (5xx)
+        ├── BedrockConnectionError          no connection, or it broke
+        ├── BedrockTimeoutError             no byte in time
+        └── BedrockContextOverflowError     the input exceeds the model's window
+
+All but ``ConfigurationError`` are LangChain ``ModelError`` classes too, so its retry and
+summarisation middleware know them. ``__cause__`` is botocore's own error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to one model, as it ended.
+
+    Attributes:
+        model_id: The model id, inference profile or ARN that was asked.
+        error: Class name of the failure; None if this attempt answered.
+        latency_ms: Milliseconds from the first byte sent to the last byte received.
+        request_id: AWS's request id, for support cases; None if no reply came.
+    """
+
+    model_id: str
+    error: str | None
+    latency_ms: float
+    request_id: str | None = None
+
+
+class ModelManagerError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        attempts: What was tried, in order. Empty if nothing reached the network.
+    """
+
+    def __init__(self, message: str, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.attempts), {**self.__dict__}
+
+
+class ConfigurationError(ModelManagerError, ValueError):
+    """The configuration or an argument is wrong; the message says what, where, and what is right."""
+
+
+class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):
+    """A model can't do what is bound or asked; nothing was sent to it."""
+
+
+class AllModelsFailedError(ModelManagerError, ModelError):
+    """Every candidate failed, and not all for the same reason.
+
+    Attributes:
+        is_retryable: True if at least one failed for a passing reason.
+    """
+
+    def __init__(
+        self, message: str, attempts: Sequence[Attempt] = (), *, is_retryable: bool = False
+    ) -> None:
+        super().__init__(message, attempts)
+        self.is_retryable = is_retryable
+
+
+class BedrockError(ModelManagerError, ModelError):
+    """One classified failure of a request to Bedrock.
+
+    Attributes:
+        code: AWS's error code or botocore's error class, as it came.
+        status: HTTP status; None if the failure has none (mid-stream, no connection).
+        request_id: AWS's request id, or None.
+        retry_after: Seconds that the service asked to wait, or None.
+    """
+
+    def __init__(  # noqa: PLR0913 - the facts of one failure, keyword-only
+        self,
+        message: str,
+        attempts: Sequence[Attempt] = (),
+        *,
+        code: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, attempts)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class BedrockAuthenticationError(BedrockError, ModelAuthenticationError):
+    """Credentials are missing, expired or invalid."""
+
+
+class BedrockPermissionDeniedError(BedrockError, ModelPermissionDeniedError):
+    """These credentials have no access to this model."""
+
+
+class BedrockInvalidRequestError(BedrockError, ModelInvalidRequestError):
+    """The request is malformed: another model would refuse it too."""
+
+
+class BedrockNotFoundError(BedrockError, ModelNotFoundError):
+    """There is no such model in this region."""
+
+
+class BedrockRateLimitError(BedrockError, ModelRateLimitError):
+    """The request was throttled, or a quota is used up."""
+
+
+class BedrockAPIError(BedrockError, ModelAPIError):
+    """The service failed, or the model is not ready."""
+
+
+class BedrockConnectionError(BedrockError, ModelConnectionError):
+    """The service can't be reached, or the connection broke."""
+
+
+class BedrockTimeoutError(BedrockError, ModelTimeoutError):
+    """No byte came in time."""
+
+
+class BedrockContextOverflowError(BedrockError, ContextOverflowError):
+    """The input exceeds the model's context window."""

@@ -1,0 +1,102 @@
+"""The record of one attempt: what metrics, summary and a user's own sink are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - dataclass field types are part of the public API
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_modelmgr.pricing import TokenCounts, cost_of
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.catalog import ModelConfig
+
+Outcome = Literal["answered", "failed", "aborted", "cached"]
+"""How an attempt ended. ``aborted``: the caller went away; no failure of the model.
+``cached``: LangChain's response cache answered; nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUsageMetrics:
+    """Usage of one attempt: one request to one model.
+
+    Attributes:
+        agent_name: The agent, the CloudWatch dimension ``Agent``.
+        model_id: The model that was asked, the CloudWatch dimension ``Model``.
+        timestamp: When the attempt ended, in UTC.
+        input_tokens: Input tokens without cache reads and writes, as Bedrock counts.
+        output_tokens: Output tokens.
+        latency_ms: Milliseconds until the last byte was received.
+        success: False only if the model or the service failed.
+        error_message: Class name of the failure, never its text: texts can hold content.
+        cache_read_tokens: Tokens read from the prompt cache.
+        cache_write_5m_tokens: Tokens written to the prompt cache for 5 minutes.
+        cache_write_1h_tokens: Tokens written to the prompt cache for 1 hour.
+        request_id: AWS's request id.
+        outcome: ``answered``, ``failed``, ``aborted`` or ``cached``.
+        has_usage: True if the reply told its token counts; without it the counts above mean
+            "unknown", not zero.
+        cost_usd: Exact cost in USD; None if there is no usage or a price is unknown.
+        run_id: LangChain's run id of the call.
+        tags: LangChain's tags of the call.
+        metadata: LangChain's metadata of the call.
+    """
+
+    agent_name: str
+    model_id: str
+    timestamp: datetime
+    input_tokens: int
+    output_tokens: int
+    latency_ms: float
+    success: bool
+    error_message: str | None = None
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    request_id: str | None = None
+    outcome: Outcome = "answered"
+    has_usage: bool = True
+    cost_usd: Decimal | None = None
+    run_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> TokenCounts:
+        """The five disjoint token counts."""
+        return TokenCounts(
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_5m_tokens,
+            self.cache_write_1h_tokens,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain, JSON-safe dict: timestamp in ISO 8601, cost as a decimal string."""
+        return {
+            name: _plain(getattr(self, name))
+            for name in self.__slots__
+        }
+
+    def get_cost(self, model_config: ModelConfig) -> float:
+        """Return the cost in USD by the prices of ``model_config``, as the design guide does.
+
+        Raises:
+            ValueError: If a price that is needed is unknown: 0 would hide a bill.
+        """
+        cost = cost_of(self.tokens, model_config)
+        if cost is None:
+            raise ValueError(f"the price of {model_config.model_id} is unknown")
+        return float(cost)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, dict) else value
