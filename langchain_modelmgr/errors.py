@@ -76,7 +76,7 @@ class ModelManagerError(Exception):
 
 
 class ConfigurationError(ModelManagerError, ValueError):
-    """The configuration or an argument is wrong; the message says what, where, and what is right."""
+    """The configuration or an argument is wrong; the message says what, where, what is right."""
 
 
 class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - dataclass field types are part of the public API
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,10 +75,7 @@ class ModelUsageMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain, JSON-safe dict: timestamp in ISO 8601, cost as a decimal string."""
-        return {
-            name: _plain(getattr(self, name))
-            for name in self.__slots__
-        }
+        return {name: _plain(getattr(self, name)) for name in self.__slots__}
 
     def get_cost(self, model_config: ModelConfig) -> float:
         """Return the cost in USD by the prices of ``model_config``, as the design guide does.

@@ -1,0 +1,286 @@
+"""Names every failure of a request: botocore's, urllib3's and LangChain's errors, in one table."""
+
+from __future__ import annotations
+
+import builtins
+import email.utils
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.exceptions import ContextOverflowError, ModelError
+
+from langchain_modelmgr.errors import (
+    BedrockAPIError,
+    BedrockAuthenticationError,
+    BedrockConnectionError,
+    BedrockContextOverflowError,
+    BedrockError,
+    BedrockInvalidRequestError,
+    BedrockNotFoundError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CODES: Mapping[str, type[BedrockError]] = {
+    # Bedrock Runtime's own (botocore's service model of bedrock-runtime lists them).
+    "AccessDeniedException": BedrockPermissionDeniedError,
+    "ConflictException": BedrockInvalidRequestError,
+    "InternalServerException": BedrockAPIError,
+    "ModelErrorException": BedrockAPIError,
+    "ModelNotReadyException": BedrockAPIError,
+    "ModelStreamErrorException": BedrockAPIError,
+    "ModelTimeoutException": BedrockTimeoutError,
+    "ResourceNotFoundException": BedrockNotFoundError,
+    "ServiceQuotaExceededException": BedrockRateLimitError,
+    "ServiceUnavailableException": BedrockAPIError,
+    "ThrottlingException": BedrockRateLimitError,
+    "ValidationException": BedrockInvalidRequestError,
+    # Common to all AWS services:
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html (2026-11).
+    "ExpiredToken": BedrockAuthenticationError,
+    "ExpiredTokenException": BedrockAuthenticationError,
+    "IncompleteSignature": BedrockAuthenticationError,
+    "IncompleteSignatureException": BedrockAuthenticationError,
+    "InvalidClientTokenId": BedrockAuthenticationError,
+    "InvalidSignatureException": BedrockAuthenticationError,
+    "MissingAuthenticationToken": BedrockAuthenticationError,
+    "MissingAuthenticationTokenException": BedrockAuthenticationError,
+    "RequestExpired": BedrockAuthenticationError,
+    "SignatureDoesNotMatch": BedrockAuthenticationError,
+    "UnrecognizedClientException": BedrockAuthenticationError,
+    "AccessDenied": BedrockPermissionDeniedError,
+    "NotAuthorized": BedrockPermissionDeniedError,
+    "OptInRequired": BedrockPermissionDeniedError,
+    "InternalFailure": BedrockAPIError,
+    "RequestLimitExceeded": BedrockRateLimitError,
+    "RequestTimeout": BedrockTimeoutError,
+    "RequestTimeoutException": BedrockTimeoutError,
+    "ServiceUnavailable": BedrockAPIError,
+    "Throttling": BedrockRateLimitError,
+    "ThrottledException": BedrockRateLimitError,
+    "TooManyRequestsException": BedrockRateLimitError,
+}
+"""AWS error code -> failure. Mid-stream codes come in lower camel case and are looked up too."""
+
+BOTOCORE: Mapping[str, type[BedrockError]] = {
+    "ReadTimeoutError": BedrockTimeoutError,
+    "ConnectTimeoutError": BedrockTimeoutError,
+    "CapacityNotAvailableError": BedrockRateLimitError,
+    "ChecksumError": BedrockConnectionError,
+    "ConnectionClosedError": BedrockConnectionError,
+    "ConnectionError": BedrockConnectionError,
+    "EndpointConnectionError": BedrockConnectionError,
+    "FlexibleChecksumError": BedrockConnectionError,
+    "HTTPClientError": BedrockConnectionError,
+    "IncompleteReadError": BedrockConnectionError,
+    "ProxyConnectionError": BedrockConnectionError,
+    "ResponseStreamingError": BedrockConnectionError,
+    "SSLError": BedrockConnectionError,
+    "CredentialRetrievalError": BedrockAuthenticationError,
+    "LoginAuthorizationCodeError": BedrockAuthenticationError,
+    "LoginError": BedrockAuthenticationError,
+    "LoginInsufficientPermissions": BedrockAuthenticationError,
+    "LoginRefreshRequired": BedrockAuthenticationError,
+    "LoginTokenLoadError": BedrockAuthenticationError,
+    "MetadataRetrievalError": BedrockAuthenticationError,
+    "NoAuthTokenError": BedrockAuthenticationError,
+    "NoCredentialsError": BedrockAuthenticationError,
+    "PartialCredentialsError": BedrockAuthenticationError,
+    "RefreshWithMFAUnsupportedError": BedrockAuthenticationError,
+    "SSOError": BedrockAuthenticationError,
+    "SSOTokenLoadError": BedrockAuthenticationError,
+    "TokenRetrievalError": BedrockAuthenticationError,
+    "UnauthorizedSSOTokenError": BedrockAuthenticationError,
+    "UnknownCredentialError": BedrockAuthenticationError,
+    "ParamValidationError": BedrockInvalidRequestError,
+    "ResponseParserError": BedrockAPIError,
+}
+"""botocore exception class -> failure, for those that a request can end in."""
+
+URLLIB3: Mapping[str, type[BedrockError]] = {
+    "ReadTimeoutError": BedrockTimeoutError,
+    "HTTPError": BedrockConnectionError,
+}
+"""urllib3 exception class -> failure: what comes raw out of a stream that breaks."""
+
+EVENT_STREAM: Mapping[str, type[BedrockError]] = {"ParserError": BedrockConnectionError}
+"""botocore.eventstream's class for frames that are cut or damaged -> failure."""
+
+_OVERFLOW = (
+    # Each wording was seen from Bedrock; langchain-aws 1.9.1 knows all but the last two.
+    "input is too long",
+    "prompt is too long",
+    "input tokens exceeded",
+    "maximum context length",
+    "context_length_exceeded",
+    "exceeds the context window",
+    "input tokens exceed the configured limit",
+    "exceed model maximum",
+    "too many input tokens",
+    "is longer than the model's context length",
+    "exceed context limit",
+    "too many total text bytes",
+)
+_UNKNOWN_MODEL = (
+    "model identifier is invalid",
+    "on-demand throughput isn",  # "... isn't supported": the model wants an inference profile
+    "on-demand throughput is not supported",
+)
+_BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
+
+_MESSAGE_LIMIT = 300
+"""Characters of AWS's own text that an error keeps: a cause, not a transcript."""
+
+_ACCOUNT_ID = re.compile(r"(?<!\d)\d{12}(?!\d)")
+
+STALE_CONNECTION_CODES = frozenset({"ConnectionClosedError"})
+"""The connection died before any byte of the reply: most often a kept-alive one that was stale."""
+
+
+def classify(error: BaseException) -> BedrockError | None:
+    """Return the failure that ``error`` stands for, or None if it is none of the model's.
+
+    Args:
+        error: What came out of a request: from botocore, urllib3, or LangChain around them.
+
+    Returns:
+        A new ``BedrockError`` subclass without attempts; None for programmer's errors,
+        interrupts, cancellation and everything else that another model could not mend.
+    """
+    if isinstance(error, BedrockError):
+        return error
+    for link in _chain(error):
+        if failure := _of_aws(link) or _of_transport(link):
+            return failure
+    return _of_langchain(error)
+
+
+def died_before_reply(failure: BedrockError) -> bool:
+    """Tell whether the connection closed before any byte of the reply was received."""
+    return failure.code in STALE_CONNECTION_CODES
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and, where LangChain wrapped botocore's (``raise ... from``), its cause."""
+    yield error
+    if isinstance(error, ValueError) and error.__cause__ is not None:
+        yield error.__cause__
+
+
+def _of_aws(error: BaseException) -> BedrockError | None:
+    from botocore.exceptions import ClientError
+
+    if not isinstance(error, ClientError):
+        return None
+    body: dict[str, Any] = error.response.get("Error", {})  # type: ignore[assignment]
+    reply: dict[str, Any] = error.response.get("ResponseMetadata", {})  # type: ignore[assignment]
+    headers = reply.get("HTTPHeaders", {})
+    # An event-stream error names itself in lower camel case and has no HTTP status.
+    code = str(body.get("Code", ""))
+    code = code[:1].upper() + code[1:]
+    status = reply.get("HTTPStatusCode")
+    text = str(body.get("Message", ""))
+    kind = _kind(code, status, text.lower())
+    return kind(
+        f"{code}: {_safe(text)}",
+        code=code,
+        status=status,
+        request_id=reply.get("RequestId"),
+        retry_after=_seconds(headers.get("retry-after")),
+    )
+
+
+def _kind(code: str, status: int | None, text: str) -> type[BedrockError]:
+    """Decide by code first, by message only where one code stands for several failures."""
+    kind = CODES.get(code) or _kind_of_status(status)
+    if kind is BedrockInvalidRequestError:
+        if any(words in text for words in _OVERFLOW):
+            return BedrockContextOverflowError
+        if any(words in text for words in _UNKNOWN_MODEL):
+            return BedrockNotFoundError
+    if kind is BedrockPermissionDeniedError and any(words in text for words in _BAD_CREDENTIALS):
+        return BedrockAuthenticationError
+    return kind
+
+
+_STATUS: Mapping[int, type[BedrockError]] = {
+    401: BedrockAuthenticationError,
+    403: BedrockPermissionDeniedError,
+    404: BedrockNotFoundError,
+    408: BedrockTimeoutError,
+    424: BedrockAPIError,
+    429: BedrockRateLimitError,
+}
+_CLIENT_ERRORS = range(400, 500)
+
+
+def _kind_of_status(status: int | None) -> type[BedrockError]:
+    if status is not None and status in _CLIENT_ERRORS:
+        return _STATUS.get(status, BedrockInvalidRequestError)
+    return BedrockAPIError
+
+
+def _of_transport(error: BaseException) -> BedrockError | None:
+    import botocore.eventstream
+    import botocore.exceptions
+    import botocore.parsers
+    import urllib3.exceptions
+
+    tables: tuple[tuple[type[BaseException], Mapping[str, type[BedrockError]]], ...] = (
+        (botocore.exceptions.BotoCoreError, BOTOCORE),
+        (botocore.parsers.ResponseParserError, BOTOCORE),
+        (botocore.eventstream.ParserError, EVENT_STREAM),
+        (urllib3.exceptions.HTTPError, URLLIB3),
+    )
+    for base, table in tables:
+        if isinstance(error, base):
+            for cls in type(error).__mro__:
+                if kind := table.get(cls.__name__):
+                    return kind(_describe(error, kind), code=type(error).__name__)
+    if isinstance(error, builtins.ConnectionError):
+        # Also langchain-aws's own, for a stream that ends without messageStop.
+        return BedrockConnectionError(f"{type(error).__name__}: {error}", code="ConnectionError")
+    return None
+
+
+def _describe(error: BaseException, kind: type[BedrockError]) -> str:
+    name = type(error).__name__
+    if kind is BedrockInvalidRequestError:
+        # botocore's report quotes the values that it refused, and those are message content.
+        return f"{name}: botocore refused the request's shape"
+    return f"{name}: {_safe(str(error))}"
+
+
+def _of_langchain(error: BaseException) -> BedrockError | None:
+    if isinstance(error, ContextOverflowError):
+        return BedrockContextOverflowError(_safe(str(error)), code=type(error).__name__)
+    if isinstance(error, ModelError):
+        for kind in BedrockError.__subclasses__():
+            if isinstance(error, kind.__bases__[1]):
+                return kind(_safe(str(error)), code=type(error).__name__)
+    return None
+
+
+def _safe(text: str) -> str:
+    """Mask account ids and cut what is too long to be a cause."""
+    masked = _ACCOUNT_ID.sub("************", text)
+    return masked if len(masked) <= _MESSAGE_LIMIT else f"{masked[:_MESSAGE_LIMIT]}…"
+
+
+def _seconds(header: str | None) -> float | None:
+    """Read ``Retry-After``: seconds or an HTTP date; None if absent or unreadable."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
