@@ -1,0 +1,20 @@
+"""Where the usage of models goes: sinks behind one small protocol, and the running summary."""
+
+from __future__ import annotations
+
+from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, SinkStats, cloudwatch_client
+from langchain_modelmgr.metrics.defaults import default_sinks
+from langchain_modelmgr.metrics.memory import MemorySink
+from langchain_modelmgr.metrics.sinks import MetricsSink, SinkGroup
+from langchain_modelmgr.metrics.summary import UsageSummary
+
+__all__ = [
+    "CloudWatchSink",
+    "MemorySink",
+    "MetricsSink",
+    "SinkGroup",
+    "SinkStats",
+    "UsageSummary",
+    "cloudwatch_client",
+    "default_sinks",
+]

@@ -1,0 +1,274 @@
+"""The CloudWatch sink: counts in memory, publishes from a background thread, never blocks a call.
+
+Usage is aggregated by the minute and sent each interval, when much has come, on ``flush`` and at
+interpreter exit. What CloudWatch does not take for a passing reason is kept and sent again; what
+was sent without an answer is counted as ambiguous and not sent twice.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.metrics.aggregate import MAX_SERIES, Aggregator
+from langchain_modelmgr.metrics.datums import checked_namespace
+from langchain_modelmgr.metrics.delivery import Clock, Courier
+from langchain_modelmgr.metrics.outbox import MAX_DATUMS, MAX_PENDING_BYTES, Outbox
+from langchain_modelmgr.metrics.quiet import QuietLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr.records import ModelUsageMetrics
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 60.0
+FLUSH_SECONDS = 30.0
+"""Time of a flush whose caller sets none: one hung request and what comes after it."""
+EXIT_SECONDS = 5.0
+
+CONNECT_TIMEOUT_SECONDS = 2
+READ_TIMEOUT_SECONDS = 10
+
+
+def cloudwatch_client(session: Any, region: str | None = None) -> Any:
+    """Make the CloudWatch client that the sink wants.
+
+    botocore makes one attempt: PutMetricData has no idempotency token, so its own retries after
+    a time-out count the same usage several times.
+
+    Args:
+        session: A ``boto3.Session``; credentials and endpoints are its business.
+        region: AWS region; None means the session's.
+    """
+    from botocore.config import Config
+
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+    )
+    return session.client("cloudwatch", region_name=region, config=config)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStats:
+    """What became of the usage, in data points: an attempt makes one to five of them.
+
+    ``recorded == sent + kept + dropped + ambiguous``, always.
+
+    Attributes:
+        recorded: Taken.
+        sent: Taken by CloudWatch.
+        kept: In memory, to be sent.
+        dropped: Given up: no room, too old, or refused as invalid.
+        ambiguous: Sent without an answer; not sent again, so as not to count twice.
+        requests: Requests made.
+        folded: Attempts counted under ``other``, for too many agents and models.
+        errors: Faults of the sink itself, each kept from the caller.
+    """
+
+    recorded: int = 0
+    sent: int = 0
+    kept: int = 0
+    dropped: int = 0
+    ambiguous: int = 0
+    requests: int = 0
+    folded: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Flush:
+    """A request to the worker: deliver now, and say when that is done."""
+
+    deadline: float
+    is_last: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class CloudWatchSink:
+    """Publishes usage as the design guide's five metrics.
+
+    Args:
+        client_factory: Makes the boto3 client, see ``cloudwatch_client``; called in the sink's own
+            thread when there is something to send.
+        namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
+        interval_seconds: Seconds between two publications.
+        max_series: Metrics of this process at most; agents and models beyond become ``other``.
+        max_pending_bytes: What may wait in an outage; beyond it the oldest is dropped.
+        clock: Time.
+
+    Raises:
+        ValueError: If CloudWatch would refuse the namespace.
+    """
+
+    def __init__(  # noqa: PLR0913 - limits, keyword-only, each with its default
+        self,
+        client_factory: Callable[[], Any],
+        namespace: str,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        max_series: int = MAX_SERIES,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        clock: Clock | None = None,
+    ) -> None:
+        self.namespace = checked_namespace(namespace)
+        self._client_factory = client_factory
+        self._interval = interval_seconds
+        self._max_series = max_series
+        self._max_pending_bytes = max_pending_bytes
+        self._clock = clock or Clock()
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        self.reset_after_fork()
+
+    def record(self, usage: ModelUsageMetrics) -> None:
+        """Count one attempt. Takes microseconds, never blocks and never raises."""
+        try:
+            self._notice_fork()
+            self._aggregate.add(usage)
+            self._start()
+            if self._aggregate.cells >= MAX_DATUMS and not self._woken:
+                self._woken = True
+                self._orders.put(None)
+        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
+            self._failed(error)
+
+    def flush(self, timeout: float | None = None) -> SinkStats:
+        """Deliver what is left, and wait for it.
+
+        Args:
+            timeout: Seconds to wait; None means 30. What is not delivered then stays in memory
+                and is sent later.
+
+        Returns:
+            What was delivered and what is kept.
+        """
+        return self._flush(FLUSH_SECONDS if timeout is None else timeout)
+
+    def close(self) -> None:
+        """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
+        self._flush(EXIT_SECONDS, is_last=True)
+        self._thread = None
+        atexit.unregister(self._at_exit)
+
+    def stats(self) -> SinkStats:
+        """Return what became of the usage so far."""
+        courier = self._courier
+        # Before `recorded`: nothing is sent before it is recorded, so `kept` is never negative.
+        sent, ambiguous = courier.sent, courier.ambiguous
+        dropped = courier.invalid + self._outbox.dropped
+        recorded, refused = self._aggregate.recorded, self._aggregate.refused
+        return SinkStats(
+            recorded=recorded + refused,
+            sent=sent,
+            kept=recorded - sent - dropped - ambiguous,
+            dropped=dropped + refused,
+            ambiguous=ambiguous,
+            requests=courier.requests,
+            folded=self._aggregate.folded,
+            errors=self._errors,
+        )
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: what was recorded before is the parent's to send."""
+        self._pid = os.getpid()
+        self._log = QuietLog(logger, self._clock.monotonic)
+        self._aggregate = Aggregator(max_series=self._max_series)
+        self._outbox = Outbox(max_bytes=self._max_pending_bytes)
+        self._courier = Courier(
+            self._client_factory, self.namespace, self._outbox, clock=self._clock, log=self._log
+        )
+        self._publishing = threading.Lock()
+        self._starting = threading.Lock()
+        # SimpleQueue.put may be called from a finaliser; an Event may not.
+        self._orders: SimpleQueue[_Flush | None] = SimpleQueue()
+        self._thread = None
+        self._woken = False
+        self._errors = 0
+
+    def _flush(self, seconds: float, *, is_last: bool = False) -> SinkStats:
+        self._notice_fork()
+        order = _Flush(self._clock.monotonic() + seconds, is_last)
+        try:
+            if self._thread is None and not self.stats().kept:
+                return self.stats()
+            self._start()
+            self._orders.put(order)
+            order.done.wait(seconds)
+        except RuntimeError:
+            # No thread can be started while the interpreter ends: deliver in this one.
+            self._publish(order)
+        return self.stats()
+
+    def _at_exit(self) -> None:
+        stats = self._flush(EXIT_SECONDS)
+        if stats.kept and self._pid == os.getpid():
+            logger.warning("%d data points could not be delivered before exit", stats.kept)
+
+    def _start(self) -> None:
+        """Start the worker if it isn't running. Whoever comes second needn't wait."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            return
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            thread = threading.Thread(
+                target=self._work, args=(self._orders,), name="modelmgr-metrics", daemon=True
+            )
+            thread.start()
+            if self._thread is None:
+                atexit.register(self._at_exit)
+            self._thread = thread
+        finally:
+            self._starting.release()
+
+    def _work(self, orders: SimpleQueue[_Flush | None]) -> None:
+        next_time = self._clock.monotonic() + self._interval
+        while True:
+            order = self._next_order(orders, next_time)
+            try:
+                self._publish(order)
+            except Exception as error:  # noqa: BLE001 - metrics boundary: the thread must live on
+                self._failed(error)
+            finally:
+                if order is not None:
+                    order.done.set()
+            if order is not None and order.is_last:
+                return
+            next_time = self._clock.monotonic() + self._interval
+
+    def _next_order(self, orders: SimpleQueue[_Flush | None], next_time: float) -> _Flush | None:
+        """Wait for an order, for the interval to end, or for the pause after a failure."""
+        seconds = next_time - self._clock.monotonic()
+        if len(self._outbox):
+            seconds = min(seconds, self._courier.wait_seconds)
+        try:
+            return orders.get(timeout=max(seconds, 0.0))
+        except Empty:
+            return None
+
+    def _publish(self, order: _Flush | None) -> None:
+        with self._publishing:
+            self._woken = False
+            self._outbox.add(self._aggregate.drain())
+            if order is None:
+                self._courier.deliver()
+            else:
+                self._courier.deliver_now(order.deadline)
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+
+    def _failed(self, error: Exception) -> None:
+        self._errors += 1
+        self._log.warning("metrics were not recorded: %s", type(error).__name__)

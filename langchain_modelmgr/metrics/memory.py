@@ -1,0 +1,48 @@
+"""A sink that keeps the last records in memory: for tests, notebooks and small programs."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.records import ModelUsageMetrics
+
+
+class MemorySink:
+    """Keeps the last records.
+
+    Args:
+        maxlen: Records kept at most; the oldest go first.
+
+    Example:
+        >>> sink = MemorySink(maxlen=100)
+        >>> sink.records
+        ()
+    """
+
+    def __init__(self, maxlen: int = 10_000) -> None:
+        self._records: deque[ModelUsageMetrics] = deque(maxlen=maxlen)
+
+    @property
+    def records(self) -> tuple[ModelUsageMetrics, ...]:
+        """The records kept, oldest first."""
+        return tuple(self._records.copy())
+
+    def record(self, usage: ModelUsageMetrics) -> None:
+        """Keep one record."""
+        self._records.append(usage)
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self._records.clear()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Do nothing: everything is where it belongs."""
+
+    def close(self) -> None:
+        """Do nothing: the records stay readable."""
+
+    def reset_after_fork(self) -> None:
+        """Forget the parent's records."""
+        self.clear()

@@ -1,0 +1,93 @@
+"""What waits to be sent: bounded, oldest first, cut into requests that CloudWatch takes."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.metrics.datums import MAX_VALUES, Datum, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_DATUMS = 1_000
+"""Datums in one request (PutMetricData's limit)."""
+
+MAX_REQUEST_BYTES = 900_000
+"""Bytes in one request before compression: the limit is 1 MB, headers and names included."""
+
+MAX_PENDING_BYTES = 16_000_000
+"""Bytes that wait at most: hundreds of series over more than an hour."""
+
+MAX_AGE_SECONDS = 14 * 24 * 3600 - 3600
+"""CloudWatch refuses what is older than two weeks; an hour is left for the clocks to differ."""
+
+_ENVELOPE_BYTES = 1_000
+
+
+class Outbox:
+    """Datums in the order they came. For one thread at a time.
+
+    Args:
+        max_bytes: Size of all that waits; beyond it the oldest are dropped.
+
+    Attributes:
+        dropped: Data points dropped so far, for lack of room or for age.
+    """
+
+    def __init__(self, *, max_bytes: int = MAX_PENDING_BYTES) -> None:
+        self.dropped = 0
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._datums: deque[tuple[Datum, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._datums)
+
+    def add(self, datums: Iterable[Datum]) -> None:
+        """Add the newest."""
+        for datum in datums:
+            size = datum.size
+            self._bytes += size
+            self._datums.append((datum, size))
+        self._fit()
+
+    def put_back(self, datums: Sequence[Datum]) -> None:
+        """Return what could not be sent, in its order, to the front."""
+        for datum in reversed(datums):
+            size = datum.size
+            self._bytes += size
+            self._datums.appendleft((datum, size))
+        self._fit()
+
+    def take(self) -> list[Datum]:
+        """Take what fits into one request; empty if nothing waits."""
+        batch: list[Datum] = []
+        room = MAX_REQUEST_BYTES - _ENVELOPE_BYTES
+        values: Counter[Series] = Counter()
+        while self._datums and len(batch) < MAX_DATUMS:
+            datum, size = self._datums[0]
+            values[datum.series] += len(datum.values)
+            room -= size
+            if batch and (room < 0 or values[datum.series] > MAX_VALUES):
+                break
+            batch.append(datum)
+            self._remove_oldest()
+        return batch
+
+    def expire(self, now: float) -> None:
+        """Drop what CloudWatch would refuse for its age; ``now`` in seconds since 1970."""
+        oldest = now - MAX_AGE_SECONDS
+        kept = [entry for entry in self._datums if entry[0].minute >= oldest]
+        self.dropped += sum(datum.samples for datum, _ in self._datums if datum.minute < oldest)
+        self._datums = deque(kept)
+        self._bytes = sum(size for _, size in kept)
+
+    def _fit(self) -> None:
+        while self._bytes > self._max_bytes:
+            self.dropped += self._remove_oldest().samples
+
+    def _remove_oldest(self) -> Datum:
+        datum, size = self._datums.popleft()
+        self._bytes -= size
+        return datum
