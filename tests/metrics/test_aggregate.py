@@ -1,0 +1,198 @@
+"""Many attempts become few datums, and no count and no cent is lost on the way."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_modelmgr.metrics.aggregate import MAX_DISTINCT, Aggregator, compact
+from langchain_modelmgr.metrics.datums import MAX_VALUES, Datum
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import MakeUsage
+
+NOW = datetime(2026, 11, 23, 10, 30, 10, tzinfo=UTC)
+LATENCIES = st.floats(min_value=0, max_value=1e9)
+PRICES = st.decimals(min_value=0, max_value=1000, places=9)
+
+
+def by_name(datums: list[Datum]) -> dict[str, Datum]:
+    return {datum.series.name: datum for datum in datums}
+
+
+def total(datum: Datum) -> float:
+    return math.fsum(v * c for v, c in zip(datum.values, datum.counts, strict=True))
+
+
+def test_equal_values_of_a_minute_are_one_value_with_a_count(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+
+    for tokens in (10, 20, 10):
+        aggregator.add(usage(input_tokens=tokens, timestamp=NOW))
+
+    datum = by_name(aggregator.drain())["InputTokens"]
+    assert (datum.values, datum.counts) == ((10, 20), (2, 1))
+    assert datum.minute == NOW.replace(second=0).timestamp()
+
+
+def test_each_minute_has_its_own_datum(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+
+    aggregator.add(usage(timestamp=NOW))
+    aggregator.add(usage(timestamp=NOW + timedelta(minutes=1)))
+
+    minutes = {datum.minute for datum in aggregator.drain()}
+    assert max(minutes) - min(minutes) == 60
+
+
+def test_a_timestamp_without_a_zone_is_utc(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+
+    aggregator.add(usage(timestamp=NOW.replace(tzinfo=None)))
+
+    assert aggregator.drain()[0].minute == NOW.replace(second=0).timestamp()
+
+
+def test_draining_takes_everything_out(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+    aggregator.add(usage())
+
+    first, second = aggregator.drain(), aggregator.drain()
+
+    assert (len(first), second, aggregator.cells) == (5, [], 0)
+    assert aggregator.recorded == 5
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(LATENCIES, PRICES), min_size=1, max_size=2000))
+def test_any_sequence_keeps_count_sum_minimum_and_maximum(
+    usage: MakeUsage, attempts: list[tuple[float, Decimal]]
+) -> None:
+    aggregator = Aggregator()
+
+    for latency, cost in attempts:
+        aggregator.add(usage(latency_ms=latency, cost_usd=cost))
+
+    datums = by_name(aggregator.drain())
+    for name, values in (
+        ("ModelLatency", [latency for latency, _ in attempts]),
+        ("ModelCost", [float(cost) for _, cost in attempts]),
+    ):
+        datum = datums[name]
+        assert len(datum.values) <= MAX_VALUES
+        assert datum.samples == len(values)
+        # A number too small for CloudWatch is 0 for it.
+        assert datum.values[0] == pytest.approx(min(values), abs=1e-100)
+        assert datum.values[-1] == pytest.approx(max(values), abs=1e-100)
+        assert total(datum) == pytest.approx(math.fsum(values), rel=1e-9, abs=1e-100)
+
+
+@given(
+    st.one_of(
+        st.dictionaries(LATENCIES, st.integers(1, 10**6), min_size=1, max_size=MAX_DISTINCT),
+        st.dictionaries(PRICES, st.integers(1, 10**6), min_size=1, max_size=MAX_DISTINCT),
+    ),
+    st.integers(3, MAX_VALUES),
+)
+def test_compacting_again_and_again_keeps_count_sum_minimum_and_maximum(
+    cell: dict[float | Decimal, int], limit: int
+) -> None:
+    exact = sum(Decimal(value) * count for value, count in cell.items())
+
+    twice = compact(compact(cell, limit=limit + 50), limit=limit)
+
+    assert len(twice) <= limit
+    assert sum(twice.values()) == sum(cell.values())
+    assert (min(twice), max(twice)) == (min(cell), max(cell))
+    kept = sum(Decimal(value) * count for value, count in twice.items())
+    assert float(kept) == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_percentiles_survive_compaction_within_a_few_per_cent() -> None:
+    values = [100 * 1.0005**n for n in range(10_000)]
+
+    bins = compact(Counter(values))
+
+    spread = sorted(Counter(bins).elements())
+    for rank in (500, 5_000, 9_500, 9_900, 9_990):
+        assert spread[rank] == pytest.approx(values[rank], rel=0.05)
+
+
+def test_money_does_not_depend_on_the_applications_decimal_context(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+    costs = [Decimal(n) / 10**9 for n in range(1, 1001)]
+
+    with localcontext(prec=2):
+        for cost in costs:
+            aggregator.add(usage(cost_usd=cost))
+
+    assert total(by_name(aggregator.drain())["ModelCost"]) == pytest.approx(0.0005005, rel=1e-12)
+
+
+def test_agents_beyond_the_cap_are_counted_as_other(usage: MakeUsage) -> None:
+    aggregator = Aggregator(max_series=18)
+
+    for name in ("a", "b", "c", "d", "a"):
+        aggregator.add(usage(agent_name=name))
+
+    datums = aggregator.drain()
+    calls = {
+        dict(d.series.dimensions)["Agent"]: d.samples
+        for d in datums
+        if d.series.name == "ModelInvocations"
+    }
+    assert calls == {"a": 2, "b": 1, "other": 2}
+    assert {dict(d.series.dimensions)["Model"] for d in datums if "other" in str(d.series)} == {
+        "other"
+    }
+    assert aggregator.folded == 2
+    assert aggregator.recorded == 25
+
+
+def test_minutes_beyond_the_cap_are_refused_and_counted(usage: MakeUsage) -> None:
+    aggregator = Aggregator(max_cells=7)
+
+    for minute in range(3):
+        aggregator.add(usage(timestamp=NOW - timedelta(minutes=minute)))
+
+    assert aggregator.cells == 7
+    assert (aggregator.recorded, aggregator.refused) == (7, 8)
+
+
+def test_a_value_that_is_no_number_is_refused_and_the_rest_counted(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+
+    aggregator.add(usage(latency_ms=float("nan"), cost_usd=Decimal("NaN")))
+
+    assert (aggregator.recorded, aggregator.refused) == (3, 2)
+    assert by_name(aggregator.drain()).keys() == {"ModelInvocations", "InputTokens", "OutputTokens"}
+
+
+def test_sixteen_threads_lose_nothing(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+    record = usage()
+    start = threading.Barrier(17)
+    drained: list[Datum] = []
+
+    def add() -> None:
+        start.wait()
+        for _ in range(500):
+            aggregator.add(record)
+
+    threads = [threading.Thread(target=add) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    while any(thread.is_alive() for thread in threads):
+        drained += aggregator.drain()
+    drained += aggregator.drain()
+
+    assert sum(datum.samples for datum in drained) == 16 * 500 * 5 == aggregator.recorded

@@ -1,0 +1,174 @@
+"""One attempt becomes the guide's metrics, under names that CloudWatch takes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_modelmgr.metrics.datums import (
+    Datum,
+    Series,
+    agent_series,
+    dimension_value,
+    is_publishable,
+    namespace_for,
+    observations,
+    public_model_id,
+    wire_value,
+)
+
+if TYPE_CHECKING:
+    from tests.metrics.conftest import MakeUsage
+
+SERIES = agent_series("sql_agent", "amazon.nova-pro-v1:0")
+DIMENSIONS = (("Agent", "sql_agent"), ("Model", "amazon.nova-pro-v1:0"))
+
+
+def test_the_five_metrics_have_the_names_units_and_dimensions_of_the_guide() -> None:
+    assert {(s.name, s.unit, s.dimensions) for s in SERIES} == {
+        ("ModelLatency", "Milliseconds", DIMENSIONS),
+        ("InputTokens", "Count", DIMENSIONS),
+        ("OutputTokens", "Count", DIMENSIONS),
+        ("ModelCost", "None", DIMENSIONS),
+        ("ModelInvocations", "Count", (*DIMENSIONS, ("Success", "true"))),
+        ("ModelInvocations", "Count", (*DIMENSIONS, ("Success", "false"))),
+    }
+
+
+def test_an_answered_attempt_publishes_all_five_metrics(usage: MakeUsage) -> None:
+    found = observations(usage(), SERIES)
+
+    assert found == [
+        (SERIES.succeeded, 1),
+        (SERIES.latency, 812.5),
+        (SERIES.input_tokens, 120),
+        (SERIES.output_tokens, 30),
+        (SERIES.cost, Decimal("0.00081")),
+    ]
+
+
+def test_an_unpriced_attempt_publishes_no_cost(usage: MakeUsage) -> None:
+    found = observations(usage(cost_usd=None), SERIES)
+
+    assert SERIES.cost not in dict(found)
+    assert len(found) == 4
+
+
+def test_a_failed_attempt_publishes_its_failure_and_nothing_else(usage: MakeUsage) -> None:
+    failed = usage(outcome="failed", success=False, has_usage=False, cost_usd=None)
+
+    assert observations(failed, SERIES) == [(SERIES.failed, 1)]
+
+
+def test_a_failed_attempt_that_was_billed_publishes_what_it_cost(usage: MakeUsage) -> None:
+    found = dict(observations(usage(outcome="failed", success=False), SERIES))
+
+    assert SERIES.succeeded not in found
+    assert found[SERIES.cost] == Decimal("0.00081")
+
+
+def test_an_abandoned_attempt_is_no_failure_and_its_unknown_usage_is_not_zero(
+    usage: MakeUsage,
+) -> None:
+    aborted = usage(outcome="aborted", has_usage=False, input_tokens=0, output_tokens=0)
+
+    assert observations(aborted, SERIES) == [(SERIES.succeeded, 1)]
+
+
+def test_an_answer_from_the_cache_publishes_nothing(usage: MakeUsage) -> None:
+    assert observations(usage(outcome="cached"), SERIES) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("sql_agent", "sql_agent"),
+        ("", "unknown"),
+        ("   ", "unknown"),
+        (":agent", "?agent"),
+        ("Lagerverwalter für Köln", "Lagerverwalter f?r K?ln"),
+        ("a\nb", "a?b"),
+        ("x" * 2000, "x" * 1024),
+    ],
+)
+def test_a_dimension_value_is_made_valid(text: str, valid: str) -> None:
+    assert dimension_value(text) == valid
+
+
+@given(st.text())
+def test_every_dimension_value_is_one_that_cloudwatch_takes(text: str) -> None:
+    value = dimension_value(text)
+
+    assert 1 <= len(value) <= 1024
+    assert value.isascii()
+    assert value.isprintable()
+    assert value.strip()
+    assert not value.startswith(":")
+
+
+def test_an_account_id_is_masked_in_an_arn_and_the_rest_is_kept() -> None:
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc1234def56"
+
+    public = public_model_id(arn)
+
+    assert "123456789012" not in public
+    assert public.startswith("arn:aws:bedrock:eu-west-1:")
+    assert public.endswith(":application-inference-profile/abc1234def56")
+    assert dimension_value(public) == public
+
+
+def test_a_model_id_is_published_as_it_is() -> None:
+    assert public_model_id("eu.amazon.nova-pro-v1:0") == "eu.amazon.nova-pro-v1:0"
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -1.0, 2.0**361, Decimal("NaN"), Decimal("Infinity")]
+)
+def test_a_value_that_cloudwatch_refuses_is_not_publishable(value: float | Decimal) -> None:
+    assert not is_publishable(value)
+
+
+def test_a_value_too_small_for_cloudwatch_is_sent_as_zero() -> None:
+    assert wire_value(Decimal("1e-400")) == 0.0
+    assert wire_value(1e-200) == 0.0
+    assert wire_value(1e-100) == 1e-100
+
+
+def test_the_namespace_is_the_project_prefix_and_models() -> None:
+    assert namespace_for("supply-chain") == "supply-chain/Models"
+
+
+@pytest.mark.parametrize("prefix", [":x", "a" * 300, "Köln", "a\n"])
+def test_a_namespace_that_cloudwatch_refuses_is_refused_at_once(prefix: str) -> None:
+    with pytest.raises(ValueError, match="CloudWatch takes no namespace"):
+        namespace_for(prefix)
+
+
+def test_a_namespace_of_awss_own_is_refused() -> None:
+    with pytest.raises(ValueError, match="AWS's own"):
+        namespace_for("AWS")
+
+
+NUMBERS = st.floats(min_value=0, max_value=2.0**360)
+
+
+@given(
+    st.text(max_size=50),
+    st.dictionaries(NUMBERS, st.integers(1, 10**12), min_size=1, max_size=150),
+)
+def test_the_size_of_a_datum_is_never_less_than_its_json(
+    agent: str, values: dict[float, int]
+) -> None:
+    series = Series("ModelLatency", "Milliseconds", agent_series(agent, 'a"\\b').latency.dimensions)
+    datum = Datum(series, 1_700_000_000, tuple(values), tuple(values.values()))
+
+    request = datum.to_request()
+
+    text = json.dumps(request, default=datetime.timestamp)
+    assert len(text) <= datum.size
