@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import email.utils
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from langchain_modelmgr.errors import (
     BedrockRateLimitError,
     BedrockTimeoutError,
 )
+from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,8 +136,6 @@ _BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
 _MESSAGE_LIMIT = 300
 """Characters of AWS's own text that an error keeps: a cause, not a transcript."""
 
-_ACCOUNT_ID = re.compile(r"(?<!\d)\d{12}(?!\d)")
-
 STALE_CONNECTION_CODES = frozenset({"ConnectionClosedError"})
 """The connection died before any byte of the reply: most often a kept-alive one that was stale."""
 
@@ -185,7 +183,8 @@ def _of_aws(error: BaseException) -> BedrockError | None:
     code = code[:1].upper() + code[1:]
     status = reply.get("HTTPStatusCode")
     text = str(body.get("Message", ""))
-    kind = _kind(code, status, text.lower())
+    overflow = isinstance(error, ContextOverflowError)  # langchain-aws knew the wording
+    kind = BedrockContextOverflowError if overflow else _kind(code, status, text.lower())
     return kind(
         f"{code}: {_safe(text)}",
         code=code,
@@ -268,7 +267,7 @@ def _of_langchain(error: BaseException) -> BedrockError | None:
 
 def _safe(text: str) -> str:
     """Mask account ids and cut what is too long to be a cause."""
-    masked = _ACCOUNT_ID.sub("************", text)
+    masked = mask_account_ids(text)
     return masked if len(masked) <= _MESSAGE_LIMIT else f"{masked[:_MESSAGE_LIMIT]}…"
 
 

@@ -84,9 +84,7 @@ def decide(
     Returns:
         The one thing to do next.
     """
-    if history.content_delivered or isinstance(
-        failure, BedrockAuthenticationError | BedrockInvalidRequestError
-    ):
+    if history.content_delivered or _is_hopeless(failure):
         return Stop()
     if died_before_reply(failure) and not history.stale_retry_used:
         return Retry(delay=0.0)
@@ -96,6 +94,19 @@ def decide(
     if failure.is_retryable and retries_used < max_retries:
         return Retry(delay=_delay(failure, retries_used, jitter))
     return Stop()
+
+
+def always_itself(failure: BedrockError) -> bool:
+    """Tell whether a call that ends in this failure raises it as it is, whatever came before.
+
+    LangChain's summarisation middleware knows an overflow by its class alone; and what stopped
+    the chain at once is the cause that its user must see.
+    """
+    return isinstance(failure, BedrockContextOverflowError) or _is_hopeless(failure)
+
+
+def _is_hopeless(failure: BedrockError) -> bool:
+    return isinstance(failure, BedrockAuthenticationError | BedrockInvalidRequestError)
 
 
 def _delay(

@@ -1,0 +1,44 @@
+# The targets that people and .ci/run call. PYTHON names the interpreter that the environment is made of.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format bench constraints clean
+
+demo: $(VENV)/.demo   ## the main job, against a local AWS
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --nbmake notebooks tests
+
+check: $(VENV)/.dev   ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev   ## ratios against what a user would take instead
+	$(BIN)/python benchmarks/async_calls.py
+
+constraints: $(VENV)/.dev   ## the versions of this environment, for constraints.txt
+	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, PYTHON=... names one; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,278 @@
+"""One call: who may still be asked, what was tried, and what may be said of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_modelmgr.candidate import Candidate, ChatRequest, Trial
+from langchain_modelmgr.errors import (
+    AllModelsFailedError,
+    Attempt,
+    BedrockContextOverflowError,
+    BedrockError,
+    ModelCompatibilityError,
+)
+from langchain_modelmgr.failures import died_before_reply
+from langchain_modelmgr.policy import History, NextCandidate, Retry, always_itself, decide
+from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.wire import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from decimal import Decimal
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
+
+    from langchain_modelmgr.compatibility import Needs
+    from langchain_modelmgr.ledger import CallAccount
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainInput:
+    """A request and the account that it goes on."""
+
+    request: ChatRequest
+    account: CallAccount
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRules:
+    """What holds for every call of a chain.
+
+    Attributes:
+        agent_name: The agent, for logs and errors.
+        max_retries: Further attempts that the last candidate has for passing failures.
+        alternatives: Gives the configured models that can serve some needs, for an error's text.
+    """
+
+    agent_name: str
+    max_retries: int
+    alternatives: Callable[[Needs], Sequence[str]]
+
+
+class Call:
+    """The state of one call: who may still be asked, what was tried, what may be said of it."""
+
+    def __init__(
+        self, candidates: Sequence[Candidate], rules: ChainRules, given: ChainInput
+    ) -> None:
+        self._candidates = candidates
+        self._rules = rules
+        self._request = given.request
+        self._account = given.account
+        self._started = self._last_byte = time.perf_counter()
+        self._attempts: list[Attempt] = []
+        self._failures: list[BedrockError] = []
+        self._skipped: list[dict[str, str]] = []
+        self._waiting = deque(self._fitting())
+        self._answered: bool | None = None
+        self._cost: Decimal | None = None
+        self.candidate = self._waiting.popleft()
+        self._start_candidate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self._answered = False
+        primary = self._candidates[0]
+        self._account.call_ended(
+            answered=self._answered,
+            latency_ms=self._latency_ms(),
+            fallback_used=self.candidate is not primary,
+        )
+
+    # -- one attempt
+
+    def trial(self) -> Trial:
+        """Return the next attempt."""
+        self._held: list[ChatGenerationChunk] = []
+        return Trial(self._request, Meter(self.candidate.model_id, self._attempt_ended))
+
+    def after(self, failure: BedrockError) -> float:
+        """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
+        self._failures.append(failure)
+        self._failures_here += 1
+        decision = decide(
+            failure,
+            History(
+                failures_here=self._failures_here,
+                candidates_left=len(self._eligible(failure)),
+                stale_retry_used=self._stale_retry_used,
+                content_delivered=self._delivered,
+            ),
+            max_retries=self._rules.max_retries,
+            jitter=random.uniform,
+        )
+        if isinstance(decision, Retry):
+            self._stale_retry_used |= died_before_reply(failure)
+            return decision.delay
+        if isinstance(decision, NextCandidate):
+            self._go_on(failure)
+            return 0.0
+        raise self._exhausted(failure) from failure.__cause__
+
+    def answered(self, result: ChatResult) -> ChatResult:
+        """Take the answer and say in it how it came about."""
+        self._answered = True
+        result.generations[0].message.response_metadata["model_manager"] = self._report()
+        return result
+
+    # -- a stream's chunks
+
+    def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
+        """Yield what may be handed on: nothing, until this candidate gives real content."""
+        if self._delivered:
+            yield chunk
+            return
+        self._held.append(chunk)
+        if _is_real(chunk.message):
+            yield from self._let_go()
+
+    def rest(self) -> Iterator[ChatGenerationChunk]:
+        """Yield what was held back of an empty answer, then the chunk that says how it came."""
+        yield from self._let_go()
+        self._answered = True
+        metadata = {"model_manager": self._report()}
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata=metadata))
+
+    def _let_go(self) -> Iterator[ChatGenerationChunk]:
+        self._delivered = True
+        held, self._held = self._held, []
+        yield from held
+
+    # -- candidates
+
+    def _fitting(self) -> list[Candidate]:
+        """Return the candidates that can serve the request, and note why others can't."""
+        fitting = []
+        for position, candidate in enumerate(self._candidates):
+            reason = candidate.why_unfit(self._request)
+            if reason is None:
+                fitting.append(candidate)
+                continue
+            self._skip(candidate, reason)
+            if position == 0 and candidate.why_unfit(self._request.bound):
+                raise self._incompatible()  # what is bound is configuration: the primary must fit
+        if not fitting:
+            raise self._incompatible()
+        return fitting
+
+    def _eligible(self, failure: BedrockError) -> list[Candidate]:
+        """Return who may be asked next: after an overflow only larger windows."""
+        if not isinstance(failure, BedrockContextOverflowError):
+            return list(self._waiting)
+        window = self.candidate.spec.model.context_window or 0
+        return [c for c in self._waiting if (c.spec.model.context_window or 0) > window]
+
+    def _go_on(self, failure: BedrockError) -> None:
+        eligible = self._eligible(failure)
+        for candidate in self._waiting:
+            if candidate not in eligible:
+                self._skip(candidate, "Model has no larger context window")
+        previous, self._waiting = self.candidate, deque(eligible)
+        self.candidate = self._waiting.popleft()
+        self._start_candidate()
+        logger.warning(
+            "agent %s: falling back from %s to %s after %s (request id %s)",
+            self._rules.agent_name,
+            previous.public_id,
+            self.candidate.public_id,
+            type(failure).__name__,
+            failure.request_id,
+        )
+
+    def _start_candidate(self) -> None:
+        self._failures_here = 0
+        self._stale_retry_used = False
+        self._delivered = False
+
+    def _skip(self, candidate: Candidate, reason: str) -> None:
+        self._skipped.append({"model_id": candidate.model_id, "reason": reason})
+
+    # -- what is told
+
+    def _attempt_ended(self, meter: Meter) -> None:
+        self._attempts.append(meter.attempt)
+        self._last_byte = meter.last_byte
+        self._cost = self._account.attempt_ended(meter, self.candidate.spec.model)
+
+    def _latency_ms(self) -> float:
+        return (self._last_byte - self._started) * 1000
+
+    def _report(self) -> dict[str, Any]:
+        """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""
+        return {
+            "agent_name": self._rules.agent_name,
+            "model_id": self.candidate.model_id,
+            "fallback_used": self.candidate is not self._candidates[0],
+            "attempts": [asdict(attempt) for attempt in self._attempts],
+            "skipped": self._skipped,
+            "latency_ms": round(self._latency_ms(), 3),
+            "cost_usd": None if self._cost is None else str(self._cost),
+            "cached": False,
+        }
+
+    def _exhausted(self, failure: BedrockError) -> Exception:
+        """Return the error of the whole call: one class if all failures are of one."""
+        mixed = len({type(f) for f in self._failures}) > 1
+        logger.warning(
+            "agent %s: gave up on %s after %s (request id %s, %d attempts)",
+            self._rules.agent_name,
+            self.candidate.public_id,
+            type(failure).__name__,
+            failure.request_id,
+            len(self._attempts),
+        )
+        if not mixed or self._waiting or self._delivered or always_itself(failure):
+            failure.attempts = tuple(self._attempts)
+            return failure
+        text = "; ".join(
+            f"{mask_account_ids(attempt.model_id)}: {error}"
+            for attempt, error in zip(self._attempts, self._failures, strict=False)
+        )
+        return AllModelsFailedError(
+            f"agent {self._rules.agent_name!r}: every model failed: {text}",
+            self._attempts,
+            is_retryable=any(f.is_retryable for f in self._failures),
+        )
+
+    def _incompatible(self) -> ModelCompatibilityError:
+        lacking = "; ".join(
+            f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self._skipped
+        )
+        able = self._rules.alternatives(self._request.needs)
+        hint = (
+            f"configured models that can: {', '.join(able)}" if able else "no configured model can"
+        )
+        return ModelCompatibilityError(f"agent {self._rules.agent_name!r}: {lacking} ({hint})")
+
+
+def _is_real(message: BaseMessage) -> bool:
+    """Tell whether a chunk holds text, reasoning, a tool call or usage.
+
+    Bedrock's first event (``messageStart``) holds none: handed on, it would commit the stream.
+    """
+    if getattr(message, "tool_call_chunks", None) or getattr(message, "usage_metadata", None):
+        return True
+    if isinstance(message.content, str):
+        return bool(message.content)
+    return any(_holds_content(block) for block in message.content)
+
+
+def _holds_content(block: str | dict[str, Any]) -> bool:
+    if isinstance(block, str):
+        return bool(block)
+    return any(value for key, value in block.items() if key not in ("type", "index"))

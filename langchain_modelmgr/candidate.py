@@ -1,0 +1,324 @@
+"""One model of a chain: forms a request by this model's rules and sends it, once."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+
+from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.failures import classify
+from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.wire import Meter, WireClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from types import TracebackType
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGeneration
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.clients import Clients
+    from langchain_modelmgr.concurrency import CallPool
+
+_NOT_FOR_THE_WIRE = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "strict",
+        "max_tokens",
+        "stream",
+        "ls_structured_output_format",
+        "structured_output_format",
+    }
+)
+"""Call keywords that are formed here, or that are LangChain's own business."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What the caller asked, before any model's rules are applied to it.
+
+    Attributes:
+        messages: LangChain messages.
+        stop: Stop sequences of this call.
+        kwargs: The call's keywords, tools among them, unformed.
+        needs: What serving it takes.
+        stream: The caller wants chunks.
+        timeout: Seconds that one attempt may wait for bytes.
+    """
+
+    messages: list[BaseMessage]
+    stop: list[str] | None
+    kwargs: Mapping[str, Any]
+    needs: Needs
+    stream: bool
+    timeout: float
+
+    @property
+    def tool_count(self) -> int:
+        """How many tools are bound."""
+        return len(self.kwargs.get("tools") or ())
+
+    @property
+    def bound(self) -> ChatRequest:
+        """The request as far as the caller's code fixes it, whatever the messages hold."""
+        return replace(self, needs=self.needs.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One attempt: the request and the meter that measures it."""
+
+    request: ChatRequest
+    meter: Meter
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """One model of a chain and how this agent asks it.
+
+    Attributes:
+        model: The catalog's facts; ``model.model_id`` goes to Bedrock.
+        region: Its own region; None: the manager's.
+        parameters: ChatBedrockConverse's request fields, those that were set and no others.
+    """
+
+    model: ModelConfig
+    region: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Candidate(Runnable[Trial, Any]):
+    """One model, callable through LangChain's interface but without a callback run of its own.
+
+    The chat model around it opens the one run of a call. ``ChatBedrockConverse._generate`` and
+    ``_stream`` are called directly: through ``invoke`` every event inside LCEL and LangGraph
+    would come twice (langchain-core 1.7.2, run on 2026-11-23).
+    """
+
+    def __init__(self, spec: CandidateSpec, clients: Clients, pool: CallPool) -> None:
+        self.spec = spec
+        self._clients = clients
+        self._pool = pool
+        self._model: Any = None
+
+    @property
+    def model_id(self) -> str:
+        """What goes to Bedrock."""
+        return self.spec.model.model_id
+
+    @property
+    def public_id(self) -> str:
+        """The model id as logs and errors may show it."""
+        return mask_account_ids(self.model_id)
+
+    @property
+    def model(self) -> Any:
+        """The ``ChatBedrockConverse`` that forms this model's requests, built on first use."""
+        if self._model is None:  # two threads may both build one: cheaper than a lock to fork with
+            self._model = self._build()
+        return self._model
+
+    def why_unfit(self, request: ChatRequest) -> str | None:
+        """Return why this model can't serve the request, or None."""
+        if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
+            return reason
+        if not request.needs.tool_choice:
+            return None
+        supported = self.model.supports_tool_choice_values or ()
+        if fit_tool_choice(request.kwargs["tool_choice"], supported, request.tool_count) is None:
+            return "Model does not support a forced tool choice"
+        return None
+
+    def invoke(self, input: Trial, config: RunnableConfig | None = None, **_: Any) -> ChatResult:
+        """Make one attempt.
+
+        Raises:
+            BedrockError: The classified failure; its cause is botocore's error.
+        """
+        with _measured(input.meter):
+            result: ChatResult = self._wired(input)._generate(
+                input.request.messages, stop=input.request.stop, **self._form(input.request)
+            )
+            for generation in result.generations:
+                generation.message.response_metadata["model_name"] = self.model_id
+            return result
+
+    async def ainvoke(
+        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+    ) -> ChatResult:
+        """Make one attempt on a thread of the pool; cancelled, it is accounted at once."""
+        return await self._pool.run(lambda: self.invoke(input), input.meter.cancel)
+
+    def stream(
+        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+    ) -> Generator[ChatGenerationChunk, None, None]:
+        """Make one attempt and yield its chunks; a model that can't stream gives one."""
+        if self._answers_whole(input.request):
+            yield _as_chunk(self.invoke(input).generations[0])
+            return
+        with _measured(input.meter):
+            chunks = self._wired(input)._stream(
+                input.request.messages, stop=input.request.stop, **self._form(input.request)
+            )
+            with closing(chunks):
+                for chunk in chunks:
+                    metadata = chunk.message.response_metadata
+                    if "model_name" in metadata:
+                        metadata["model_name"] = self.model_id
+                    yield chunk
+
+    async def astream(
+        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Make one attempt, pumped by one thread of the pool."""
+        pumped = self._pool.stream(lambda: self.stream(input), input.meter.cancel)
+        async with aclosing(pumped) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _answers_whole(self, request: ChatRequest) -> bool:
+        disabled = self.model.disable_streaming
+        return disabled is True or (disabled == "tool_calling" and bool(request.tool_count))
+
+    def _wired(self, trial: Trial) -> Any:
+        """Return the model with this attempt's own way to the wire: a shallow copy."""
+        client = self._clients.runtime(self.spec.region)
+        wire = WireClient(client, trial.meter, trial.request.timeout)
+        return self.model.model_copy(update={"client": wire})
+
+    def _form(self, request: ChatRequest) -> dict[str, Any]:
+        """Return the call's keywords by this model's rules."""
+        given = request.kwargs
+        formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
+        if (max_tokens := given.get("max_tokens")) is not None:
+            formed["max_tokens"] = capped(max_tokens, self.spec.model)
+        if given.get("tools"):
+            formed |= self._form_tools(given)
+        return formed
+
+    def _form_tools(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        supported = self.model.supports_tool_choice_values or ()
+        choice = fit_tool_choice(given.get("tool_choice"), supported, len(given["tools"]))
+        bound = self.model.bind_tools(
+            given["tools"], tool_choice=choice, strict=given.get("strict")
+        )
+        return {k: v for k, v in bound.kwargs.items() if v is not None}
+
+    def _build(self) -> Any:
+        from langchain_aws import ChatBedrockConverse
+
+        model = self.spec.model
+        facts: dict[str, Any] = {}
+        if model.provider is not None:
+            facts["provider"] = model.provider
+        if model.base_model_id is not None:
+            facts["base_model_id"] = model.base_model_id
+        if model.supports_streaming is not None and model.supports_streaming_tools is not None:
+            facts["disable_streaming"] = _disable_streaming(model)
+        if model.tool_choices is not None and not self._thinks():
+            facts["supports_tool_choice_values"] = model.tool_choices
+        return ChatBedrockConverse(
+            model=model.model_id,
+            client=self._clients.runtime(self.spec.region),
+            bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
+            **facts,
+            **self.spec.parameters,
+        )
+
+    def _thinks(self) -> bool:
+        """Tell whether request fields are set that may switch thinking on.
+
+        langchain-aws then knows that Claude can't be forced to a tool while it thinks.
+        """
+        keys = ("additional_model_request_fields", "reasoning_effort")
+        return any(self.spec.parameters.get(key) for key in keys)
+
+
+def capped(max_tokens: int, model: ModelConfig) -> int:
+    """Return ``max_tokens``, or the model's limit where that is lower."""
+    return max_tokens if model.max_tokens is None else min(max_tokens, model.max_tokens)
+
+
+def fit_tool_choice(choice: str | None, supported: Sequence[str], tool_count: int) -> str | None:
+    """Return the choice in a form that the model takes; None: leave it out.
+
+    A forced choice that the model can't take gives None too: ``why_unfit`` drops such a model
+    before anything is formed. With one tool bound, its name and "any" say the same.
+    """
+    if choice in (None, "auto"):
+        return choice if "auto" in supported else None
+    if choice == "any" or (tool_count == 1 and "tool" not in supported):
+        return "any" if "any" in supported else None
+    return choice if "tool" in supported else None
+
+
+def _disable_streaming(model: ModelConfig) -> bool | str:
+    if not model.supports_streaming:
+        return True
+    return False if model.supports_streaming_tools else "tool_calling"
+
+
+def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
+    message = generation.message
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    chunk = AIMessageChunk(
+        content=message.content,
+        response_metadata=message.response_metadata,
+        additional_kwargs=message.additional_kwargs,
+        usage_metadata=message.usage_metadata if isinstance(message, AIMessage) else None,
+        id=message.id,
+        tool_call_chunks=[
+            tool_call_chunk(
+                name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index
+            )
+            for index, call in enumerate(calls)
+        ],
+    )
+    return ChatGenerationChunk(message=chunk)
+
+
+class _measured:  # noqa: N801 - reads as a verb in its with statement
+    """Ends the attempt's meter, however its block ends, and names the failure."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._meter.finish("answered")
+            return
+        failure = classify(error)
+        if failure is not None:
+            self._meter.request_id = failure.request_id or self._meter.request_id
+            self._meter.finish("failed", type(failure).__name__)
+            raise failure from error
+        gone = not isinstance(error, Exception)  # closed, cancelled, interrupted
+        self._meter.finish("aborted" if gone else "failed", type(error).__name__)
+
+
+class _Lazy:
+    """Stands for a client that is built only if something is asked of it."""
+
+    def __init__(self, build: Any) -> None:
+        self._build = build
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._build(), name)

@@ -1,0 +1,121 @@
+"""The one place that builds boto3 clients; one set serves all models of a manager."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.wire import instrument
+
+if TYPE_CHECKING:
+    import boto3
+
+CONNECT_TIMEOUT_SECONDS = 10
+"""Seconds to reach an endpoint, TLS included. Bedrock answers a connect in milliseconds."""
+
+READ_TIMEOUT_SECONDS = 900
+"""Only a ceiling: each attempt sets its own, shorter one (``timeout_seconds``)."""
+
+
+class Clients:
+    """The boto3 clients of one manager, built on first use and shared by all its threads.
+
+    Args:
+        session: The user's boto3 session; None means one from the profile and the environment.
+        profile: ``aws.profile`` of the YAML, used only without ``session``.
+        region: The region for models that name none; None leaves it to boto3.
+        endpoint_url: Bedrock Runtime's endpoint; None leaves it to boto3.
+        connections: Connections that a client's pool keeps: as many as calls may run at once.
+        source: The configuration's name in errors.
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings of one boto3 session, keyword-only
+        self,
+        *,
+        session: boto3.Session | None,
+        profile: str | None,
+        region: str | None,
+        endpoint_url: str | None,
+        connections: int,
+        source: str,
+    ) -> None:
+        self._given_session = session
+        self._profile = profile
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._connections = connections
+        self._source = source
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all clients: in a forked child their sockets are the parent's."""
+        self._lock = threading.Lock()
+        self._built: dict[tuple[str, str | None], Any] = {}
+        self._session = self._given_session
+
+    def runtime(self, region: str | None = None) -> Any:
+        """Return the Bedrock Runtime client for a region."""
+        return self._client("bedrock-runtime", region)
+
+    def control(self, region: str | None = None) -> Any:
+        """Return the Bedrock client (inference profiles, model lists) for a region."""
+        return self._client("bedrock", region)
+
+    @property
+    def session(self) -> boto3.Session:
+        """The boto3 session that all clients come from."""
+        with self._lock:
+            return self._open_session()
+
+    @property
+    def region(self) -> str | None:
+        """The region for models that name none, as boto3 resolves it."""
+        return self._region or self.session.region_name
+
+    def _client(self, service: str, region: str | None) -> Any:
+        key = (service, region or self._region)
+        if (client := self._built.get(key)) is None:
+            with self._lock:  # boto3 sessions build clients for one thread at a time
+                if (client := self._built.get(key)) is None:
+                    client = self._built[key] = self._build(*key)
+        return client
+
+    def _build(self, service: str, region: str | None) -> Any:
+        from botocore.config import Config
+        from botocore.exceptions import NoRegionError
+
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            max_pool_connections=self._connections,
+            # One attempt: retries under a fallback multiply its time; the policy owns them all.
+            retries={"total_max_attempts": 1},
+        )
+        runtime = service == "bedrock-runtime"
+        try:
+            client: Any = self._open_session().client(
+                service,  # type: ignore[call-overload]
+                region_name=region,
+                endpoint_url=self._endpoint_url if runtime else None,
+                config=config,
+            )
+        except NoRegionError as error:
+            raise ConfigurationError(
+                f"{self._source}: no AWS region is known: set aws.region there, "
+                "or AWS_REGION in the environment"
+            ) from error
+        if runtime:
+            instrument(client)
+        return client
+
+    def _open_session(self) -> boto3.Session:
+        if self._session is None:
+            import boto3
+            from botocore.exceptions import ProfileNotFound
+
+            try:
+                self._session = boto3.Session(profile_name=self._profile)
+            except ProfileNotFound as error:
+                raise ConfigurationError(f"{self._source}: aws.profile: {error}") from error
+        return self._session

@@ -1,0 +1,138 @@
+"""What a request needs, held against what a model can do: None, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.messages import AIMessage, ToolMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_modelmgr.catalog import ModelConfig
+
+ToolChoice = Literal["any", "tool"]
+
+_IMAGE_BLOCKS = frozenset({"image", "image_url"})
+_DOCUMENT_BLOCKS = frozenset({"document", "file", "input_file"})
+_IMAGE_KEYS = frozenset({"image"})
+"""Bedrock's own blocks have no ``type``; their one key says what they are."""
+_DOCUMENT_KEYS = frozenset({"document"})
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What serving a request takes.
+
+    Attributes:
+        tools: Tools are bound.
+        tool_choice: ``any``: some tool must be called; ``tool``: a certain one; None: free.
+        streaming: The model must be able to stream.
+        images: The messages hold images.
+        documents: The messages hold documents.
+        tool_history: The messages hold tool calls or results of earlier turns.
+        structured_output: The reply must follow a JSON schema natively.
+    """
+
+    tools: bool = False
+    tool_choice: ToolChoice | None = None
+    streaming: bool = False
+    images: bool = False
+    documents: bool = False
+    tool_history: bool = False
+    structured_output: bool = False
+
+    @classmethod
+    def of_agent(cls, requires: Iterable[str]) -> Needs:
+        """Return the needs that an agent's ``requires`` names."""
+        return cls(**dict.fromkeys(requires, True))  # type: ignore[arg-type]
+
+    @property
+    def bound(self) -> Needs:
+        """The part that the caller's code fixes, whatever the messages hold."""
+        return replace(self, images=False, documents=False, tool_history=False)
+
+
+def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Needs:
+    """Return what this request needs.
+
+    Args:
+        messages: LangChain messages.
+        kwargs: The call's keywords: ``tools``, ``tool_choice``, ``response_format``, ...
+    """
+    tools = kwargs.get("tools")
+    blocks = list(_blocks(messages))
+    return Needs(
+        tools=bool(tools),
+        tool_choice=forced_choice(kwargs.get("tool_choice")) if tools else None,
+        images=any(_is(block, _IMAGE_BLOCKS, _IMAGE_KEYS) for block in blocks),
+        documents=any(_is(block, _DOCUMENT_BLOCKS, _DOCUMENT_KEYS) for block in blocks),
+        tool_history=any(
+            isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and m.tool_calls)
+            for m in messages
+        ),
+        structured_output=bool(kwargs.get("response_format") or kwargs.get("output_config")),
+    )
+
+
+def forced_choice(choice: str | None) -> ToolChoice | None:
+    """Return ``any`` or ``tool`` for a choice that forces a call; None for a free one."""
+    if choice in (None, "auto"):
+        return None
+    return "any" if choice == "any" else "tool"
+
+
+def check(needs: Needs, model: ModelConfig, *, tool_count: int = 1) -> str | None:
+    """Return why ``model`` can't serve ``needs``; None if it can, or if nobody knows.
+
+    Args:
+        needs: What the request takes.
+        model: The catalog's facts; None in a fact means unknown, and unknown is allowed.
+        tool_count: How many tools are bound: with one, a named tool and "any" are the same.
+    """
+    return next(_lacks(needs, model, tool_count), None)
+
+
+def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
+    if (needs.tools or needs.tool_history) and model.supports_tools is False:
+        yield "Model does not support tools"
+    if needs.tool_choice and model.tool_choices is not None:
+        able = {needs.tool_choice} | ({"any", "tool"} if tool_count == 1 else set())
+        if not able & set(model.tool_choices):
+            yield "Model does not support a forced tool choice"
+    for needed, able_to, what in (
+        (needs.streaming, model.supports_streaming, "streaming"),
+        (needs.images, model.supports_images, "images"),
+        (needs.documents, model.supports_documents, "documents"),
+        (needs.structured_output, model.supports_structured_output, "structured output"),
+    ):
+        if needed and able_to is False:
+            yield f"Model does not support {what}"
+
+
+def _blocks(messages: Iterable[BaseMessage]) -> Iterator[Mapping[str, Any]]:
+    """Yield every content block, those inside tool results too."""
+    for message in messages:
+        if not isinstance(message.content, str):
+            yield from _flatten(message.content)
+
+
+def _flatten(content: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    for block in content:
+        if isinstance(block, Mapping):
+            yield block
+            for key in ("content", "toolResult", "tool_result"):
+                inner = block.get(key)
+                if isinstance(inner, Mapping):
+                    inner = inner.get("content")
+                if isinstance(inner, list):
+                    yield from _flatten(inner)
+
+
+def _is(block: Mapping[str, Any], types: frozenset[str], keys: frozenset[str]) -> bool:
+    kind = block.get("type")
+    return kind in types if kind is not None else bool(keys & block.keys())

@@ -1,0 +1,99 @@
+"""The chain: asks its candidates in order, under the policy, until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
+
+from langchain_modelmgr.call import Call, ChainInput, ChainRules
+from langchain_modelmgr.errors import BedrockError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from langchain_modelmgr.candidate import Candidate
+
+
+class CandidateChain(RunnableWithFallbacks[Any, Any]):
+    """Candidates in their order of trial: LangChain's fallbacks under our policy.
+
+    It opens no callback run and keeps no chunks. ``exceptions_to_handle`` plays no part: what
+    goes on, and where to, is ``policy.decide``'s alone.
+    """
+
+    rules: ChainRules
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates, the primary first."""
+        return (self.runnable, *self.fallbacks)  # type: ignore[arg-type]
+
+    def invoke(  # type: ignore[override]
+        self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
+    ) -> ChatResult:
+        """Return the first answer.
+
+        Raises:
+            ModelManagerError: No candidate can serve the request, or none did.
+        """
+        with Call(self.candidates, self.rules, input) as call:
+            while True:
+                try:
+                    result: ChatResult = call.candidate.invoke(call.trial())
+                except BedrockError as failure:
+                    time.sleep(call.after(failure))
+                else:
+                    return call.answered(result)
+
+    async def ainvoke(  # type: ignore[override]
+        self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
+    ) -> ChatResult:
+        """Return the first answer; the decisions are those of ``invoke``."""
+        with Call(self.candidates, self.rules, input) as call:
+            while True:
+                try:
+                    result: ChatResult = await call.candidate.ainvoke(call.trial())
+                except BedrockError as failure:
+                    await asyncio.sleep(call.after(failure))
+                else:
+                    return call.answered(result)
+
+    def stream(
+        self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
+    ) -> Generator[ChatGenerationChunk, None, None]:
+        """Yield the chunks of the first candidate that gives content, then one with metadata."""
+        with Call(self.candidates, self.rules, input) as call:
+            while True:
+                try:
+                    with closing(call.candidate.stream(call.trial())) as chunks:
+                        for chunk in chunks:
+                            yield from call.release(chunk)
+                except BedrockError as failure:
+                    time.sleep(call.after(failure))
+                else:
+                    yield from call.rest()
+                    return
+
+    async def astream(
+        self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Yield chunks as ``stream`` does."""
+        with Call(self.candidates, self.rules, input) as call:
+            while True:
+                try:
+                    async with aclosing(call.candidate.astream(call.trial())) as chunks:
+                        async for chunk in chunks:
+                            for released in call.release(chunk):
+                                yield released
+                except BedrockError as failure:
+                    await asyncio.sleep(call.after(failure))
+                else:
+                    for released in call.rest():
+                        yield released
+                    return

@@ -1,0 +1,180 @@
+"""The accounts of a manager: every attempt becomes one record, in the summary and the sinks."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.pricing import TokenCounts, cost_of
+from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.records import ModelUsageMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.metrics import SinkGroup
+    from langchain_modelmgr.metrics.summary import UsageSummary
+    from langchain_modelmgr.records import Outcome
+    from langchain_modelmgr.wire import Meter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """LangChain's run of a call, as its callbacks tell it.
+
+    Attributes:
+        run_id: The run's id.
+        tags: Its tags.
+        metadata: Its metadata.
+    """
+
+    run_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
+"""The run whose start was called back last in this context: ``BaseChatModel.stream`` calls
+``_stream`` without a run manager (langchain-core 1.7.2), so this is how a stream knows its run."""
+
+
+class Ledger:
+    """Where attempts and calls are entered, from any thread.
+
+    Args:
+        summary: The totals.
+        sinks: Where records go.
+    """
+
+    def __init__(self, summary: UsageSummary, sinks: SinkGroup) -> None:
+        self.summary = summary
+        self.sinks = sinks
+        self._unpriced: set[str] = set()
+
+    def enter(self, usage: ModelUsageMetrics) -> None:
+        """Enter one attempt."""
+        if usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None:
+            self._warn_unpriced(usage.model_id)
+        self.summary.attempt(usage)
+        self.sinks.record(usage)
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: the parent reports what was counted before."""
+        self.summary.reset_after_fork()
+        self.sinks.reset_after_fork()
+
+    def _warn_unpriced(self, model_id: str) -> None:
+        if model_id not in self._unpriced:
+            self._unpriced.add(model_id)
+            logger.warning(
+                "the price of %s is unknown: its cost is counted as unpriced, not as 0; "
+                "give cost_per_1k_input_tokens and cost_per_1k_output_tokens under models:",
+                mask_account_ids(model_id),
+            )
+
+
+class CallAccount:
+    """The account of one call: one agent, one run.
+
+    Args:
+        ledger: Where to enter.
+        agent_name: The agent.
+        run: LangChain's run of the call.
+    """
+
+    def __init__(self, ledger: Ledger, agent_name: str, run: Run) -> None:
+        self._ledger = ledger
+        self._agent_name = agent_name
+        self._run = run
+
+    def attempt_ended(self, meter: Meter, model: ModelConfig) -> Decimal | None:
+        """Enter one attempt as it ends; return its cost in USD, None if unknown."""
+        record = self.record(
+            model.model_id,
+            meter.outcome or "failed",
+            usage=meter.usage,
+            cost_usd=None if meter.usage is None else cost_of(meter.usage, model),
+            latency_ms=meter.latency_ms,
+            error=meter.error,
+            request_id=meter.request_id,
+        )
+        self._ledger.enter(record)
+        return record.cost_usd
+
+    def call_ended(
+        self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
+    ) -> None:
+        """Enter the call: answered, failed (False), or left by its caller (None)."""
+        self._ledger.summary.call(
+            self._agent_name,
+            answered=answered,
+            latency_ms=latency_ms,
+            fallback_used=fallback_used,
+        )
+
+    def cached(self, model_id: str) -> None:
+        """Enter an answer of LangChain's response cache: no call, no tokens, no cost."""
+        self._ledger.enter(self.record(model_id, "cached", usage=None))
+
+    def record(  # noqa: PLR0913 - the facts of one attempt, keyword-only
+        self,
+        model_id: str,
+        outcome: Outcome,
+        *,
+        usage: TokenCounts | None,
+        cost_usd: Decimal | None = None,
+        latency_ms: float = 0.0,
+        error: str | None = None,
+        request_id: str | None = None,
+    ) -> ModelUsageMetrics:
+        """Return the record of one attempt of this call."""
+        tokens = usage or TokenCounts()
+        return ModelUsageMetrics(
+            agent_name=self._agent_name,
+            model_id=model_id,
+            timestamp=datetime.now(UTC),
+            input_tokens=tokens.input_tokens,
+            output_tokens=tokens.output_tokens,
+            latency_ms=latency_ms,
+            success=outcome != "failed",
+            error_message=error if outcome == "failed" else None,
+            cache_read_tokens=tokens.cache_read_tokens,
+            cache_write_5m_tokens=tokens.cache_write_5m_tokens,
+            cache_write_1h_tokens=tokens.cache_write_1h_tokens,
+            request_id=request_id,
+            outcome=outcome,
+            has_usage=usage is not None,
+            cost_usd=cost_usd,
+            run_id=self._run.run_id,
+            tags=self._run.tags,
+            metadata=dict(self._run.metadata),
+        )
+
+
+def tokens_of_message(usage: Mapping[str, Any]) -> TokenCounts:
+    """Return LangChain's ``usage_metadata`` as disjoint counts.
+
+    Its ``input_tokens`` include cache reads and writes, Bedrock's exclude them; with Bedrock's
+    per-lifetime detail ``cache_creation`` is 0 and the writes stand in ``ephemeral_*``
+    (langchain-aws 1.9.1).
+    """
+    details: Mapping[str, Any] = usage.get("input_token_details") or {}
+    read = int(details.get("cache_read") or 0)
+    hour = int(details.get("ephemeral_1h_input_tokens") or 0)
+    five = int(details.get("ephemeral_5m_input_tokens") or 0) + int(
+        details.get("cache_creation") or 0
+    )
+    return TokenCounts(
+        input_tokens=max(0, int(usage.get("input_tokens") or 0) - read - hour - five),
+        output_tokens=int(usage.get("output_tokens") or 0),
+        cache_read_tokens=read,
+        cache_write_5m_tokens=five,
+        cache_write_1h_tokens=hour,
+    )

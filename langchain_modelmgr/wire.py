@@ -1,0 +1,199 @@
+"""Where an attempt reaches Bedrock, and where its raw reply is read: tokens, times, request id."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import Attempt
+from langchain_modelmgr.pricing import TokenCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from langchain_modelmgr.records import Outcome
+
+_CURRENT: ContextVar[WireClient | None] = ContextVar("modelmgr_wire", default=None)
+"""Whose request botocore's event handlers are working for: they run in the calling thread."""
+
+
+class Meter:
+    """What one attempt took: read off the wire, reported once, however the attempt ends.
+
+    Args:
+        model_id: The model that is asked.
+        on_end: Called exactly once, in the thread that ends the attempt.
+    """
+
+    def __init__(self, model_id: str, on_end: Callable[[Meter], None]) -> None:
+        self.model_id = model_id
+        self.usage: TokenCounts | None = None
+        self.request_id: str | None = None
+        self.outcome: Outcome | None = None
+        self.error: str | None = None
+        self.sent = False
+        self.cancelled = False
+        self._on_end = on_end
+        self._started = self.last_byte = time.perf_counter()
+        self._raw: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds from the start of the attempt to the last byte received."""
+        return (self.last_byte - self._started) * 1000
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt as the caller sees it."""
+        return Attempt(self.model_id, self.error, round(self.latency_ms, 3), self.request_id)
+
+    def finish(self, outcome: Outcome, error: str | None = None) -> None:
+        """End the attempt; only the first end counts. Nothing sent, nothing to report."""
+        with self._lock:
+            if self.outcome is not None:
+                return
+            self.outcome = outcome
+            self.error = error
+        if outcome != "answered":
+            self.touch()
+        if self.sent:
+            self._on_end(self)
+
+    def cancel(self) -> None:
+        """End the attempt as aborted, from any thread, and free its socket if it streams."""
+        self.cancelled = True
+        self.finish("aborted")
+        if self._raw is not None:
+            # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._raw.shutdown()
+
+    def touch(self) -> None:
+        """Note that bytes were received."""
+        self.last_byte = time.perf_counter()
+
+    def read(self, usage: Mapping[str, Any] | None) -> None:
+        """Take the token counts of a raw reply."""
+        if usage:
+            self.usage = token_counts(usage)
+
+    def opened(self, raw: Any) -> None:
+        """Take the open reply of a stream, so that it can be shut from outside."""
+        self._raw = raw
+        if self.cancelled:
+            self.cancel()
+
+
+def token_counts(usage: Mapping[str, Any]) -> TokenCounts:
+    """Return Bedrock's ``TokenUsage`` as disjoint counts.
+
+    ``inputTokens`` excludes cache reads and writes. Without ``cacheDetails`` a write is a
+    5-minute one: Bedrock's default.
+    """
+    written = int(usage.get("cacheWriteInputTokens") or 0)
+    hour = sum(
+        int(detail.get("inputTokens") or 0)
+        for detail in usage.get("cacheDetails") or ()
+        if detail.get("ttl") == "1h"
+    )
+    return TokenCounts(
+        input_tokens=int(usage.get("inputTokens") or 0),
+        output_tokens=int(usage.get("outputTokens") or 0),
+        cache_read_tokens=int(usage.get("cacheReadInputTokens") or 0),
+        cache_write_5m_tokens=max(0, written - hour),
+        cache_write_1h_tokens=hour,
+    )
+
+
+class WireClient:
+    """Bedrock Runtime for one attempt: ChatBedrockConverse calls it, the meter hears all.
+
+    Args:
+        client: The shared boto3 client, instrumented.
+        meter: The attempt's meter.
+        timeout: Seconds to wait for bytes.
+    """
+
+    def __init__(self, client: Any, meter: Meter, timeout: float) -> None:
+        self._client = client
+        self.meter = meter
+        self.timeout = timeout
+        self.meta = client.meta
+
+    def converse(self, **params: Any) -> dict[str, Any]:
+        """Send one Converse request."""
+        reply = self._send(self._client.converse, params)
+        self.meter.touch()
+        self.meter.read(reply.get("usage"))
+        _make_additional_fields_a_map(reply)
+        return reply
+
+    def converse_stream(self, **params: Any) -> dict[str, Any]:
+        """Open one ConverseStream request."""
+        reply = self._send(self._client.converse_stream, params)
+        self.meter.touch()
+        reply["stream"] = _MeteredStream(reply["stream"], self.meter)
+        return reply
+
+    def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        self.meter.sent = True
+        token = _CURRENT.set(self)
+        try:
+            reply: dict[str, Any] = operation(**params)
+        finally:
+            _CURRENT.reset(token)
+        self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
+        return reply
+
+
+class _MeteredStream:
+    """A ConverseStream event stream that tells the meter what passes."""
+
+    def __init__(self, stream: Any, meter: Meter) -> None:
+        self._stream = stream
+        self._meter = meter
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for event in self._stream:
+            self._meter.touch()
+            if "metadata" in event:
+                self._meter.read(event["metadata"].get("usage"))
+            elif "messageStop" in event:
+                _make_additional_fields_a_map(event["messageStop"])
+            yield event
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _make_additional_fields_a_map(reply: dict[str, Any]) -> None:
+    """Wrap ``additionalModelResponseFields`` that is no map.
+
+    Nova sends a string at times; langchain-aws 1.9.1 then dies on a reply that is billed.
+    """
+    fields = reply.get("additionalModelResponseFields")
+    if fields is not None and not isinstance(fields, dict):
+        reply["additionalModelResponseFields"] = {"value": fields}
+
+
+def instrument(client: Any) -> None:
+    """Let a shared Bedrock Runtime client take each attempt's own time-out and open reply."""
+    events = client.meta.events
+    events.register("before-call.bedrock-runtime", _set_timeout)
+    events.register("before-parse.bedrock-runtime.ConverseStream", _keep_reply)
+
+
+def _set_timeout(context: dict[str, Any], **_: Any) -> None:
+    # botocore >= 1.43 reads a request's own read_timeout from its context. A shared client's
+    # Config can't hold it: it is one for all.
+    if wire := _CURRENT.get():
+        context["read_timeout"] = wire.timeout
+
+
+def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:
+    if wire := _CURRENT.get():
+        wire.meter.opened(response_dict.get("body"))

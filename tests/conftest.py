@@ -1,0 +1,60 @@
+"""What every test runs under: no AWS account, no network but loopback, no settings of its user."""
+
+from __future__ import annotations
+
+import os
+from textwrap import dedent, indent
+from typing import TYPE_CHECKING
+
+import pytest
+from pytest_socket import disable_socket, socket_allow_hosts
+
+from langchain_modelmgr import ConfigurationManager
+from langchain_modelmgr.local import LocalAWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_AWS_SETTINGS = ("AWS_", "MODELMGR_", "LANGSMITH_", "LANGCHAIN_")
+
+
+def pytest_runtest_setup() -> None:
+    disable_socket(allow_unix_socket=True)
+    socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(_AWS_SETTINGS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+@pytest.fixture
+def local_aws() -> Iterator[LocalAWS]:
+    with LocalAWS() as aws:
+        yield aws
+
+@pytest.fixture
+def configured(
+    tmp_path: Path, local_aws: LocalAWS
+) -> Callable[..., ConfigurationManager]:
+    """Give a configuration from the YAML under ``agents:``, pointed at the local AWS."""
+
+    def configure(agents: str, more: str = "") -> ConfigurationManager:
+        text = (
+            f"aws: {{region: us-east-1, endpoint_url: {local_aws.url}}}\n"
+            f"metrics: {{sink: memory}}\n{more}\nagents:\n{indent(dedent(agents), '  ')}\n"
+        )
+        (tmp_path / "test.yaml").write_text(text)
+        return ConfigurationManager("test", tmp_path)
+
+    return configure

@@ -1,0 +1,134 @@
+"""What a request needs, held against what a model can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+
+from langchain_modelmgr.catalog import ModelConfig
+from langchain_modelmgr.compatibility import Needs, check, needs_of
+
+ABLE = ModelConfig(
+    model_id="m",
+    model_family="Claude",
+    max_tokens=8192,
+    temperature=1.0,
+    supports_tools=True,
+    supports_streaming=True,
+    cost_per_1k_input_tokens=0.003,
+    cost_per_1k_output_tokens=0.015,
+    tool_choices=("auto", "any", "tool"),
+    supports_images=True,
+    supports_documents=True,
+    supports_structured_output=True,
+)
+UNABLE = replace(
+    ABLE,
+    supports_tools=False,
+    supports_streaming=False,
+    supports_images=False,
+    supports_documents=False,
+    supports_structured_output=False,
+)
+UNKNOWN = replace(
+    ABLE,
+    supports_tools=None,
+    supports_streaming=None,
+    tool_choices=None,
+    supports_images=None,
+    supports_documents=None,
+    supports_structured_output=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        (Needs(tools=True), "Model does not support tools"),
+        (Needs(tool_history=True), "Model does not support tools"),
+        (Needs(streaming=True), "Model does not support streaming"),
+        (Needs(images=True), "Model does not support images"),
+        (Needs(documents=True), "Model does not support documents"),
+        (Needs(structured_output=True), "Model does not support structured output"),
+    ],
+)
+def test_a_missing_capability_is_named_and_an_unknown_one_allowed(
+    needs: Needs, reason: str
+) -> None:
+    assert check(needs, UNABLE) == reason
+    assert check(needs, ABLE) is None
+    assert check(needs, UNKNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "choices", "count", "fits"),
+    [
+        ("any", ("auto",), 1, False),
+        ("tool", ("auto",), 1, False),
+        ("tool", ("auto", "any"), 1, True),
+        ("tool", ("auto", "any"), 2, False),
+        ("any", ("tool",), 1, True),
+        ("any", (), 1, False),
+        ("any", None, 1, True),
+        (None, (), 2, True),
+    ],
+)
+def test_a_forced_choice_is_never_lowered(
+    choice: Any, choices: tuple[str, ...] | None, count: int, fits: bool
+) -> None:
+    reason = check(
+        Needs(tools=True, tool_choice=choice), replace(ABLE, tool_choices=choices), tool_count=count
+    )
+
+    assert (reason is None) is fits
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "base64": "x", "mime_type": "image/png"},
+        {"type": "image_url", "image_url": {"url": "data:"}},
+        {"image": {"format": "png", "source": {"bytes": b"x"}}},
+        {"type": "tool_result", "content": [{"type": "image", "source": {}}]},
+        {"toolResult": {"content": [{"image": {"format": "png"}}]}},
+    ],
+)
+def test_images_are_seen_in_every_form_also_inside_tool_results(block: dict[str, Any]) -> None:
+    assert needs_of([HumanMessage([{"type": "text", "text": "x"}, block])], {}).images
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "file", "base64": "x", "mime_type": "application/pdf"},
+        {"type": "document", "document": {}},
+        {"document": {"format": "pdf", "name": "x"}},
+    ],
+)
+def test_documents_are_seen_in_every_form(block: dict[str, Any]) -> None:
+    needs = needs_of([ToolMessage([block], tool_call_id="1")], {})
+
+    assert needs.documents
+    assert needs.tool_history
+
+
+def test_text_needs_nothing() -> None:
+    assert needs_of([HumanMessage("hi"), AIMessage(["a", "b"])], {}) == Needs()
+
+
+def test_what_is_bound_is_needed() -> None:
+    call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
+
+    needs = needs_of([call], {"tools": [{}], "tool_choice": "f", "response_format": {"type": "x"}})
+
+    assert needs == Needs(
+        tools=True, tool_choice="tool", tool_history=True, structured_output=True
+    )
+    assert needs.bound == Needs(tools=True, tool_choice="tool", structured_output=True)
+
+
+def test_an_agents_requirements_are_needs() -> None:
+    assert Needs.of_agent(["tools", "images"]) == Needs(tools=True, images=True)

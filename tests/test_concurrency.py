@@ -1,0 +1,125 @@
+"""Blocking work for asyncio, on threads of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_modelmgr.concurrency import STREAM_BUFFER, CallPool
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+async def test_work_runs_on_a_thread_of_the_pool() -> None:
+    pool = CallPool(2)
+
+    name = await pool.run(lambda: threading.current_thread().name, lambda: None)
+
+    assert name.startswith("modelmgr")
+    pool.close()
+
+
+async def test_a_cancelled_call_is_told_at_once_and_not_waited_for() -> None:
+    pool, started, release, told = CallPool(1), threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        started.set()
+        release.wait(10)
+
+    task = asyncio.create_task(pool.run(work, lambda: told.append(True)))
+    await asyncio.to_thread(started.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert told == [True]
+    release.set()
+    pool.close()
+
+
+async def test_a_stream_keeps_its_order_and_its_end() -> None:
+    pool = CallPool(1)
+
+    items = [i async for i in pool.stream(lambda: (i for i in range(1000)), lambda: None)]
+
+    assert items == list(range(1000))
+    pool.close()
+
+
+async def test_an_empty_stream_ends() -> None:
+    pool = CallPool(1)
+
+    items = [i async for i in pool.stream(lambda: (i for i in ()), lambda: None)]
+
+    assert items == []
+    pool.close()
+
+
+async def test_an_error_comes_after_what_came_before_it() -> None:
+    def source() -> Generator[int, None, None]:
+        yield 1
+        raise LookupError("broken")
+
+    pool, seen = CallPool(1), []
+
+    with pytest.raises(LookupError, match="broken"):
+        async for item in pool.stream(source, lambda: None):
+            seen.append(item)
+
+    assert seen == [1]
+    pool.close()
+
+
+async def test_a_slow_reader_holds_the_stream_back() -> None:
+    pool, made, full = CallPool(1), [], threading.Event()
+
+    def source() -> Generator[int, None, None]:
+        for i in range(10 * STREAM_BUFFER):
+            made.append(i)
+            if i == STREAM_BUFFER:
+                full.set()
+            yield i
+
+    stream = pool.stream(source, lambda: None)
+    first = await anext(stream)
+    await asyncio.to_thread(full.wait, 10)
+    ahead = len(made)
+    rest = [i async for i in stream]
+
+    assert first == 0
+    assert ahead <= 2 * STREAM_BUFFER + 2
+    assert len(rest) == 10 * STREAM_BUFFER - 1
+    pool.close()
+
+
+async def test_a_closed_stream_stops_its_thread_and_closes_its_source() -> None:
+    pool, told, closed = CallPool(1), [], threading.Event()
+
+    def source() -> Generator[int, None, None]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    stream = pool.stream(source, lambda: told.append(True))
+    await anext(stream)
+    await stream.aclose()
+
+    assert await asyncio.to_thread(closed.wait, 10)
+    assert told == [True]
+    pool.close()
+
+
+async def test_a_closed_pool_starts_again_on_its_next_use() -> None:
+    pool = CallPool(1)
+    await pool.run(lambda: None, lambda: None)
+    pool.close()
+    pool.close()
+
+    assert await pool.run(lambda: 7, lambda: None) == 7
+    pool.close()

@@ -1,0 +1,150 @@
+"""After a failure there is one thing to do next."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_modelmgr.errors import (
+    BedrockAPIError,
+    BedrockAuthenticationError,
+    BedrockConnectionError,
+    BedrockContextOverflowError,
+    BedrockError,
+    BedrockInvalidRequestError,
+    BedrockNotFoundError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
+)
+from langchain_modelmgr.policy import (
+    BACKOFF_CAP_SECONDS,
+    Decision,
+    History,
+    NextCandidate,
+    Retry,
+    Stop,
+    always_itself,
+    decide,
+)
+
+GO_ON = [
+    BedrockAPIError,
+    BedrockConnectionError,
+    BedrockNotFoundError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
+]
+STOP = [BedrockAuthenticationError, BedrockInvalidRequestError]
+ALL = [*GO_ON, *STOP, BedrockContextOverflowError]
+
+
+def _most(_: float, high: float) -> float:
+    return high
+
+
+def _decide(
+    failure: BedrockError, *, left: int, here: int = 1, stale: bool = False, said: bool = False
+) -> Decision:
+    history = History(
+        failures_here=here, candidates_left=left, stale_retry_used=stale, content_delivered=said
+    )
+    return decide(failure, history, jitter=_most)
+
+
+@pytest.mark.parametrize("kind", GO_ON)
+def test_what_another_model_may_mend_goes_on_at_once(kind: type[BedrockError]) -> None:
+    assert _decide(kind("x"), left=1) == NextCandidate()
+
+
+@pytest.mark.parametrize("kind", STOP)
+@pytest.mark.parametrize("left", [0, 3])
+def test_what_no_model_can_mend_stops_at_once(kind: type[BedrockError], left: int) -> None:
+    assert _decide(kind("x"), left=left) == Stop()
+
+
+def test_an_overflow_goes_only_to_a_larger_window() -> None:
+    assert _decide(BedrockContextOverflowError("x"), left=1) == NextCandidate(larger_window=True)
+    assert _decide(BedrockContextOverflowError("x"), left=0) == Stop()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_nothing_goes_on_once_content_was_delivered(kind: type[BedrockError]) -> None:
+    assert _decide(kind("x"), left=3, said=True) == Stop()
+
+
+def test_a_dead_connection_is_replaced_once_on_any_candidate() -> None:
+    dead = BedrockConnectionError("x", code="ConnectionClosedError")
+
+    assert _decide(dead, left=2) == Retry(0.0)
+    assert _decide(dead, left=2, here=2, stale=True) == NextCandidate()
+
+
+def test_the_last_candidate_has_two_more_attempts_for_passing_failures() -> None:
+    throttled = BedrockRateLimitError("x")
+
+    decisions = [_decide(throttled, left=0, here=here) for here in (1, 2, 3)]
+
+    assert decisions == [Retry(0.5), Retry(1.0), Stop()]
+
+
+def test_a_replaced_connection_is_not_one_of_those_attempts() -> None:
+    dead = BedrockConnectionError("x", code="ConnectionClosedError")
+
+    decisions = [_decide(dead, left=0, here=here, stale=True) for here in (2, 3, 4)]
+
+    assert decisions == [Retry(0.5), Retry(1.0), Stop()]
+
+
+def test_a_denied_or_missing_model_is_not_asked_again() -> None:
+    assert _decide(BedrockPermissionDeniedError("x"), left=0) == Stop()
+    assert _decide(BedrockNotFoundError("x"), left=0) == Stop()
+
+
+def test_a_time_that_the_service_asks_for_is_honoured_and_capped() -> None:
+    assert _decide(BedrockRateLimitError("x", retry_after=3), left=0) == Retry(3)
+    assert _decide(BedrockRateLimitError("x", retry_after=999), left=0) == Retry(
+        BACKOFF_CAP_SECONDS
+    )
+
+
+def test_what_stops_the_chain_is_raised_as_it_is() -> None:
+    assert always_itself(BedrockContextOverflowError("x"))
+    assert always_itself(BedrockInvalidRequestError("x"))
+    assert not always_itself(BedrockRateLimitError("x"))
+
+
+@given(
+    kinds=st.lists(st.sampled_from(ALL), min_size=1, max_size=30),
+    candidates=st.integers(1, 4),
+    max_retries=st.integers(0, 4),
+    dead=st.booleans(),
+)
+def test_every_chain_of_failures_ends_within_its_promised_attempts(
+    kinds: list[type[BedrockError]], candidates: int, max_retries: int, dead: bool
+) -> None:
+    left, here, stale, attempts = candidates - 1, 0, False, 0
+    code = "ConnectionClosedError" if dead else ""
+
+    for kind in kinds * 20:
+        attempts, here = attempts + 1, here + 1
+        decision = decide(
+            kind("x", code=code),
+            History(failures_here=here, candidates_left=left, stale_retry_used=stale),
+            max_retries=max_retries,
+            jitter=_most,
+        )
+        if isinstance(decision, Stop):
+            break
+        if isinstance(decision, Retry):
+            assert 0 <= decision.delay <= BACKOFF_CAP_SECONDS
+            stale = stale or dead
+        else:
+            left, here, stale = left - 1, 0, False
+            assert left >= 0
+    else:
+        pytest.fail("no end")
+
+    assert attempts <= 2 * candidates + max_retries
