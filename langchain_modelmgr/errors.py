@@ -39,11 +39,13 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
+from langchain_modelmgr.privacy import mask_account_ids
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Attempt:
     """One request to one model, as it ended.
 
@@ -58,6 +60,12 @@ class Attempt:
     error: str | None
     latency_ms: float
     request_id: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Attempt({mask_account_ids(self.model_id)!r}, error={self.error!r}, "
+            f"latency_ms={self.latency_ms!r}, request_id={self.request_id!r})"
+        )
 
 
 class ModelManagerError(Exception):
