@@ -17,7 +17,13 @@ from langchain_modelmgr.compatibility import Needs, forced_choice, needs_of
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.joining import JoinsHandler
 from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
-from langchain_modelmgr.manager import CallSettings, ModelManager, default_manager, manager_of
+from langchain_modelmgr.manager import (
+    CallSettings,
+    ModelManager,
+    default_manager,
+    manager_of,
+    shared_config,
+)
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
 from langchain_modelmgr.tools import (
     json_schema_format,
@@ -322,6 +328,12 @@ class ManagedBedrockChat(JoinsHandler):
         state = super().__getstate__()
         values = {**state["__dict__"], "config": self.model_manager.config, "manager": None}
         return {**state, "__dict__": values, "__pydantic_private__": {"_resolved": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take what travelled; equal configurations share one manager in a process."""
+        super().__setstate__(state)
+        if self.config is not None:
+            self.config = shared_config(self.config)
 
     # -- inside
 

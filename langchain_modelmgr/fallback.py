@@ -8,6 +8,7 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
+from pydantic import InstanceOf
 
 from langchain_modelmgr.call import Call, ChainInput, ChainRules
 from langchain_modelmgr.errors import BedrockError
@@ -27,7 +28,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
     goes on, and where to, is ``policy.decide``'s alone.
     """
 
-    rules: ChainRules
+    rules: InstanceOf[ChainRules]
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -167,7 +167,7 @@ class ModelManager:
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process gets the manager kept with the same configuration there: neither
         # credentials nor clients travel.
-        return manager_of, (self.config,)
+        return _restored, (self.config,)
 
     def chain(
         self, agent_name: str, settings: CallSettings, model: str | None = None
@@ -316,6 +316,15 @@ def manager_of(config: ConfigurationManager) -> ModelManager:
     return _kept.of_config(config)
 
 
+def shared_config(config: ConfigurationManager) -> ConfigurationManager:
+    """Return the one kept configuration of this folder, environment and content."""
+    return _kept.canonical(config)
+
+
 def default_manager(environment: str | None) -> ModelManager:
     """Return the manager of an environment: one per resolved folder, environment and content."""
-    return _kept.of_config(_kept.canonical(ConfigurationManager(environment)))
+    return manager_of(shared_config(ConfigurationManager(environment)))
+
+
+def _restored(config: ConfigurationManager) -> ModelManager:
+    return manager_of(shared_config(config))

@@ -7,10 +7,10 @@ from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 import pytest
-from pytest_socket import disable_socket, socket_allow_hosts
+from langchain_modelmgr.local import LocalAWS
+from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
-from langchain_modelmgr.local import LocalAWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,6 @@ _AWS_SETTINGS = ("AWS_", "MODELMGR_", "LANGSMITH_", "LANGCHAIN_")
 
 
 def pytest_runtest_setup() -> None:
-    disable_socket(allow_unix_socket=True)
     socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
@@ -43,10 +42,9 @@ def local_aws() -> Iterator[LocalAWS]:
     with LocalAWS() as aws:
         yield aws
 
+
 @pytest.fixture
-def configured(
-    tmp_path: Path, local_aws: LocalAWS
-) -> Callable[..., ConfigurationManager]:
+def configured(tmp_path: Path, local_aws: LocalAWS) -> Callable[..., ConfigurationManager]:
     """Give a configuration from the YAML under ``agents:``, pointed at the local AWS."""
 
     def configure(agents: str, more: str = "") -> ConfigurationManager:

@@ -7,4 +7,3 @@ HAIKU = "anthropic.claude-3-5-haiku-20241022-v1:0"
 OPUS = "anthropic.claude-3-opus-20240229-v1:0"
 TITAN = "amazon.titan-text-premier-v1:0"
 LLAMA = "meta.llama3-70b-instruct-v1:0"
-

@@ -24,7 +24,7 @@ ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
         (LLAMA, "Llama", 2048, False, 0.00265, 0.0035),
     ],
 )
-def test_the_guides_models_have_the_guides_figures(  # noqa: PLR0913 - the guide's columns
+def test_the_guides_models_have_the_guides_figures(
     model_id: str, family: str, max_tokens: int, tools: bool, cost_in: float, cost_out: float
 ) -> None:
     model = ModelCatalog().get(model_id)

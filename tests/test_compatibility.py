@@ -124,9 +124,7 @@ def test_what_is_bound_is_needed() -> None:
 
     needs = needs_of([call], {"tools": [{}], "tool_choice": "f", "response_format": {"type": "x"}})
 
-    assert needs == Needs(
-        tools=True, tool_choice="tool", tool_history=True, structured_output=True
-    )
+    assert needs == Needs(tools=True, tool_choice="tool", tool_history=True, structured_output=True)
     assert needs.bound == Needs(tools=True, tool_choice="tool", structured_output=True)
 
 

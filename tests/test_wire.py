@@ -39,9 +39,7 @@ from langchain_modelmgr.wire import Meter, token_counts
         ({"inputTokens": None, "outputTokens": None}, TokenCounts()),
     ],
 )
-def test_bedrocks_counts_become_disjoint_ones(
-    usage: dict[str, Any], expected: TokenCounts
-) -> None:
+def test_bedrocks_counts_become_disjoint_ones(usage: dict[str, Any], expected: TokenCounts) -> None:
     assert token_counts(usage) == expected
 
 

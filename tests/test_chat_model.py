@@ -1,0 +1,439 @@
+"""ManagedBedrockChat as a LangChain chat model."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField
+from langchain_core.tools import tool
+from langchain_modelmgr.local import ScriptedReply
+from models import HAIKU, LLAMA, OPUS, SONNET, TITAN
+from pydantic import BaseModel
+
+from langchain_modelmgr import (
+    ConfigurationError,
+    ConfigurationManager,
+    ManagedBedrockChat,
+    ModelCompatibilityError,
+    ModelManager,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr.local import LocalAWS
+
+    Configure = Callable[..., ConfigurationManager]
+
+AGENTS = f"""
+sql_agent: {{model: "{SONNET}", fallbacks: ["{HAIKU}"]}}
+planner: {{model: "{OPUS}"}}
+"""
+
+
+class Pallets(BaseModel):
+    """Pallets in stock."""
+
+    count: int
+
+
+@tool
+def count_pallets(warehouse: str) -> int:
+    """Count the pallets of a warehouse."""
+    return len(warehouse)
+
+
+@pytest.fixture
+def llm(configured: Configure) -> ManagedBedrockChat:
+    return ManagedBedrockChat(agent_name="sql_agent", config=configured(AGENTS))
+
+
+def test_an_answer_says_how_it_came_about(llm: ManagedBedrockChat, local_aws: LocalAWS) -> None:
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+
+    reply = llm.invoke("how many pallets?")
+
+    told = json.loads(json.dumps(reply.response_metadata["model_manager"]))
+    assert reply.response_metadata["model_name"] == HAIKU
+    assert told["agent_name"] == "sql_agent"
+    assert (told["model_id"], told["fallback_used"], told["cached"]) == (HAIKU, True, False)
+    assert [(a["model_id"], a["error"]) for a in told["attempts"]] == [
+        (SONNET, "BedrockRateLimitError"),
+        (HAIKU, None),
+    ]
+    assert all(a["request_id"] for a in told["attempts"])
+    assert told["latency_ms"] >= told["attempts"][1]["latency_ms"] > 0
+    assert float(told["cost_usd"]) > 0
+    assert told["skipped"] == []
+
+
+def test_only_what_was_set_is_sent(configured: Configure, local_aws: LocalAWS) -> None:
+    config = configured(f"""
+    bare: {{model: "{SONNET}"}}
+    full: {{model: "{SONNET}", max_tokens: 100, temperature: 0.5, parameters: {{top_p: 0.9}}}}
+    """)
+
+    ManagedBedrockChat(agent_name="bare", config=config).invoke("x")
+    ManagedBedrockChat(agent_name="full", config=config).invoke("x")
+    ManagedBedrockChat(
+        agent_name="full", config=config, max_tokens=7, temperature=0.1, top_p=0.2, stop=["END"]
+    ).invoke("x")
+
+    bare, full, over = (call.body for call in local_aws.calls(SONNET))
+    assert not bare.get("inferenceConfig")
+    assert full["inferenceConfig"] == {"maxTokens": 100, "temperature": 0.5, "topP": 0.9}
+    assert over["inferenceConfig"] == {
+        "maxTokens": 7,
+        "temperature": 0.1,
+        "topP": 0.2,
+        "stopSequences": ["END"],
+    }
+
+
+def test_max_tokens_is_capped_at_each_models_limit(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{LLAMA}'], max_tokens: 6000}}")
+    local_aws.fail(SONNET, "ThrottlingException", times=2)
+    llm = ManagedBedrockChat(agent_name="a", config=config)
+
+    llm.invoke("x")
+    llm.invoke("x", max_tokens=9000)
+
+    sent = [call.body["inferenceConfig"]["maxTokens"] for call in local_aws.calls()]
+    assert sent == [6000, 2048, 8192, 2048]
+
+
+def test_a_calls_own_model_replaces_the_primary(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    reply = llm.invoke("x", model=OPUS)
+
+    assert reply.response_metadata["model_name"] == OPUS
+    assert local_aws.requests(SONNET) == 0
+    assert OPUS in llm.model_manager.get_usage_summary()["by_model"]
+
+
+def test_a_calls_own_model_is_checked(llm: ManagedBedrockChat, local_aws: LocalAWS) -> None:
+    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
+        llm.bind_tools([count_pallets], model=TITAN)
+    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
+        llm.bind_tools([count_pallets]).invoke("x", model=TITAN)
+
+    assert local_aws.requests() == 0
+
+
+def test_tools_on_a_model_that_has_none_never_reach_the_network(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f'{AGENTS}\nwriter: {{model: "{TITAN}"}}')
+    llm = ManagedBedrockChat(agent_name="writer", config=config)
+
+    with pytest.raises(ModelCompatibilityError) as caught:
+        llm.bind_tools([count_pallets])
+
+    assert "Model does not support tools" in str(caught.value)
+    assert "writer" in str(caught.value)
+    assert SONNET in str(caught.value)
+    assert local_aws.requests() == 0
+
+
+def test_an_agents_requirements_are_checked_when_it_is_made(configured: Configure) -> None:
+    config = configured(f"a: {{model: '{TITAN}', requires: [tools, streaming]}}")
+
+    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
+        ManagedBedrockChat(agent_name="a", config=config)
+
+
+def test_a_fallback_without_tools_drops_out_with_its_reason(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{TITAN}', '{HAIKU}']}}")
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+    llm = ManagedBedrockChat(agent_name="a", config=config).bind_tools([count_pallets])
+
+    reply = llm.invoke("x")
+
+    told = reply.response_metadata["model_manager"]
+    assert told["model_id"] == HAIKU
+    assert told["skipped"] == [{"model_id": TITAN, "reason": "Model does not support tools"}]
+    assert local_aws.requests(TITAN) == 0
+
+
+def test_an_image_goes_to_the_first_model_that_sees(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f"a: {{model: '{HAIKU}', fallbacks: ['{SONNET}']}}")
+    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+    llm = ManagedBedrockChat(agent_name="a", config=config)
+
+    reply = llm.invoke([HumanMessage([{"type": "text", "text": "what is it?"}, image])])
+
+    assert reply.response_metadata["model_name"] == SONNET
+    assert local_aws.requests(HAIKU) == 0
+
+
+def test_no_model_left_is_an_error_that_names_each_reason(configured: Configure) -> None:
+    config = configured(f"a: {{model: '{HAIKU}', fallbacks: ['{LLAMA}']}}\nb: {{model: '{OPUS}'}}")
+    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+    llm = ManagedBedrockChat(agent_name="a", config=config)
+
+    with pytest.raises(ModelCompatibilityError) as caught:
+        llm.invoke([HumanMessage([image])])
+
+    assert f"{HAIKU}: Model does not support images" in str(caught.value)
+    assert f"{LLAMA}: Model does not support images" in str(caught.value)
+    assert f"configured models that can: {OPUS}" in str(caught.value)
+
+
+def test_a_forced_tool_reaches_each_model_in_its_own_form(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+
+    llm.bind_tools([count_pallets], tool_choice="count_pallets").invoke("Hamburg")
+
+    forms = [call.body["toolConfig"]["toolChoice"] for call in local_aws.calls()]
+    assert forms == [{"tool": {"name": "count_pallets"}}] * 2
+
+
+def test_a_forced_choice_drops_a_model_that_thinks(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f"""
+    a:
+      model: {SONNET}
+      fallbacks:
+        - model: {OPUS}
+          parameters:
+            additional_model_request_fields: {{thinking: {{type: enabled, budget_tokens: 1024}}}}
+        - {HAIKU}
+    """)
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+    llm = ManagedBedrockChat(agent_name="a", config=config)
+
+    reply = llm.with_structured_output(Pallets, include_raw=True).invoke("12")
+
+    told = reply["raw"].response_metadata["model_manager"]
+    assert told["model_id"] in (OPUS, HAIKU)
+    for call in local_aws.calls():
+        assert "auto" not in call.body["toolConfig"].get("toolChoice", {})
+
+
+@pytest.mark.parametrize("schema", [Pallets, Pallets.model_json_schema()])
+def test_structured_output_is_parsed(llm: ManagedBedrockChat, schema: Any) -> None:
+    reply = llm.with_structured_output(schema).invoke("12 pallets")
+
+    assert (reply if isinstance(reply, dict) else reply.model_dump()).keys() == {"count"}
+
+
+def test_native_structured_output_needs_a_model_that_has_it(
+    llm: ManagedBedrockChat, configured: Configure
+) -> None:
+    with pytest.raises(ModelCompatibilityError, match="Model does not support structured output"):
+        llm.with_structured_output(Pallets, method="json_schema")
+
+    able = configured(AGENTS, f"models: {{'{SONNET}': {{supports_structured_output: true}}}}")
+    reply = (
+        ManagedBedrockChat(agent_name="sql_agent", config=able)
+        .with_structured_output(Pallets, method="json_schema")
+        .invoke("12 pallets")
+    )
+    assert isinstance(reply, Pallets)
+
+
+def test_json_mode_is_refused_by_name(llm: ManagedBedrockChat) -> None:
+    with pytest.raises(ValueError, match=r"json_mode.*no such mode"):
+        llm.with_structured_output(Pallets, method="json_mode")  # type: ignore[arg-type]
+
+
+def test_a_profile_promises_what_each_model_can(configured: Configure) -> None:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{LLAMA}']}}\nb: {{model: '{OPUS}'}}")
+
+    both = ManagedBedrockChat(agent_name="a", config=config).profile
+    alone = ManagedBedrockChat(agent_name="a", config=config, use_fallback=False).profile
+
+    assert both is not None
+    assert alone is not None
+    assert (both["tool_calling"], both["max_input_tokens"]) == (False, 8192)
+    assert (alone["tool_calling"], alone["max_input_tokens"]) == (True, 200_000)
+
+
+def test_an_own_profile_is_kept(configured: Configure) -> None:
+    llm = ManagedBedrockChat(
+        agent_name="planner", config=configured(AGENTS), profile={"max_input_tokens": 5}
+    )
+
+    assert llm.model_copy(update={"agent_name": "sql_agent"}).profile == {"max_input_tokens": 5}
+
+
+def test_an_unknown_agent_is_an_error_when_the_model_is_made(configured: Configure) -> None:
+    with pytest.raises(ConfigurationError, match="sql_agent"):
+        ManagedBedrockChat(agent_name="sql_agnet", config=configured(AGENTS))
+
+
+def test_an_unknown_field_is_an_error(configured: Configure) -> None:
+    with pytest.raises(ValueError, match="temprature"):
+        ManagedBedrockChat(
+            agent_name="planner",
+            config=configured(AGENTS),
+            temprature=1,  # type: ignore[call-arg]
+        )
+
+
+def test_a_copy_for_another_agent_is_resolved_again(llm: ManagedBedrockChat) -> None:
+    other = llm.model_copy(update={"agent_name": "planner"})
+
+    assert other.invoke("x").response_metadata["model_name"] == OPUS
+    assert other.model_manager is llm.model_manager
+    assert other.profile is not None
+    assert other.profile["max_output_tokens"] == 4096
+    assert llm.invoke("x").response_metadata["model_name"] == SONNET
+    with pytest.raises(ConfigurationError):
+        llm.model_copy(update={"agent_name": "nobody"})
+
+
+def test_a_deep_copy_shares_its_manager(llm: ManagedBedrockChat) -> None:
+    copied = copy.deepcopy(llm)
+
+    assert copied.invoke("x").text
+    assert copied.model_manager is llm.model_manager
+
+
+def test_a_pickle_works_and_holds_no_credentials(llm: ManagedBedrockChat) -> None:
+    llm.invoke("x")
+
+    data = pickle.dumps(llm)
+    loaded = pickle.loads(data)  # noqa: S301
+    again = pickle.loads(data)  # noqa: S301
+
+    assert loaded.invoke("x").response_metadata["model_name"] == SONNET
+    assert b"AKIA" not in data
+    assert loaded.model_manager is again.model_manager
+
+
+def test_a_pickle_of_a_model_with_a_shared_manager_works(configured: Configure) -> None:
+    with ModelManager(configured(AGENTS)) as manager:
+        loaded = pickle.loads(pickle.dumps(manager.chat_model("planner")))  # noqa: S301
+
+    assert loaded.invoke("x").response_metadata["model_name"] == OPUS
+
+
+def test_configurable_fields_rebuild_the_model(llm: ManagedBedrockChat) -> None:
+    configurable = llm.configurable_fields(agent_name=ConfigurableField(id="agent"))
+
+    planner = configurable.invoke("x", {"configurable": {"agent": "planner"}})
+    sql = configurable.invoke("x")
+
+    assert planner.response_metadata["model_name"] == OPUS
+    assert sql.response_metadata["model_name"] == SONNET
+
+
+def test_configurable_alternatives_choose_a_model(llm: ManagedBedrockChat) -> None:
+    planner = llm.model_copy(update={"agent_name": "planner"})
+    either = llm.configurable_alternatives(ConfigurableField(id="who"), planner=planner)
+
+    reply = either.invoke("x", {"configurable": {"who": "planner"}})
+
+    assert reply.response_metadata["model_name"] == OPUS
+
+
+def test_langchains_own_fallbacks_and_retries_go_around_it(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    local_aws.fail(SONNET, "AccessDeniedException", times=9)
+    local_aws.fail(HAIKU, "AccessDeniedException", times=9)
+    planner = llm.model_copy(update={"agent_name": "planner"})
+
+    reply = llm.with_fallbacks([planner]).invoke("x")
+    retried = planner.with_retry(stop_after_attempt=2).invoke("x")
+
+    assert reply.response_metadata["model_name"] == OPUS
+    assert retried.response_metadata["model_name"] == OPUS
+
+
+def test_a_cached_answer_says_so_and_costs_nothing(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    cached = llm.model_copy(update={"cache": InMemoryCache()})
+
+    first, second = cached.invoke("x"), cached.invoke("x")
+
+    told = second.response_metadata["model_manager"]
+    assert local_aws.requests() == 1
+    assert not first.response_metadata["model_manager"]["cached"]
+    assert (told["cached"], told["cost_usd"]) == (True, "0")
+    assert llm.model_manager.get_usage_summary()["attempts"] == 1
+
+
+def test_two_agents_do_not_share_cached_answers(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    cache = InMemoryCache()
+
+    llm.model_copy(update={"cache": cache}).invoke("x")
+    llm.model_copy(update={"cache": cache, "agent_name": "planner"}).invoke("x")
+    llm.model_copy(update={"cache": cache, "temperature": 0.5}).invoke("x")
+
+    assert local_aws.requests() == 3
+
+
+def test_a_rate_limiter_is_asked(llm: ManagedBedrockChat) -> None:
+    limiter = InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001)
+
+    assert llm.model_copy(update={"rate_limiter": limiter}).invoke("x").text
+
+
+def test_traces_name_provider_model_and_parameters(configured: Configure) -> None:
+    llm = ManagedBedrockChat(
+        agent_name="planner", config=configured(AGENTS), temperature=0.5, max_tokens=9, stop=["E"]
+    )
+
+    params = llm._get_ls_params()
+
+    assert params["ls_provider"] == "amazon_bedrock"
+    assert params["ls_model_name"] == OPUS
+    assert (params["ls_temperature"], params["ls_max_tokens"]) == (0.5, 9)
+    assert params["ls_stop"] == ["E"]
+    assert llm._get_ls_params(model=HAIKU)["ls_model_name"] == HAIKU
+
+
+def test_counting_tokens_asks_aws_only_when_told_to(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    about = llm.get_num_tokens_from_messages([HumanMessage("how many pallets?")])
+
+    assert about > 0
+    assert llm.get_num_tokens("how many pallets?") > 0
+    assert llm.get_num_tokens_from_messages([HumanMessage("x")], tools=[count_pallets]) > 5
+    assert local_aws.calls() == []
+
+
+def test_batches_keep_their_order(llm: ManagedBedrockChat, local_aws: LocalAWS) -> None:
+    local_aws.script(lambda request: ScriptedReply(text=request.prompt.upper()))
+
+    replies = llm.batch(["a", "b", "c"])
+
+    assert [r.text for r in replies] == ["A", "B", "C"]
+
+
+def test_a_subclass_is_still_a_model(configured: Configure) -> None:
+    class Mine(ManagedBedrockChat):
+        team: str = "stock"
+
+    mine = Mine(agent_name="planner", config=configured(AGENTS))
+
+    assert isinstance(mine.invoke("x"), AIMessage)
+    assert mine.team == "stock"
+
+
+def test_a_repr_tells_no_secret(llm: ManagedBedrockChat) -> None:
+    assert "AKIA" not in repr(llm)
+    assert "sql_agent" in repr(llm)
