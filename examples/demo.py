@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
+from langchain_modelmgr.local import LocalAWS, ScriptedReply
 
 from langchain_modelmgr import (
     ConfigurationManager,
@@ -22,7 +23,6 @@ from langchain_modelmgr import (
     ModelCompatibilityError,
     ModelManager,
 )
-from langchain_modelmgr.local import LocalAWS, ScriptedReply
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import ScriptedRequest
@@ -66,7 +66,9 @@ def scripted_model(request: ScriptedRequest) -> ScriptedReply | None:
     """Play a model that looks at the tables, asks for the rows, and reports what came back."""
     results = request.tool_results
     if not results:
-        return ScriptedReply(text="Let me look at the tables. ", tool_calls=[("describe_tables", {})])
+        return ScriptedReply(
+            text="Let me look at the tables. ", tool_calls=[("describe_tables", {})]
+        )
     if len(results) == 1:
         return ScriptedReply(text="Now the rows. ", tool_calls=[("run_sql", {"query": SQL})])
     counts = re.findall(r"(\w+) (\d+)", results[-1])
@@ -79,9 +81,7 @@ def ask(agent: Any, question: str) -> None:
     """Stream the agent's answer, tool calls and all."""
     print(f"\nsql_agent is asked: {question}\n")
     last: dict[str, Any] = {}
-    for chunk, _ in agent.stream(
-        {"messages": [("user", question)]}, stream_mode="messages"
-    ):
+    for chunk, _ in agent.stream({"messages": [("user", question)]}, stream_mode="messages"):
         if isinstance(chunk, AIMessageChunk):
             print(chunk.text, end="", flush=True)
             for call in chunk.tool_call_chunks:
