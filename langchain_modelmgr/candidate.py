@@ -228,7 +228,7 @@ class Candidate(Runnable[Trial, Any]):
         if model.tool_choices is not None and not self._thinks():
             facts["supports_tool_choice_values"] = model.tool_choices
         return ChatBedrockConverse(
-            model=model.model_id,
+            model_id=model.model_id,
             client=self._clients.runtime(self.spec.region),
             bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
             **facts,

@@ -320,7 +320,7 @@ class ManagedBedrockChat(JoinsHandler):
         copied = super().model_copy(update=update, deep=deep)
         copied._check_requirements()
         if isinstance(copied.profile, ChainProfile):
-            copied.profile = copied._chain_profile()
+            copied.profile = copied._chain_profile()  # type: ignore[assignment]
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -35,7 +35,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         """All candidates, the primary first."""
         return (self.runnable, *self.fallbacks)  # type: ignore[arg-type]
 
-    def invoke(  # type: ignore[override]
+    def invoke(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Return the first answer.
@@ -52,7 +52,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
                 else:
                     return call.answered(result)
 
-    async def ainvoke(  # type: ignore[override]
+    async def ainvoke(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Return the first answer; the decisions are those of ``invoke``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
@@ -62,13 +62,13 @@ class JoinsHandler(BaseChatModel):
         """Stream, heard by the handler."""
         return super().astream(input, self._joined_config(config), **kwargs)
 
-    def stream_events(  # type: ignore[override]
+    def stream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """Stream events, heard by the handler."""
         return super().stream_events(input, self._joined_config(config), **kwargs)
 
-    def astream_events(  # type: ignore[override]
+    def astream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """Stream events, heard by the handler."""
@@ -94,6 +94,6 @@ class JoinsHandler(BaseChatModel):
                 return callbacks
             joined = callbacks.copy()
             joined.add_handler(handler, inherit=False)
-            return cast("BaseCallbackManager", joined)
+            return joined
         handlers = list(callbacks or ())
         return handlers if handler in handlers else [*handlers, handler]

@@ -35,8 +35,8 @@ Cell = dict[Value, int]
 MAX_SERIES = 1_000
 """Series of one process (about 0.30 USD a month each); the agents beyond it become ``other``."""
 
-MAX_CELLS = 10_000
-"""Cells between two drains: a thousand series over ten minutes."""
+MAX_CELLS = 4_000
+"""Cells between two drains, which are a minute apart: a thousand series over four minutes."""
 
 MAX_DISTINCT = 4 * MAX_VALUES
 """Distinct values a cell holds before it is compacted: that is seldom, so it costs little."""

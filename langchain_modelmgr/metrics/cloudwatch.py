@@ -86,7 +86,7 @@ class SinkStats:
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    """A request to the worker: deliver now, and say when that is done."""
+    """An order to the worker: deliver now, and say when that is done."""
 
     deadline: float
     is_last: bool = False
@@ -126,6 +126,8 @@ class CloudWatchSink:
         self._max_pending_bytes = max_pending_bytes
         self._clock = clock or Clock()
         self._thread: threading.Thread | None = None
+        # SimpleQueue.put may be called from a finaliser; an Event may not.
+        self._orders: SimpleQueue[_Flush | None] = SimpleQueue()
         self._woken = False
         self.reset_after_fork()
 
@@ -134,7 +136,8 @@ class CloudWatchSink:
         try:
             self._notice_fork()
             self._aggregate.add(usage)
-            self._start()
+            if self._thread is None:
+                self._start()
             if self._aggregate.cells >= MAX_DATUMS and not self._woken:
                 self._woken = True
                 self._orders.put(None)
@@ -151,13 +154,27 @@ class CloudWatchSink:
         Returns:
             What was delivered and what is kept.
         """
-        return self._flush(FLUSH_SECONDS if timeout is None else timeout)
+        seconds = FLUSH_SECONDS if timeout is None else timeout
+        self._notice_fork()
+        if self._thread is not None or self.stats().kept:
+            try:
+                self._start()
+                self._wait(self._orders, seconds)
+            except RuntimeError:
+                # No thread can be started while the interpreter ends: deliver in this one.
+                self._publish(_Flush(self._clock.monotonic() + seconds))
+        return self.stats()
 
     def close(self) -> None:
         """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
-        self._flush(EXIT_SECONDS, is_last=True)
-        self._thread = None
+        self._notice_fork()
         atexit.unregister(self._at_exit)
+        # From here on a record starts its own thread; what came before is in the last delivery.
+        thread, self._thread = self._thread, None
+        orders, self._orders = self._orders, SimpleQueue()
+        if thread is not None:
+            self._wait(orders, EXIT_SECONDS, is_last=True)
+            self._report_undelivered()
 
     def stats(self) -> SinkStats:
         """Return what became of the usage so far."""
@@ -188,30 +205,25 @@ class CloudWatchSink:
         )
         self._publishing = threading.Lock()
         self._starting = threading.Lock()
-        # SimpleQueue.put may be called from a finaliser; an Event may not.
-        self._orders: SimpleQueue[_Flush | None] = SimpleQueue()
+        self._orders = SimpleQueue()
         self._thread = None
         self._woken = False
         self._errors = 0
 
-    def _flush(self, seconds: float, *, is_last: bool = False) -> SinkStats:
-        self._notice_fork()
+    def _wait(
+        self, orders: SimpleQueue[_Flush | None], seconds: float, *, is_last: bool = False
+    ) -> None:
         order = _Flush(self._clock.monotonic() + seconds, is_last)
-        try:
-            if self._thread is None and not self.stats().kept:
-                return self.stats()
-            self._start()
-            self._orders.put(order)
-            order.done.wait(seconds)
-        except RuntimeError:
-            # No thread can be started while the interpreter ends: deliver in this one.
-            self._publish(order)
-        return self.stats()
+        orders.put(order)
+        order.done.wait(seconds)
 
     def _at_exit(self) -> None:
-        stats = self._flush(EXIT_SECONDS)
-        if stats.kept and self._pid == os.getpid():
-            logger.warning("%d data points could not be delivered before exit", stats.kept)
+        self.flush(EXIT_SECONDS)
+        self._report_undelivered()
+
+    def _report_undelivered(self) -> None:
+        if kept := self.stats().kept:
+            logger.warning("%d data points could not be delivered to CloudWatch", kept)
 
     def _start(self) -> None:
         """Start the worker if it isn't running. Whoever comes second needn't wait."""
@@ -225,8 +237,8 @@ class CloudWatchSink:
                 target=self._work, args=(self._orders,), name="modelmgr-metrics", daemon=True
             )
             thread.start()
-            if self._thread is None:
-                atexit.register(self._at_exit)
+            atexit.unregister(self._at_exit)  # a forked child has its parent's
+            atexit.register(self._at_exit)
             self._thread = thread
         finally:
             self._starting.release()
@@ -271,4 +283,4 @@ class CloudWatchSink:
 
     def _failed(self, error: Exception) -> None:
         self._errors += 1
-        self._log.warning("metrics were not recorded: %s", type(error).__name__)
+        self._log.warning("the CloudWatch sink failed: %s", type(error).__name__)

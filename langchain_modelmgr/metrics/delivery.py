@@ -7,12 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.metrics.verdict import (
-    Verdict,
-    classify,
-    classify_unsent,
-    reason,
-)
+from langchain_modelmgr.metrics.verdict import Verdict, classify, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +146,8 @@ class Courier:
             data = [datum.to_request() for datum in part]
             self._connect().put_metric_data(Namespace=self._namespace, MetricData=data)
         except Exception as error:  # noqa: BLE001 - metrics boundary: whatever boto3 raises is named, counted and kept from the caller
-            verdict = classify(error) if self._is_sending else classify_unsent(error)
+            # Before that it is about credentials, region or endpoint: what we send is valid.
+            verdict = classify(error) if self._is_sending else Verdict.UNUSABLE
             self._report(part, verdict, error)
             return verdict
         return Verdict.SENT
@@ -181,7 +177,7 @@ class Courier:
             )
         elif verdict is Verdict.INVALID and len(part) == 1:
             self._warn("refused a datum (%s) of %s: dropped", error, part[0].series.name)
-        elif verdict is Verdict.NO_CREDENTIALS:
+        elif verdict is Verdict.UNUSABLE:
             # A session without credentials remembers that in its client.
             self._client = None
             if not self._told_of_credentials:

@@ -12,7 +12,7 @@ class Verdict(Enum):
     SENT = auto()
     RETRY = auto()
     """Not taken, for a passing reason: keep it and try again."""
-    NO_CREDENTIALS = auto()
+    UNUSABLE = auto()
     """Not sent, or refused for who we are: keep it and try again, but not at once."""
     INVALID = auto()
     """Refused for what it holds: one bad datum fails the whole request."""
@@ -67,20 +67,13 @@ def classify(error: Exception) -> Verdict:
     return Verdict.RETRY if isinstance(error, aws.ConnectionError) else Verdict.AMBIGUOUS
 
 
-def classify_unsent(error: Exception) -> Verdict:
-    """Return what a failure before the first byte means: who we are, or where to send."""
-    from botocore.exceptions import ParamValidationError
-
-    return Verdict.INVALID if isinstance(error, ParamValidationError) else Verdict.NO_CREDENTIALS
-
-
 def _by_response(response: Any) -> Verdict:
     code = response.get("Error", {}).get("Code", "")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _THROTTLES or status in _PASSING_STATUS or status >= _SERVER_ERROR:
         return Verdict.RETRY
     if code in _IDENTITY or status in _IDENTITY_STATUS:
-        return Verdict.NO_CREDENTIALS
+        return Verdict.UNUSABLE
     return Verdict.INVALID
 
 
@@ -88,4 +81,4 @@ def reason(error: Exception) -> str:
     """Return a failure's name as it may be logged: AWS's code or the class, never the text."""
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return f"{type(error).__name__} {code}" if code else type(error).__name__
+    return str(code or type(error).__name__)

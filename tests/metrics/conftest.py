@@ -1,21 +1,36 @@
-"""Records of attempts, and a clock that only moves when it is told to."""
+"""Records of attempts, a clock that only moves when told to, and a CloudWatch that misbehaves."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import math
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Protocol
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from langchain_modelmgr.metrics.delivery import Clock
 from langchain_modelmgr.records import ModelUsageMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 NOW = datetime.now(UTC).replace(second=10, microsecond=0)
+
+
+MakeServer = Callable[[], AbstractContextManager["FaultyCloudWatch"]]
 
 
 class MakeUsage(Protocol):
@@ -67,3 +82,145 @@ class FakeClock:
 @pytest.fixture
 def fake_clock() -> FakeClock:
     return FakeClock()
+
+
+class FaultyCloudWatch:
+    """Takes PutMetricData over real HTTP, with faults that no honest server has.
+
+    A fault is ``reset`` (takes the body, then breaks the connection), ``hang`` (takes the body and
+    does not answer), ``ok``, or an error: its code and its status, as ``Throttling 400``.
+    """
+
+    def __init__(self) -> None:
+        self.faults: deque[str] = deque()
+        self.always: str | None = None
+        self.poisoned_agent: str | None = None
+        self.bodies: list[dict[str, Any]] = []
+        self.sizes: list[int] = []
+        self.data: list[dict[str, Any]] = []
+        self.arrived = threading.Condition()
+        self.released = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def requests(self) -> int:
+        return len(self.bodies)
+
+    def client(self, **config: Any) -> Any:
+        return boto3.Session(region_name="us-east-1").client(
+            "cloudwatch",
+            endpoint_url=self.url,
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+
+    def sum(self, name: str) -> float:
+        """Sum of all that was taken of one metric."""
+        return math.fsum(
+            value * count
+            for datum in self.data
+            if datum["MetricName"] == name
+            for value, count in zip(datum["Values"], datum["Counts"], strict=True)
+        )
+
+    def samples(self) -> int:
+        return int(sum(sum(datum["Counts"]) for datum in self.data))
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(condition, timeout=20)
+
+    def take(self, body: bytes) -> str:
+        request = json.loads(body)
+        fault = self.faults.popleft() if self.faults else self.always or "ok"
+        agents = {d["Value"] for m in request["MetricData"] for d in m["Dimensions"]}
+        if fault == "ok" and self.poisoned_agent in agents:
+            fault = "InvalidParameterValue 400"
+        with self.arrived:
+            self.bodies.append(request)
+            self.sizes.append(len(body))
+            if fault in ("ok", "hang", "reset"):
+                self.data += request["MetricData"]
+            self.arrived.notify_all()
+        return fault
+
+    def stop(self) -> None:
+        if self.released.is_set():
+            return
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(server: FaultyCloudWatch) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            zipped = self.headers.get("Content-Encoding") == "gzip"
+            body = gzip.decompress(raw) if zipped else raw
+            if "X-Amz-Target" not in self.headers:  # another service's request
+                self._answer("ValidationError 400")
+                return
+            fault = server.take(body)
+            if fault == "reset":
+                # Closing with linger 0 sends a RST.
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+                self.connection.close()
+                self.close_connection = True
+            elif fault == "hang":
+                server.released.wait(20)
+                self.close_connection = True
+            else:
+                self._answer("" if fault == "ok" else fault)
+
+        def _answer(self, fault: str) -> None:
+            code, _, status = fault.partition(" ")
+            error = {"__type": f"x#{code}", "message": "account 123456789012"}
+            body = json.dumps(error if fault else {}).encode()
+            self.send_response(int(status or 200))
+            self.send_header("Content-Type", "application/x-amz-json-1.0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def finish(self) -> None:
+            if self.rfile.closed or self.connection.fileno() == -1:
+                return
+            super().finish()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyCloudWatch]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> MakeServer:
+    """Start a server of its own for each example of a property."""
+    return running
+
+
+@contextmanager
+def running() -> Iterator[FaultyCloudWatch]:
+    server = FaultyCloudWatch()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore import exceptions as aws
 
-from langchain_modelmgr.metrics.verdict import Verdict, classify, classify_unsent, reason
+from langchain_modelmgr.metrics.verdict import Verdict, classify, reason
 
 URL = "https://monitoring.example"
 
@@ -29,9 +29,9 @@ def refused(code: str, status: int) -> aws.ClientError:
         (refused("RequestTimeout", 400), Verdict.RETRY),
         (refused("InternalServiceFault", 500), Verdict.RETRY),
         (refused("ServiceUnavailable", 503), Verdict.RETRY),
-        (refused("AccessDenied", 403), Verdict.NO_CREDENTIALS),
-        (refused("ExpiredTokenException", 400), Verdict.NO_CREDENTIALS),
-        (refused("Unheard", 403), Verdict.NO_CREDENTIALS),
+        (refused("AccessDenied", 403), Verdict.UNUSABLE),
+        (refused("ExpiredTokenException", 400), Verdict.UNUSABLE),
+        (refused("Unheard", 403), Verdict.UNUSABLE),
         (refused("InvalidParameterValue", 400), Verdict.INVALID),
         (refused("ValidationException", 400), Verdict.INVALID),
         (refused("413", 413), Verdict.INVALID),
@@ -50,25 +50,6 @@ def test_a_failure_while_sending_has_its_verdict(error: Exception, verdict: Verd
     assert classify(error) is verdict
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        aws.NoCredentialsError(),
-        aws.NoRegionError(),
-        aws.ProfileNotFound(profile="x"),
-        aws.ReadTimeoutError(endpoint_url="https://sts.example"),
-        refused("ValidationError", 400),
-        ImportError("boto3"),
-    ],
-)
-def test_a_failure_before_the_first_byte_keeps_the_metrics(error: Exception) -> None:
-    assert classify_unsent(error) is Verdict.NO_CREDENTIALS
-
-
-def test_what_botocore_itself_refuses_is_invalid() -> None:
-    assert classify_unsent(aws.ParamValidationError(report="x")) is Verdict.INVALID
-
-
 def test_a_failure_is_named_without_its_text() -> None:
-    assert reason(refused("AccessDenied", 403)) == "ClientError AccessDenied"
+    assert reason(refused("AccessDenied", 403)) == "AccessDenied"
     assert reason(aws.NoCredentialsError()) == "NoCredentialsError"
