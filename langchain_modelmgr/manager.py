@@ -183,7 +183,7 @@ class ModelManager:
             ConfigurationError: No such agent, or it is disabled.
         """
         agent = self.config.agent(agent_name)
-        specs = list(self._specs(agent, settings, model or agent.model))
+        specs = list(self._specs(agent, settings, model or agent.chosen_model))
         primary, *rest = (Candidate(spec, self.clients, self.pool) for spec in specs)
         retries = settings.max_retries
         rules = ChainRules(

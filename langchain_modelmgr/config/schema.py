@@ -1,0 +1,210 @@
+"""The pydantic models of the YAML: every key, its type, its range and its default."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REQUEST_FIELDS = frozenset(
+    {
+        "additional_model_request_fields",
+        "additional_model_response_field_paths",
+        "guard_last_turn_only",
+        "guardrail_config",
+        "output_config",
+        "performance_config",
+        "reasoning_effort",
+        "request_metadata",
+        "service_tier",
+        "stop_sequences",
+        "system",
+        "top_p",
+    }
+)
+"""ChatBedrockConverse's request fields, which ``parameters`` may hold (langchain-aws 1.9.1; a
+test compares). A constant, since importing langchain-aws costs 0.8 s."""
+
+PLACES = {
+    "max_tokens": "it is a key of the agent itself",
+    "temperature": "it is a key of the agent itself",
+    "model": "it is a key of the agent itself",
+    "model_id": "give the agent's key model",
+    "timeout": "give the agent's key timeout_seconds",
+    "region_name": "give aws.region, or region of a fallback",
+    "endpoint_url": "give aws.endpoint_url",
+    "credentials_profile_name": "give aws.profile",
+    "base_model_id": "give base_model under models:, or of a fallback",
+    "provider": "give it under models:",
+    "disable_streaming": "give supports_streaming under models:",
+    "supports_tool_choice_values": "give tool_choices under models:",
+    "aws_access_key_id": "credentials are boto3's business: a profile, a role or the environment",
+    "aws_secret_access_key": "credentials are boto3's business",
+    "aws_session_token": "credentials are boto3's business",
+    "bedrock_api_key": "credentials are boto3's business",
+}
+"""Fields of ChatBedrockConverse that are no request's, with the place where they belong."""
+
+Capability = Literal["tools", "streaming", "images", "documents", "structured_output"]
+Price = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
+
+
+class _HasParameters(_Strict):
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Request fields of ChatBedrockConverse, sent as they are."""
+
+    @field_validator("parameters")
+    @classmethod
+    def _known(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        for name in parameters:
+            if name not in REQUEST_FIELDS:
+                raise UnknownParameterError(name)
+        return parameters
+
+
+class UnknownParameterError(ValueError):
+    """``parameters`` has a key that is no request field."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class FallbackConfig(_HasParameters):
+    """One model to fall back to."""
+
+    model: Text
+    """Model id, inference profile id, or ARN."""
+
+    region: Text | None = None
+    """Its own region; None: that of all models."""
+
+    base_model: Text | None = None
+    """The model id behind an ARN that does not name it."""
+
+
+class AgentConfig(_HasParameters):
+    """How one agent calls its model, and what it does when that model is down."""
+
+    enabled: bool = True
+    """False: using the agent is an error that says so."""
+
+    model: Text | None = None
+    """Model id, inference profile id, or ARN; None: ``agents.default_model``."""
+
+    timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 60.0
+    """Seconds that one attempt may wait for bytes."""
+
+    fallbacks: tuple[FallbackConfig, ...] | None = None
+    """Models to fall back to, in order; None: the family rule; empty: none."""
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Output tokens at most; not sent if None, capped at each model's limit."""
+
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Sampling temperature; not sent if None."""
+
+    requires: tuple[Capability, ...] = ()
+    """What the agent's model must be able to do; checked when the chat model is made."""
+
+    @field_validator("fallbacks", mode="before")
+    @classmethod
+    def _plain_ids(cls, fallbacks: Any) -> Any:
+        if not isinstance(fallbacks, list):
+            return fallbacks
+        return [{"model": f} if isinstance(f, str) else f for f in fallbacks]
+
+    @property
+    def chosen_model(self) -> str:
+        """The model id; a configuration never hands out an agent without one."""
+        if self.model is None:
+            raise ValueError("an agent without a model")
+        return self.model
+
+
+class AWSConfig(_Strict):
+    """Where AWS is; what is not given is left to boto3."""
+
+    region: Text | None = None
+    """AWS region."""
+
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Bedrock Runtime's endpoint, and no other service's."""
+
+    profile: Text | None = None
+    """A profile of the AWS configuration files."""
+
+
+class MetricsConfig(_Strict):
+    """Where usage records go."""
+
+    sink: Literal["auto", "cloudwatch", "memory", "none"] = "auto"
+    """``auto`` is CloudWatch."""
+
+
+class ModelOverride(_Strict):
+    """Changed or new facts of one model; ``ModelConfig`` describes them."""
+
+    base_model: Text | None = None
+    """The model id behind an ARN that does not name it."""
+
+    model_family: Text | None = None
+    provider: Text | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    context_window: Annotated[int, Field(ge=1)] | None = None
+    supports_tools: bool | None = None
+    supports_streaming: bool | None = None
+    supports_streaming_tools: bool | None = None
+    supports_images: bool | None = None
+    supports_documents: bool | None = None
+    supports_structured_output: bool | None = None
+    supports_system_prompt: bool | None = None
+    tool_choices: tuple[Literal["auto", "any", "tool"], ...] | None = None
+    falls_back_to: Text | None = None
+    cost_per_1k_input_tokens: Price | None = None
+    cost_per_1k_output_tokens: Price | None = None
+    cost_per_1k_cache_read_tokens: Price | None = None
+    cost_per_1k_cache_write_5m_tokens: Price | None = None
+    cost_per_1k_cache_write_1h_tokens: Price | None = None
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what was given, in the catalog's words."""
+        given = self.model_dump(exclude_unset=True)
+        if "base_model" in given:
+            given["base_model_id"] = given.pop("base_model")
+        return given
+
+
+class Settings(_Strict):
+    """A whole file."""
+
+    project_prefix: Annotated[str, Field(pattern=r"^(?!AWS/)[A-Za-z0-9._/#-]{1,240}$")] = "modelmgr"
+    """CloudWatch's namespace is ``{project_prefix}/Models``."""
+
+    aws: AWSConfig = AWSConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    models: dict[str, ModelOverride] = Field(default_factory=dict)
+    default_model: Text | None = None
+    context_window_size: Annotated[int, Field(ge=1)] | None = None
+    allow_unknown: bool = False
+    agents: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], AgentConfig] = Field(
+        default_factory=dict
+    )
+
+    @field_validator("models", "agents", "aws", "metrics", mode="before")
+    @classmethod
+    def _empty(cls, section: Any) -> Any:
+        return {} if section is None else section
+
+
+AGENT_SCALARS = ("default_model", "context_window_size", "allow_unknown")
+"""Keys under ``agents:`` that are no agent's name."""

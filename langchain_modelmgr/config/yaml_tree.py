@@ -1,0 +1,143 @@
+"""YAML with the place of every value: safe, without equal keys, bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_NODES = 100_000
+"""Values of one file, aliases expanded: a few lines of aliases can stand for billions."""
+
+MAX_DEPTH = 64
+"""Maps and lists inside one another."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+_PLAIN_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it is and what is wrong."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A value and where it stands.
+
+    Attributes:
+        value: A scalar, a dict of ``Located``, or a list of ``Located``.
+        file: The file's name.
+        line: The line, from 1.
+        plain: A scalar that was written without quotes.
+    """
+
+    value: Any
+    file: str
+    line: int
+    plain: bool = False
+
+
+class YamlError(Exception):
+    """A file can't be read as YAML; holds every problem that was found."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def read_tree(text: str, file: str) -> Located | None:
+    """Return the tree of a YAML text; None if the text holds no value.
+
+    Raises:
+        YamlError: Bad YAML, two equal keys, an unsafe tag, or more than the bounds allow.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _Reader(loader, file).read(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = error.problem or error.context or "unreadable"
+        raise YamlError(Problem(file, line, f"bad YAML at column {column}: {said}")) from None
+    except yaml.YAMLError as error:
+        raise YamlError(Problem(file, 1, f"bad YAML: {type(error).__name__}")) from None
+    finally:
+        loader.dispose()
+
+
+class _Reader:
+    def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
+        self._loader = loader
+        self._file = file
+        self._nodes = 0
+
+    def read(self, node: yaml.Node, depth: int = 0) -> Located:
+        self._nodes += 1
+        if self._nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise YamlError(self._at(node, "too many values, or too deep: are aliases nested?"))
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+            raise YamlError(self._at(node, f"bad YAML: the tag {node.tag} is not allowed"))
+        if isinstance(node, yaml.MappingNode):
+            value: Any = dict(self._pairs(node, depth))
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self.read(item, depth + 1) for item in node.value]
+        else:
+            value = self._scalar(node)
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        return Located(value, self._file, node.start_mark.line + 1, plain)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self._loader.construct_object(node)
+        except ValueError:
+            raise YamlError(self._at(node, "bad YAML: looks like a date, and is none")) from None
+
+    def _pairs(self, node: yaml.MappingNode, depth: int) -> Iterator[tuple[str, Located]]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                continue
+            name = str(key.value)
+            line = key.start_mark.line + 1
+            if name in seen:
+                raise YamlError(
+                    Problem(
+                        self._file,
+                        line,
+                        f"the key {name!r} stands here twice: also in line {seen[name]}",
+                    )
+                )
+            seen[name] = line
+        self._loader.flatten_mapping(node)  # merge keys (<<) come first, own keys win
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise YamlError(self._at(key, "a key must be a word"))
+            located = self.read(value, depth + 1)
+            line = key.start_mark.line + 1
+            yield str(key.value), Located(located.value, located.file, line, located.plain)
+
+    def _at(self, node: yaml.Node, text: str) -> Problem:
+        return Problem(self._file, node.start_mark.line + 1, text)
+
+
+def merged(base: Located, over: Located) -> Located:
+    """Return ``over`` laid on ``base``: maps merge, lists and scalars replace."""
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+        return over
+    value = dict(base.value)
+    for key, located in over.value.items():
+        value[key] = merged(value[key], located) if key in value else located
+    return Located(value, over.file, over.line)
