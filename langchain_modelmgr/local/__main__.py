@@ -1,0 +1,31 @@
+"""``python -m langchain_modelmgr.local``: serve until Ctrl-C, and say how to point boto3 here."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import threading
+
+from langchain_modelmgr.local.aws import LocalAWS
+
+
+def main() -> None:
+    """Parse, serve, print."""
+    parser = argparse.ArgumentParser(prog="python -m langchain_modelmgr.local", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: a free one)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that a reply takes")
+    parser.add_argument("--chunk-delay", type=float, default=0.0, help="seconds between events")
+    arguments = parser.parse_args()
+    with LocalAWS(arguments.port) as aws:
+        aws.latency(None, arguments.latency, chunk_delay=arguments.chunk_delay)
+        for name, value in aws.env().items():
+            print(f"export {name}={shlex.quote(value)}")
+        print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_BEARER_TOKEN_BEDROCK", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""LocalAWS: a Bedrock and a CloudWatch of one's own, on loopback."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_modelmgr.local.cloudwatch import CloudWatchStore
+from langchain_modelmgr.local.faults import Fault
+from langchain_modelmgr.local.server import HOST, Server
+from langchain_modelmgr.local.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import boto3
+
+    from langchain_modelmgr.local.bedrock import RecordedCall
+    from langchain_modelmgr.local.faults import Place
+    from langchain_modelmgr.local.scripted import Script, ScriptedReply
+
+REGION = "us-east-1"
+
+_SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+
+class LocalAWS:
+    """Bedrock Runtime, Bedrock and CloudWatch over real HTTP, with a scripted model and faults.
+
+    Args:
+        port: The port on 127.0.0.1; 0 takes a free one.
+
+    Example:
+        ``with LocalAWS() as aws: boto3_client = aws.client("bedrock-runtime")``
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._wanted_port = port
+        self._server: Server | None = None
+        self._state = State()
+        self.metrics = CloudWatchStore()
+
+    # -- life
+
+    def start(self) -> Self:
+        """Start serving."""
+        if self._server is None:
+            self._server = Server(self._state, self.metrics, self._wanted_port)
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; open connections are dropped."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # -- how to reach it
+
+    @property
+    def url(self) -> str:
+        """The endpoint of all its services."""
+        if self._server is None:
+            raise RuntimeError("the local AWS is not started: use it in a with statement")
+        return f"http://{HOST}:{self._server.port}"
+
+    def env(self) -> dict[str, str]:
+        """Return the variables that point boto3 here. Other AWS variables must be unset."""
+        return {**_SETTINGS, "AWS_ENDPOINT_URL": self.url}
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """Point boto3 here while the block runs, whatever AWS settings there are."""
+        before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        for name in before:
+            del os.environ[name]
+        os.environ.update(self.env())
+        try:
+            yield
+        finally:
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                del os.environ[name]
+            os.environ.update(before)
+
+    def session(self) -> boto3.Session:
+        """Return a boto3 session with dummy keys."""
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=_SETTINGS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=_SETTINGS["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of a service here, which makes one attempt."""
+        from botocore.config import Config
+
+        return self.session().client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.url,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    # -- what the model says
+
+    def script(self, script: Script, model_id: str | None = None) -> None:
+        """Let a function answer for a model, or for all; where it returns None, the default does."""
+        self._state.set_script(model_id, script)
+
+    def reply(self, model_id: str | None, reply: ScriptedReply, times: int = 1) -> None:
+        """Set the next replies of a model, or of all."""
+        self._state.add_reply(model_id, reply, times)
+
+    def replay(self, path: str | os.PathLike[str]) -> int:
+        """Queue recorded replies (JSON lines) by model and operation; return how many."""
+        return self._state.load_replays(Path(path))
+
+    def unknown(self, model_id: str) -> None:
+        """Let a model not exist."""
+        self._state.make_unknown(model_id)
+
+    def inference_profile(self, name: str, model_id: str) -> None:
+        """Let an inference profile (id or ARN) exist that stands for a model."""
+        arn = f"arn:aws:bedrock:{REGION}::foundation-model/{model_id}"
+        profile = {
+            "inferenceProfileName": name.rpartition("/")[2],
+            "inferenceProfileArn": name,
+            "inferenceProfileId": name.rpartition("/")[2],
+            "models": [{"modelArn": arn}],
+            "status": "ACTIVE",
+            "type": "APPLICATION",
+        }
+        self._state.add_profile(name, profile)
+
+    # -- faults, of one model or (None) of all
+
+    def fail(  # noqa: PLR0913 - one fault's facts, keyword-only
+        self,
+        model_id: str | None,
+        code: str,
+        *,
+        times: int | None = 1,
+        rate: float | None = None,
+        seed: int = 0,
+        at: Place = "request",
+        after: int = 0,
+        message: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        """Let requests fail with an AWS error code and its real status.
+
+        Args:
+            model_id: The model; None: any.
+            code: AWS's error code, such as ``ThrottlingException``.
+            times: How many requests; with ``rate`` it is without bound.
+            rate: Share of requests, 0 to 1.
+            seed: What the share's dice start from.
+            at: ``request``, or ``stream``: an error event among the others.
+            after: Content events that come before it.
+            message: AWS's text; empty: the usual one.
+            retry_after: Seconds in a ``Retry-After`` header.
+
+        Raises:
+            ValueError: AWS has no such code.
+        """
+        bound = None if rate is not None else times
+        self._state.faults.order(
+            Fault("error", model_id, at, after, bound, rate, code, message,
+                  retry_after=retry_after, dice=random.Random(seed))
+        )  # fmt: skip
+
+    def reset(
+        self, model_id: str | None, *, times: int = 1, at: Place = "request", after: int = 0
+    ) -> None:
+        """Break connections: before any byte, after the headers, or in mid-stream."""
+        self._state.faults.order(Fault("reset", model_id, at, after, times))
+
+    def cut(self, model_id: str | None, *, times: int = 1, after: int = 0) -> None:
+        """End streams early and in order: without messageStop."""
+        self._state.faults.order(Fault("cut", model_id, "stream", after, times))
+
+    def stall(
+        self,
+        model_id: str | None,
+        seconds: float,
+        *,
+        times: int = 1,
+        at: Place = "request",
+        after: int = 0,
+    ) -> None:
+        """Fall silent before the reply, or in mid-stream."""
+        self._state.faults.order(Fault("stall", model_id, at, after, times, seconds=seconds))
+
+    def latency(self, model_id: str | None, seconds: float, *, chunk_delay: float = 0.0) -> None:
+        """Let every reply take its time, and every event of a stream."""
+        self._state.set_latency(model_id, seconds, chunk_delay)
+
+    def clear_faults(self) -> None:
+        """Forget all faults that were not met yet."""
+        self._state.faults.clear()
+
+    # -- what was received
+
+    def calls(self, model_id: str | None = None) -> list[RecordedCall]:
+        """Return the requests received so far, in order."""
+        return self._state.calls(model_id)
+
+    def requests(self, model_id: str | None = None) -> int:
+        """Return how many Converse and ConverseStream requests came."""
+        return sum(c.operation != "CountTokens" for c in self._state.calls(model_id))
+
+    def open_streams(self) -> int:
+        """Return how many streams are open."""
+        return self._state.open_streams()
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Wait until no stream is open; tell whether that came within ``timeout`` seconds."""
+        return self._state.wait_closed(timeout)

@@ -1,0 +1,296 @@
+"""Bedrock Runtime and Bedrock over HTTP: Converse, ConverseStream, CountTokens and a few lists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import uuid
+from dataclasses import dataclass
+from socket import SO_LINGER, SOL_SOCKET
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from langchain_modelmgr.local import frames
+from langchain_modelmgr.local.rules import rule_violation
+from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
+from langchain_modelmgr.local.shapes import status_of, violation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from langchain_modelmgr.local.faults import Fault
+    from langchain_modelmgr.local.state import State
+
+_OPERATIONS = {
+    "converse": "Converse",
+    "converse-stream": "ConverseStream",
+    "count-tokens": "CountTokens",
+}
+_EVENT_STREAM = "application/vnd.amazon.eventstream"
+_DELTA_CHARACTERS = 12
+"""Characters of one text delta: a few words, as Bedrock sends them."""
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """A request that was received.
+
+    Attributes:
+        operation: ``Converse``, ``ConverseStream``, ``CountTokens``, ...
+        model_id: The model id of the URL, decoded.
+        body: The request's JSON.
+        headers: Its headers.
+    """
+
+    operation: str
+    model_id: str
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+class AwsError(Exception):
+    """A reply that is an error."""
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Bedrock:
+    """Serves Bedrock's requests from the server's state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def handle(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        """Answer one request."""
+        parts = request.raw_path.partition("?")[0].strip("/").split("/")
+        try:
+            if parts[0] == "model" and parts[-1] in _OPERATIONS:
+                model_id = unquote("/".join(parts[1:-1]))
+                return await self._model(request, _OPERATIONS[parts[-1]], model_id, body)
+            return self._control(parts, request)
+        except AwsError as error:
+            return _error(error)
+
+    async def _model(
+        self, request: web.BaseRequest, operation: str, model_id: str, raw: bytes
+    ) -> web.StreamResponse:
+        body = _json(raw)
+        state = self._state
+        state.record(RecordedCall(operation, model_id, body, dict(request.headers)))
+        if operation == "CountTokens":
+            _check(body, operation)
+            counted = state.model.count_tokens(body["input"].get("converse", {}))
+            return _reply({"inputTokens": counted})
+        await self._meet(request, state.faults.take(model_id, frozenset({"request"})))
+        if (replayed := state.replayed(operation, model_id)) is not None:
+            return web.Response(
+                body=replayed.body, status=replayed.status, headers=_named(replayed.headers)
+            )
+        self._refuse(operation, model_id, body)
+        latency, delay = state.latency_of(model_id)
+        if latency:
+            await asyncio.sleep(latency)
+        asked = ScriptedRequest(operation, model_id, body)
+        answer = state.model.answer(asked, state.scripted(asked))
+        later = state.faults.take(
+            model_id,
+            frozenset({"headers", "stream"} if operation == "ConverseStream" else {"headers"}),
+        )
+        if operation == "Converse":
+            return await self._whole(request, answer, later)
+        return await self._streamed(request, answer, later, delay)
+
+    def _refuse(self, operation: str, model_id: str, body: dict[str, Any]) -> None:
+        if self._state.is_unknown(model_id):
+            text = "The provided model identifier is invalid."
+            raise AwsError("ValidationException", text)
+        _check(body, operation)
+        if broken := rule_violation(model_id, operation, body):
+            raise AwsError("ValidationException", broken)
+
+    async def _meet(self, request: web.BaseRequest, fault: Fault | None) -> None:
+        """Let a fault happen that comes before any reply."""
+        if fault is None:
+            return
+        if fault.kind == "stall":
+            await asyncio.sleep(fault.seconds)
+        elif fault.kind == "reset":
+            _reset(request)
+        else:
+            raise AwsError(fault.code, fault.message, fault.retry_after)
+
+    async def _whole(
+        self, request: web.BaseRequest, answer: Answer, fault: Fault | None
+    ) -> web.StreamResponse:
+        message = {"role": "assistant", "content": answer.content}
+        body: dict[str, Any] = {
+            "output": {"message": message},
+            "stopReason": answer.stop_reason,
+            "usage": answer.usage,
+            "metrics": {"latencyMs": 1},
+        }
+        if answer.additional_fields is not None:
+            body["additionalModelResponseFields"] = answer.additional_fields
+        if fault is None:
+            return _reply(body)
+        response = web.StreamResponse(headers=_headers())
+        response.content_length = len(json.dumps(body))
+        await response.prepare(request)
+        _reset(request)
+        return response
+
+    async def _streamed(
+        self, request: web.BaseRequest, answer: Answer, fault: Fault | None, delay: float
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**_headers(), "Content-Type": _EVENT_STREAM})
+        response.enable_chunked_encoding()
+        with self._state.open_stream():
+            await response.prepare(request)
+            async for frame in self._frames(request, answer, fault, delay):
+                await response.write(frame)
+            await response.write_eof()
+        return response
+
+    async def _frames(
+        self, request: web.BaseRequest, answer: Answer, fault: Fault | None, delay: float
+    ) -> AsyncIterator[bytes]:
+        sent = 0
+        if fault is not None and fault.at == "headers":
+            _reset(request)
+        for kind, payload in _events(answer):
+            if fault is not None and sent == fault.after and kind != "messageStart":
+                if fault.kind == "stall":
+                    await asyncio.sleep(fault.seconds)
+                elif fault.kind == "reset":
+                    _reset(request)
+                else:
+                    if fault.kind == "error":
+                        code = fault.code[0].lower() + fault.code[1:]
+                        yield frames.exception(code, fault.message)
+                    return
+                fault = None
+            yield frames.event(kind, payload)
+            sent += kind in ("contentBlockStart", "contentBlockDelta")
+            if delay:
+                await asyncio.sleep(delay)
+
+    def _control(self, parts: list[str], request: web.BaseRequest) -> web.Response:
+        name = unquote("/".join(parts[1:]))
+        if request.method == "GET" and parts == ["foundation-models"]:
+            summaries = [_summary(model_id) for model_id in self._state.model_ids()]
+            return _reply({"modelSummaries": summaries})
+        if request.method == "GET" and parts[0] == "foundation-models":
+            return _reply({"modelDetails": _summary(name)})
+        if request.method == "GET" and parts[0] == "inference-profiles":
+            profile = self._state.inference_profile(name)
+            if profile is None:
+                text = "The inference profile was not found."
+                raise AwsError("ResourceNotFoundException", text)
+            return _reply(profile)
+        raise AwsError("ValidationException", f"no such operation: {request.method} {parts[0]}")
+
+
+def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "messageStart", {"role": "assistant"}
+    for index, block in enumerate(answer.content):
+        if "toolUse" in block:
+            use = block["toolUse"]
+            start = {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}
+            yield "contentBlockStart", {"contentBlockIndex": index, "start": start}
+        for delta in _deltas(block):
+            yield "contentBlockDelta", {"contentBlockIndex": index, "delta": delta}
+        yield "contentBlockStop", {"contentBlockIndex": index}
+    stop: dict[str, Any] = {"stopReason": answer.stop_reason}
+    if answer.additional_fields is not None:
+        stop["additionalModelResponseFields"] = answer.additional_fields
+    yield "messageStop", stop
+    yield "metadata", {"usage": answer.usage, "metrics": {"latencyMs": 1}}
+
+
+def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if "text" in block:
+        yield from ({"text": piece} for piece in _pieces(block["text"]))
+    elif "toolUse" in block:
+        text = json.dumps(block["toolUse"]["input"], ensure_ascii=False)
+        yield from ({"toolUse": {"input": piece}} for piece in _pieces(text))
+    else:
+        reasoned = block["reasoningContent"]["reasoningText"]
+        for piece in _pieces(reasoned["text"]):
+            yield {"reasoningContent": {"text": piece}}
+        yield {"reasoningContent": {"signature": reasoned["signature"]}}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for start in range(0, len(text), _DELTA_CHARACTERS):
+        yield text[start : start + _DELTA_CHARACTERS]
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw or b"{}")
+    except ValueError:
+        raise AwsError("ValidationException", "The request body is no JSON.") from None
+    if not isinstance(body, dict):
+        raise AwsError("ValidationException", "The request body is no map.")
+    return body
+
+
+def _check(body: dict[str, Any], operation: str) -> None:
+    if text := violation(body, operation):
+        raise AwsError("ValidationException", f"1 validation error detected: {text}")
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Break the connection as a crash would: with a TCP reset, at once."""
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    raise ConnectionResetError
+
+
+def _headers() -> dict[str, str]:
+    return {"x-amzn-RequestId": str(uuid.uuid4())}
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {**headers, **_headers()}
+
+
+def _reply(body: dict[str, Any]) -> web.Response:
+    text = json.dumps(body, ensure_ascii=False)
+    return web.Response(text=text, content_type="application/json", headers=_headers())
+
+
+def _error(error: AwsError) -> web.Response:
+    headers = {**_headers(), "x-amzn-ErrorType": error.code}
+    if error.retry_after is not None:
+        headers["Retry-After"] = f"{error.retry_after:g}"
+    return web.Response(
+        text=json.dumps({"message": error.message}),
+        status=status_of(error.code),
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _summary(model_id: str) -> dict[str, Any]:
+    return {
+        "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{model_id}",
+        "modelId": model_id,
+        "modelName": model_id,
+        "providerName": model_id.partition(".")[0],
+        "inputModalities": ["TEXT"],
+        "outputModalities": ["TEXT"],
+        "responseStreamingSupported": True,
+        "inferenceTypesSupported": ["ON_DEMAND"],
+        "modelLifecycle": {"status": "ACTIVE"},
+    }

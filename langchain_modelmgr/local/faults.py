@@ -1,0 +1,91 @@
+"""Faults to order: which request meets which one."""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+from langchain_modelmgr.local.shapes import status_of
+
+Kind = Literal["error", "reset", "cut", "stall"]
+Place = Literal["request", "headers", "stream"]
+
+_MESSAGES = {
+    "ThrottlingException": "Too many requests, please wait before trying again.",
+    "AccessDeniedException": "You don't have access to the model with the specified model ID.",
+    "ResourceNotFoundException": "Could not resolve the foundation model from the provided model "
+    "identifier.",
+    "ValidationException": "Malformed input request, please reformat your input and try again.",
+    "ExpiredTokenException": "The security token included in the request is expired",
+    "UnrecognizedClientException": "The security token included in the request is invalid.",
+}
+
+
+@dataclass
+class Fault:
+    """One order: for which model, what, where, and how often.
+
+    Attributes:
+        kind: An error reply, a reset connection, a stream cut short, or silence.
+        model_id: The model; None: any.
+        at: Before the reply, after its headers, or in the stream.
+        after: Content events of a stream that come before the fault.
+        times: Requests that still meet it; None: no bound.
+        rate: Share of requests that meet it; None: all.
+        code: AWS's error code.
+        message: AWS's text.
+        seconds: How long a stall lasts.
+        retry_after: Seconds in a ``Retry-After`` header.
+    """
+
+    kind: Kind
+    model_id: str | None
+    at: Place = "request"
+    after: int = 0
+    times: int | None = 1
+    rate: float | None = None
+    code: str = ""
+    message: str = ""
+    seconds: float = 0.0
+    retry_after: float | None = None
+    dice: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        if self.code:
+            status_of(self.code)  # refuses a code that AWS doesn't have
+            self.message = self.message or _MESSAGES.get(self.code, "The request failed.")
+
+    def meets(self, model_id: str, places: frozenset[Place]) -> bool:
+        """Tell whether this request meets the fault, and count it if so."""
+        if self.at not in places or self.model_id not in (None, model_id):
+            return False
+        if self.times == 0 or (self.rate is not None and self.dice.random() >= self.rate):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class Faults:
+    """The orders of one server, in the order they were given."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders: list[Fault] = []
+
+    def order(self, fault: Fault) -> None:
+        """Add an order."""
+        with self._lock:
+            self._orders.append(fault)
+
+    def clear(self) -> None:
+        """Forget all orders."""
+        with self._lock:
+            self._orders.clear()
+
+    def take(self, model_id: str, places: frozenset[Place]) -> Fault | None:
+        """Return the fault that this request meets, if any."""
+        with self._lock:
+            return next((f for f in self._orders if f.meets(model_id, places)), None)

@@ -1,0 +1,105 @@
+"""What the scripted model is asked and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ScriptedRequest:
+    """A request as the model sees it.
+
+    Attributes:
+        operation: ``Converse`` or ``ConverseStream``.
+        model_id: The model id of the URL, decoded.
+        body: The request's JSON.
+    """
+
+    operation: str
+    model_id: str
+    body: Mapping[str, Any]
+
+    @cached_property
+    def prompt(self) -> str:
+        """The text of the last user message that has any."""
+        for message in reversed(self.body.get("messages", [])):
+            if message["role"] == "user":
+                text = " ".join(block["text"] for block in message["content"] if "text" in block)
+                if text:
+                    return text
+        return ""
+
+    @cached_property
+    def tool_results(self) -> list[str]:
+        """The texts of the tool results since the last plain user turn, in order."""
+        results: list[str] = []
+        for message in self.body.get("messages", []):
+            if message["role"] != "user":
+                continue
+            found = [b["toolResult"] for b in message["content"] if "toolResult" in b]
+            results = results + [_text_of(r) for r in found] if found else []
+        return results
+
+    @cached_property
+    def tools(self) -> list[Mapping[str, Any]]:
+        """The tools' specifications."""
+        tools = self.body.get("toolConfig", {}).get("tools", [])
+        return [tool["toolSpec"] for tool in tools if "toolSpec" in tool]
+
+
+def _text_of(result: Mapping[str, Any]) -> str:
+    parts = []
+    for block in result.get("content", []):
+        if "text" in block:
+            parts.append(block["text"])
+        elif "json" in block:
+            parts.append(json.dumps(block["json"], ensure_ascii=False))
+        else:
+            parts.extend(f"[{kind}]" for kind in block)
+    return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class ScriptedReply:
+    """What a script lets the model say.
+
+    Attributes:
+        text: The answer's text.
+        tool_calls: Tools to call: pairs of name and input.
+        stop_reason: Bedrock's stop reason; None: what fits.
+        usage: Bedrock's ``TokenUsage``; None: counted.
+        reasoning: Reasoning that comes before the text.
+        additional_fields: ``additionalModelResponseFields``, of any shape.
+    """
+
+    text: str = ""
+    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    stop_reason: str | None = None
+    usage: Mapping[str, Any] | None = None
+    reasoning: str = ""
+    additional_fields: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer in Bedrock's words.
+
+    Attributes:
+        content: Converse content blocks.
+        stop_reason: Bedrock's stop reason.
+        usage: Bedrock's ``TokenUsage``.
+        additional_fields: ``additionalModelResponseFields``, or None.
+    """
+
+    content: list[dict[str, Any]]
+    stop_reason: str
+    usage: dict[str, Any]
+    additional_fields: Any = None
+
+
+Script = Callable[[ScriptedRequest], ScriptedReply | None]
+"""A user's own script; None leaves the request to the model's default behaviour."""

@@ -1,0 +1,157 @@
+"""What the server knows: calls, faults, scripts, latencies, replays; shared by two threads."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections import defaultdict, deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.local.faults import Faults
+from langchain_modelmgr.local.model import ScriptedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from langchain_modelmgr.local.bedrock import RecordedCall
+    from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recorded reply, byte for byte."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class State:
+    """What was ordered and what was received. Every method is safe in any thread."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.model = ScriptedModel()
+        self._lock = threading.Lock()
+        self._closed = threading.Condition()
+        self._open_streams = 0
+        self._calls: list[RecordedCall] = []
+        self._latency: dict[str | None, tuple[float, float]] = {}
+        self._scripts: dict[str | None, Script] = {}
+        self._replies: defaultdict[str | None, deque[ScriptedReply]] = defaultdict(deque)
+        self._replays: defaultdict[tuple[str, str], deque[Replay]] = defaultdict(deque)
+        self._unknown: set[str] = set()
+        self._profiles: dict[str, dict[str, Any]] = {}
+
+    def record(self, call: RecordedCall) -> None:
+        """Note a request as it was received."""
+        with self._lock:
+            self._calls.append(call)
+
+    def calls(self, model_id: str | None) -> list[RecordedCall]:
+        """Return the requests received so far, in order."""
+        with self._lock:
+            return [c for c in self._calls if model_id in (None, c.model_id)]
+
+    def model_ids(self) -> list[str]:
+        """Return the models that were asked so far."""
+        with self._lock:
+            return sorted({c.model_id for c in self._calls})
+
+    def set_latency(self, model_id: str | None, seconds: float, chunk_delay: float) -> None:
+        """Set how long a reply, and each event of a stream, takes."""
+        with self._lock:
+            self._latency[model_id] = (seconds, chunk_delay)
+
+    def latency_of(self, model_id: str) -> tuple[float, float]:
+        """Return a model's latency and its delay between events."""
+        with self._lock:
+            return self._latency.get(model_id) or self._latency.get(None) or (0.0, 0.0)
+
+    def set_script(self, model_id: str | None, script: Script) -> None:
+        """Set a model's script."""
+        with self._lock:
+            self._scripts[model_id] = script
+
+    def add_reply(self, model_id: str | None, reply: ScriptedReply, times: int) -> None:
+        """Set the next replies of a model."""
+        with self._lock:
+            self._replies[model_id].extend([reply] * times)
+
+    def scripted(self, request: ScriptedRequest) -> ScriptedReply | None:
+        """Return what a user's reply or script says to this request, if anything."""
+        with self._lock:
+            for key in (request.model_id, None):
+                if self._replies[key]:
+                    return self._replies[key].popleft()
+            script = self._scripts.get(request.model_id) or self._scripts.get(None)
+        return script(request) if script else None
+
+    def load_replays(self, path: Path) -> int:
+        """Queue recorded replies; return how many."""
+        lines = path.read_text("utf-8").splitlines()
+        for line in lines:
+            record = json.loads(line)
+            replay = Replay(
+                record["status"], record["headers"], base64.b64decode(record["body_base64"])
+            )
+            with self._lock:
+                self._replays[record["operation"], record["model_id"]].append(replay)
+        return len(lines)
+
+    def add_replay(self, operation: str, model_id: str, replay: Replay) -> None:
+        """Queue one recorded reply."""
+        with self._lock:
+            self._replays[operation, model_id].append(replay)
+
+    def replayed(self, operation: str, model_id: str) -> Replay | None:
+        """Return the next recorded reply to such a request, if there is one."""
+        with self._lock:
+            waiting = self._replays.get((operation, model_id))
+            return waiting.popleft() if waiting else None
+
+    def make_unknown(self, model_id: str) -> None:
+        """Let a model not exist."""
+        with self._lock:
+            self._unknown.add(model_id)
+
+    def is_unknown(self, model_id: str) -> bool:
+        """Tell whether a model does not exist."""
+        with self._lock:
+            return model_id in self._unknown
+
+    def add_profile(self, name: str, profile: dict[str, Any]) -> None:
+        """Let an inference profile exist, by id and ARN."""
+        with self._lock:
+            self._profiles[name] = profile
+
+    def inference_profile(self, name: str) -> dict[str, Any] | None:
+        """Return an inference profile."""
+        with self._lock:
+            return self._profiles.get(name)
+
+    @contextmanager
+    def open_stream(self) -> Iterator[None]:
+        """Count a stream while it is open."""
+        with self._closed:
+            self._open_streams += 1
+        try:
+            yield
+        finally:
+            with self._closed:
+                self._open_streams -= 1
+                self._closed.notify_all()
+
+    def open_streams(self) -> int:
+        """Return how many streams are open."""
+        with self._closed:
+            return self._open_streams
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Wait until no stream is open; tell whether that came in time."""
+        with self._closed:
+            return self._closed.wait_for(lambda: not self._open_streams, timeout)

@@ -1,0 +1,56 @@
+"""Datums, and the statistics that CloudWatch makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Datum:
+    """One stored datum.
+
+    Attributes:
+        namespace: CloudWatch's namespace.
+        name: The metric's name.
+        dimensions: Pairs of name and value, sorted by name.
+        timestamp: Seconds since the epoch.
+        unit: CloudWatch's unit.
+        values: Pairs of value and count.
+    """
+
+    namespace: str
+    name: str
+    dimensions: tuple[tuple[str, str], ...]
+    timestamp: float
+    unit: str
+    values: tuple[tuple[float, float], ...]
+
+
+Weighted = Sequence[tuple[float, float]]
+
+_STATISTICS: dict[str, Callable[[Weighted], float]] = {
+    "Sum": lambda values: math.fsum(v * c for v, c in values),
+    "SampleCount": lambda values: math.fsum(c for _, c in values),
+    "Average": lambda values: math.fsum(v * c for v, c in values) / math.fsum(c for _, c in values),
+    "Minimum": lambda values: min(v for v, _ in values),
+    "Maximum": lambda values: max(v for v, _ in values),
+}
+
+
+def series_of(
+    datums: Iterable[Datum], period: int, start: float, end: float, stat: str
+) -> list[tuple[float, float]]:
+    """Return one statistic by period, oldest first: pairs of the period's start and the value.
+
+    Raises:
+        KeyError: The statistic is not served.
+    """
+    statistic = _STATISTICS[stat]
+    buckets: defaultdict[float, list[tuple[float, float]]] = defaultdict(list)
+    for datum in datums:
+        if start <= datum.timestamp < end:
+            buckets[datum.timestamp // period * period].extend(datum.values)
+    return [(at, statistic(values)) for at, values in sorted(buckets.items()) if values]
