@@ -5,8 +5,10 @@ Run it with ``make demo``. It needs no AWS account, and pays no heed to AWS sett
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
+import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
-from langchain_modelmgr.local import LocalAWS, ScriptedReply
 
 from langchain_modelmgr import (
     ConfigurationManager,
@@ -23,6 +24,7 @@ from langchain_modelmgr import (
     ModelCompatibilityError,
     ModelManager,
 )
+from langchain_modelmgr.local import LocalAWS, ScriptedReply
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import ScriptedRequest
@@ -78,23 +80,29 @@ def scripted_model(request: ScriptedRequest) -> ScriptedReply | None:
 
 
 def ask(agent: Any, question: str) -> None:
-    """Stream the agent's answer, tool calls and all."""
+    """Stream the agent's answer, tool calls and all, then say which models it took."""
     print(f"\nsql_agent is asked: {question}\n")
-    last: dict[str, Any] = {}
+    calls: list[dict[str, Any]] = []
     for chunk, _ in agent.stream({"messages": [("user", question)]}, stream_mode="messages"):
         if isinstance(chunk, AIMessageChunk):
-            print(chunk.text, end="", flush=True)
-            for call in chunk.tool_call_chunks:
-                if call["name"]:
-                    print(f"\n  -> {call['name']}", end="")
-                print(call["args"] or "", end="")
-            last = chunk.response_metadata.get("model_manager") or last
+            show(chunk)
+            if told := chunk.response_metadata.get("model_manager"):
+                calls.append(told)
         else:
             print("\n  <- " + chunk.text.replace("\n", "\n     "))
     print("\n")
-    for attempt in last["attempts"]:
-        outcome = attempt["error"] or "answered"
-        print(f"  {attempt['model_id']}: {outcome} ({attempt['latency_ms']:.1f} ms)")
+    for number, told in enumerate(calls, 1):
+        tried = ", ".join(f"{a['model_id']}: {a['error'] or 'answered'}" for a in told["attempts"])
+        print(f"  call {number}, ${told['cost_usd']}, {told['latency_ms']:.1f} ms: {tried}")
+
+
+def show(chunk: AIMessageChunk) -> None:
+    """Print a chunk's text and what it holds of tool calls."""
+    print(chunk.text, end="", flush=True)
+    for call in chunk.tool_call_chunks:
+        if call["name"]:
+            print(f"\n  -> {call['name']}", end=" ")
+        print(call["args"] or "", end="")
 
 
 def refuse_titan(manager: ModelManager, tools: list[Any]) -> None:
@@ -147,6 +155,7 @@ def show_metrics(aws: LocalAWS, manager: ModelManager) -> None:
 
 def main() -> None:
     """Run the demo."""
+    logging.basicConfig(stream=sys.stdout, format="\n  [%(levelname)s %(message)s]")
     with (
         LocalAWS() as aws,
         aws.environment(),
@@ -155,7 +164,7 @@ def main() -> None:
         aws.script(scripted_model)
         aws.fail(SONNET, "ThrottlingException", times=2)
         print(f"A local AWS serves Bedrock and CloudWatch at {aws.url}.")
-        print(f"{SONNET} is throttled there, twice.")
+        print(f"Two requests to {SONNET} are throttled there.")
         database = Path(folder) / "stock.db"
         stock_database(database)
         tools = sql_tools(database)

@@ -102,6 +102,9 @@ class ManagedBedrockChat(JoinsHandler):
     max_retries: int | None = Field(default=None, ge=0)
     """Further attempts of the last model of the chain for passing failures; None: 2."""
 
+    streaming: bool | None = None
+    """True: ``invoke`` streams too, so that handlers hear each token. False: nothing streams."""
+
     _resolved: _Resolved | None = PrivateAttr(default=None)
 
     if not TYPE_CHECKING:  # for type checkers the fields are the signature
@@ -247,7 +250,7 @@ class ManagedBedrockChat(JoinsHandler):
         schema: dict[str, Any] | type,
         *,
         include_raw: bool = False,
-        method: Literal["function_calling", "json_schema"] = "function_calling",
+        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
@@ -257,15 +260,16 @@ class ManagedBedrockChat(JoinsHandler):
             schema: A pydantic class, TypedDict, or JSON schema.
             include_raw: Return a dict of ``raw``, ``parsed`` and ``parsing_error``.
             method: ``function_calling`` forces a tool call; ``json_schema`` asks for Bedrock's
-                native structured output.
+                native structured output; ``json_mode``, which the Converse API lacks, is served
+                by ``function_calling``: it promises more.
             strict: As in ``bind_tools``.
             **kwargs: Further keywords of the call.
 
         Raises:
             ModelCompatibilityError: The agent's model can't do it.
-            ValueError: Another method: the Converse API has no JSON mode.
+            ValueError: Another method.
         """
-        if method == "function_calling":
+        if method in ("function_calling", "json_mode"):
             model = self.bind_tools(
                 [schema],
                 tool_choice="any",
@@ -276,8 +280,7 @@ class ManagedBedrockChat(JoinsHandler):
             return parsed(model, schema_from_call(schema), include_raw=include_raw)
         if method != "json_schema":
             raise ValueError(
-                f"method={method!r}: the Converse API has no such mode; "
-                "use 'function_calling' or 'json_schema'"
+                f"method={method!r} is not known; use 'function_calling' or 'json_schema'"
             )
         self._require(Needs(structured_output=True), kwargs.get("model"))
         bound = self.bind(

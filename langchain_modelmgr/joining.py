@@ -38,7 +38,7 @@ class JoinsHandler(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the handler."""
-        return super().generate(messages, stop, self._joined_to_all(callbacks), **kwargs)
+        return super().generate(messages, stop, self._joined(callbacks), **kwargs)
 
     async def agenerate(
         self,
@@ -48,7 +48,7 @@ class JoinsHandler(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the handler."""
-        return await super().agenerate(messages, stop, self._joined_to_all(callbacks), **kwargs)
+        return await super().agenerate(messages, stop, self._joined(callbacks), **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -78,14 +78,6 @@ class JoinsHandler(BaseChatModel):
         joined = ensure_config(config)
         joined["callbacks"] = self._joined(joined.get("callbacks"))
         return joined
-
-    def _joined_to_all(self, callbacks: Any) -> Any:
-        """Join to LangChain's two forms: one set of callbacks, or a list with one a prompt."""
-        if isinstance(callbacks, list) and any(
-            c is None or isinstance(c, list | BaseCallbackManager) for c in callbacks
-        ):
-            return [self._joined(c) for c in callbacks]
-        return self._joined(callbacks)
 
     def _joined(self, callbacks: Callbacks) -> Callbacks:
         handler = self._joining_handler()

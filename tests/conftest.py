@@ -7,10 +7,10 @@ from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 import pytest
-from langchain_modelmgr.local import LocalAWS
 from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
+from langchain_modelmgr.local import LocalAWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

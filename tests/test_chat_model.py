@@ -13,7 +13,6 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
-from langchain_modelmgr.local import ScriptedReply
 from models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 from pydantic import BaseModel
 
@@ -24,6 +23,7 @@ from langchain_modelmgr import (
     ModelCompatibilityError,
     ModelManager,
 )
+from langchain_modelmgr.local import ScriptedReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,9 +249,15 @@ def test_native_structured_output_needs_a_model_that_has_it(
     assert isinstance(reply, Pallets)
 
 
-def test_json_mode_is_refused_by_name(llm: ManagedBedrockChat) -> None:
-    with pytest.raises(ValueError, match=r"json_mode.*no such mode"):
-        llm.with_structured_output(Pallets, method="json_mode")  # type: ignore[arg-type]
+def test_json_mode_is_served_by_a_forced_call_and_an_unknown_method_refused(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    reply = llm.with_structured_output(Pallets, method="json_mode").invoke("12 pallets")
+
+    assert isinstance(reply, Pallets)
+    assert "any" in local_aws.calls()[0].body["toolConfig"]["toolChoice"]
+    with pytest.raises(ValueError, match="method='guess' is not known"):
+        llm.with_structured_output(Pallets, method="guess")  # type: ignore[arg-type]
 
 
 def test_a_profile_promises_what_each_model_can(configured: Configure) -> None:

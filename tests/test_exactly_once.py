@@ -13,19 +13,19 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tracers.base import BaseTracer
-from langchain_modelmgr.local import ScriptedReply
 from langgraph.graph import END, START, StateGraph
 from models import HAIKU, SONNET
 
 from langchain_modelmgr import ManagedBedrockChat
+from langchain_modelmgr.local import ScriptedReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from langchain_core.tracers.schemas import Run
-    from langchain_modelmgr.local import LocalAWS
 
     from langchain_modelmgr import ConfigurationManager
+    from langchain_modelmgr.local import LocalAWS
 
 TEXT = "Thirty pallets stand in Hamburg and twelve in Trieste."
 USAGE = {"inputTokens": 21, "outputTokens": 13, "totalTokens": 34}
@@ -120,6 +120,13 @@ def _tokens(usage: Any) -> tuple[int, int]:
     )
 
 
+async def _settled(events: Events) -> None:
+    """Wait for on_llm_end: it follows the output, in the producer's own task."""
+    async with asyncio.timeout(10):
+        while not events.seen["end"]:  # noqa: ASYNC110 - LangChain offers no event for it
+            await asyncio.sleep(0.01)
+
+
 @contextlib.contextmanager
 def _once(*, end: str = "end") -> Iterator[dict[str, Any]]:
     events, runs = Events(), Runs()
@@ -193,8 +200,7 @@ async def test_astream_events_v3_tells_one_run(llm: ManagedBedrockChat) -> None:
     with _once() as config:
         stream = await llm.astream_events("x", config, version="v3")
         message = await stream.output
-        for _ in range(100):  # on_llm_end follows the output, in the producer's task
-            await asyncio.sleep(0)
+        await _settled(config["callbacks"][0])
 
     assert message.text == TEXT
 

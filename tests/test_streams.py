@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.tools import tool
-from langchain_modelmgr.local import ScriptedReply
 from models import HAIKU, LLAMA, SONNET
 
 from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManagerError, policy
+from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import CallbackManager
-from langchain_modelmgr.local import ScriptedReply
+from langchain_core.messages import HumanMessage
 from models import HAIKU, SONNET
 
 from langchain_modelmgr import (
@@ -23,12 +23,14 @@ from langchain_modelmgr import (
     UsageCallbackHandler,
     policy,
 )
+from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.runnables import RunnableConfig
+
     from langchain_modelmgr.local import LocalAWS
 
     Configure = Callable[..., ConfigurationManager]
@@ -149,7 +151,7 @@ def test_the_handler_joins_whatever_callbacks_are(
 
     llm.invoke("x", {"callbacks": callbacks})
     list(llm.stream("x", {"callbacks": callbacks}))
-    llm.generate([[("user", "x")]], callbacks=[callbacks])  # type: ignore[list-item]
+    llm.generate([[HumanMessage("x")]], callbacks=callbacks)
 
     assert all(record.run_id for record in records(sink))
     assert len(records(sink)) == 3

@@ -121,7 +121,7 @@ class LocalAWS:
     # -- what the model says
 
     def script(self, script: Script, model_id: str | None = None) -> None:
-        """Let a function answer for a model, or for all; where it returns None, the default does."""
+        """Let a function answer for a model, or for all; None from it leaves it to the default."""
         self._state.set_script(model_id, script)
 
     def reply(self, model_id: str | None, reply: ScriptedReply, times: int = 1) -> None:

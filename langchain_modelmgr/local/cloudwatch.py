@@ -121,16 +121,19 @@ class CloudWatchStore:
             size: The request's bytes before compression.
         """
         try:
-            if operation not in self._operations:
-                raise CloudWatchError("InvalidAction", f"no such operation: {operation}")
-            if operation == "PutMetricData":
-                self._before_put(size)
-            if text := violation(body, operation, "cloudwatch"):
-                raise CloudWatchError("ValidationError", text)
-            return 200, self._operations[operation](body)
+            return 200, self._answer(operation, body, size)
         except (CloudWatchError, WrongDatumError) as error:
             status = error.status if isinstance(error, CloudWatchError) else 400
             return status, {"__type": error.code, "message": str(error)}
+
+    def _answer(self, operation: str, body: dict[str, Any], size: int) -> dict[str, Any]:
+        if operation not in self._operations:
+            raise CloudWatchError("InvalidAction", f"no such operation: {operation}")
+        if operation == "PutMetricData":
+            self._before_put(size)
+        if text := violation(body, operation, "cloudwatch"):
+            raise CloudWatchError("ValidationError", text)
+        return self._operations[operation](body)
 
     def _before_put(self, size: int) -> None:
         with self._lock:

@@ -1,6 +1,6 @@
 """AWS's limits on one datum of PutMetricData.
 
-Source: AWS, API references of PutMetricData, MetricDatum, Dimension and StatisticSet, read 2026-11-23.
+Source: AWS's API references of PutMetricData, MetricDatum, Dimension, StatisticSet (2026-11-23).
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, SinkStats, cloudwatch_client
+from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_client
 from langchain_modelmgr.metrics.defaults import default_sinks
 from langchain_modelmgr.metrics.memory import MemorySink
 from langchain_modelmgr.metrics.sinks import MetricsSink, SinkGroup
+from langchain_modelmgr.metrics.stats import SinkStats
 from langchain_modelmgr.metrics.summary import UsageSummary
 
 __all__ = [

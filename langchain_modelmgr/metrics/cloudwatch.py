@@ -7,7 +7,6 @@ was sent without an answer is counted as ambiguous and not sent twice.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -16,10 +15,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.metrics.aggregate import MAX_SERIES, Aggregator
+from langchain_modelmgr.metrics.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.metrics.datums import checked_namespace
 from langchain_modelmgr.metrics.delivery import Clock, Courier
 from langchain_modelmgr.metrics.outbox import MAX_DATUMS, MAX_PENDING_BYTES, Outbox
 from langchain_modelmgr.metrics.quiet import QuietLog
+from langchain_modelmgr.metrics.stats import SinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 60.0
 FLUSH_SECONDS = 30.0
 """Time of a flush whose caller sets none: one hung request and what comes after it."""
-EXIT_SECONDS = 5.0
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10
@@ -55,33 +55,6 @@ def cloudwatch_client(session: Any, region: str | None = None) -> Any:
         read_timeout=READ_TIMEOUT_SECONDS,
     )
     return session.client("cloudwatch", region_name=region, config=config)
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStats:
-    """What became of the usage, in data points: an attempt makes one to five of them.
-
-    ``recorded == sent + kept + dropped + ambiguous``, always.
-
-    Attributes:
-        recorded: Taken.
-        sent: Taken by CloudWatch.
-        kept: In memory, to be sent.
-        dropped: Given up: no room, too old, or refused as invalid.
-        ambiguous: Sent without an answer; not sent again, so as not to count twice.
-        requests: Requests made.
-        folded: Attempts counted under ``other``, for too many agents and models.
-        errors: Faults of the sink itself, each kept from the caller.
-    """
-
-    recorded: int = 0
-    sent: int = 0
-    kept: int = 0
-    dropped: int = 0
-    ambiguous: int = 0
-    requests: int = 0
-    folded: int = 0
-    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +103,7 @@ class CloudWatchSink:
         self._orders: SimpleQueue[_Flush | None] = SimpleQueue()
         self._woken = False
         self.reset_after_fork()
+        AT_EXIT.remember(self)
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Count one attempt. Takes microseconds, never blocks and never raises."""
@@ -168,13 +142,13 @@ class CloudWatchSink:
     def close(self) -> None:
         """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
         self._notice_fork()
-        atexit.unregister(self._at_exit)
+        AT_EXIT.forget(self)
         # From here on a record starts its own thread; what came before is in the last delivery.
         thread, self._thread = self._thread, None
         orders, self._orders = self._orders, SimpleQueue()
         if thread is not None:
             self._wait(orders, EXIT_SECONDS, is_last=True)
-            self._report_undelivered()
+            self.report_undelivered()
 
     def stats(self) -> SinkStats:
         """Return what became of the usage so far."""
@@ -193,6 +167,11 @@ class CloudWatchSink:
             folded=self._aggregate.folded,
             errors=self._errors,
         )
+
+    def report_undelivered(self) -> None:
+        """Log what is still kept, where nobody will send it any more."""
+        if kept := self.stats().kept:
+            logger.warning("%d data points could not be delivered to CloudWatch", kept)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: what was recorded before is the parent's to send."""
@@ -217,14 +196,6 @@ class CloudWatchSink:
         orders.put(order)
         order.done.wait(seconds)
 
-    def _at_exit(self) -> None:
-        self.flush(EXIT_SECONDS)
-        self._report_undelivered()
-
-    def _report_undelivered(self) -> None:
-        if kept := self.stats().kept:
-            logger.warning("%d data points could not be delivered to CloudWatch", kept)
-
     def _start(self) -> None:
         """Start the worker if it isn't running. Whoever comes second needn't wait."""
         thread = self._thread
@@ -233,12 +204,11 @@ class CloudWatchSink:
         if not self._starting.acquire(blocking=False):
             return
         try:
+            AT_EXIT.remember(self)
             thread = threading.Thread(
                 target=self._work, args=(self._orders,), name="modelmgr-metrics", daemon=True
             )
             thread.start()
-            atexit.unregister(self._at_exit)  # a forked child has its parent's
-            atexit.register(self._at_exit)
             self._thread = thread
         finally:
             self._starting.release()
@@ -251,6 +221,7 @@ class CloudWatchSink:
                 self._publish(order)
             except Exception as error:  # noqa: BLE001 - metrics boundary: the thread must live on
                 self._failed(error)
+                self._courier.back_off()
             finally:
                 if order is not None:
                     order.done.set()

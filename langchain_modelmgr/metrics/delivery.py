@@ -110,6 +110,12 @@ class Courier:
                 return
             self._clock.sleep(pause)
 
+    def back_off(self) -> None:
+        """Pause before the next regular delivery, longer each time (full jitter)."""
+        longest = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        self._not_before = self._clock.monotonic() + random.uniform(0, longest)
+
     def _send(self, batch: Sequence[Datum]) -> Verdict:
         """Send one batch; halve what is refused as invalid until the bad datum stands alone."""
         todo: list[Sequence[Datum]] = [batch]
@@ -126,7 +132,7 @@ class Courier:
             if verdict not in (Verdict.SENT, Verdict.INVALID):
                 left = todo if verdict is Verdict.AMBIGUOUS else [*todo, part]
                 self._outbox.put_back([datum for rest in reversed(left) for datum in rest])
-                self._back_off()
+                self.back_off()
                 return verdict
         return Verdict.SENT
 
@@ -188,11 +194,6 @@ class Courier:
     def _warn(self, message: str, error: Exception, *args: object) -> bool:
         # The text of an error can hold account ids: its name has to do.
         return self._log.warning("CloudWatch " + message, reason(error), *args)
-
-    def _back_off(self) -> None:
-        longest = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
-        self._failures = min(self._failures + 1, 10)
-        self._not_before = self._clock.monotonic() + random.uniform(0, longest)
 
 
 def samples_in(datums: Sequence[Datum]) -> int:

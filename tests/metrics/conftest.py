@@ -151,12 +151,11 @@ class FaultyCloudWatch:
         return fault
 
     def stop(self) -> None:
-        if self.released.is_set():
-            return
         self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
 
 
 def _handler(server: FaultyCloudWatch) -> type[BaseHTTPRequestHandler]:
