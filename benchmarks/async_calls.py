@@ -67,7 +67,7 @@ def managed(url: str, folder: str) -> ModelManager:
 def plain(url: str, model: str) -> ChatBedrockConverse:
     session = boto3.Session(region_name="us-east-1")
     return ChatBedrockConverse(
-        model=model,
+        model_id=model,
         client=session.client("bedrock-runtime", endpoint_url=url),
         bedrock_client=session.client("bedrock", endpoint_url=url),
     )

@@ -103,7 +103,7 @@ class Clients:
         except NoRegionError as error:
             raise ConfigurationError(
                 f"{self._source}: no AWS region is known: set aws.region there, "
-                "or AWS_REGION in the environment"
+                "AWS_DEFAULT_REGION in the environment, or region in an AWS profile"
             ) from error
         if runtime:
             instrument(client)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 from langchain_modelmgr.catalog import PREFIXES, ModelCatalog, named_model, split_prefix
+from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
 

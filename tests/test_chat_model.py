@@ -13,7 +13,6 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
-from models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 from pydantic import BaseModel
 
 from langchain_modelmgr import (
@@ -24,6 +23,7 @@ from langchain_modelmgr import (
     ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
+from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,12 @@ def test_only_what_was_set_is_sent(configured: Configure, local_aws: LocalAWS) -
     ManagedBedrockChat(agent_name="bare", config=config).invoke("x")
     ManagedBedrockChat(agent_name="full", config=config).invoke("x")
     ManagedBedrockChat(
-        agent_name="full", config=config, max_tokens=7, temperature=0.1, top_p=0.2, stop=["END"]
+        agent_name="full",
+        config=config,
+        max_tokens=7,
+        temperature=0.1,
+        top_p=0.2,
+        stop=["END"],  # type: ignore[call-arg]  # the alias, which pydantic's plugin hides
     ).invoke("x")
 
     bare, full, over = (call.body for call in local_aws.calls(SONNET))
@@ -399,7 +404,11 @@ def test_a_rate_limiter_is_asked(llm: ManagedBedrockChat) -> None:
 
 def test_traces_name_provider_model_and_parameters(configured: Configure) -> None:
     llm = ManagedBedrockChat(
-        agent_name="planner", config=configured(AGENTS), temperature=0.5, max_tokens=9, stop=["E"]
+        agent_name="planner",
+        config=configured(AGENTS),
+        temperature=0.5,
+        max_tokens=9,
+        stop_sequences=["E"],
     )
 
     params = llm._get_ls_params()

@@ -51,9 +51,12 @@ async def test_a_stream_keeps_its_order_and_its_end() -> None:
 
 
 async def test_an_empty_stream_ends() -> None:
+    def nothing() -> Generator[int, None, None]:
+        yield from ()
+
     pool = CallPool(1)
 
-    items = [i async for i in pool.stream(lambda: (i for i in ()), lambda: None)]
+    items = [i async for i in pool.stream(nothing, lambda: None)]
 
     assert items == []
     pool.close()

@@ -14,10 +14,10 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tracers.base import BaseTracer
 from langgraph.graph import END, START, StateGraph
-from models import HAIKU, SONNET
 
 from langchain_modelmgr import ManagedBedrockChat
 from langchain_modelmgr.local import ScriptedReply
+from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,11 +128,11 @@ async def _settled(events: Events) -> None:
 
 
 @contextlib.contextmanager
-def _once(*, end: str = "end") -> Iterator[dict[str, Any]]:
+def _once() -> Iterator[Any]:
     events, runs = Events(), Runs()
     with get_usage_metadata_callback() as usage:
         yield {"callbacks": [events, runs]}
-    assert events.seen == {"start": 1, end: 1}
+    assert events.seen == {"start": 1, "end": 1}
     assert len(runs.models) == 1
     assert _tokens(usage) == (21, 13)
     assert events.text in ("", TEXT)

@@ -15,7 +15,6 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelRateLimitError,
 )
-from models import HAIKU, LLAMA, SONNET
 
 from langchain_modelmgr import (
     AllModelsFailedError,
@@ -30,6 +29,7 @@ from langchain_modelmgr.errors import (
     BedrockConnectionError,
     BedrockTimeoutError,
 )
+from tests.models import HAIKU, LLAMA, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from models import HAIKU, OPUS, SONNET
 
 import langchain_modelmgr
 from langchain_modelmgr import (
@@ -19,6 +18,7 @@ from langchain_modelmgr import (
     ModelManager,
 )
 from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_a_fallback_of_another_region_is_asked_there(
 
 
 def test_no_region_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
     (tmp_path / "test.yaml").write_text(
         f"metrics: {{sink: none}}\nagents: {{a: {{model: '{SONNET}'}}}}"
     )
@@ -160,7 +160,7 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(langchain_modelmgr, name).__name__ == name
     assert dir(langchain_modelmgr) == sorted(langchain_modelmgr.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        langchain_modelmgr.Nothing  # type: ignore[attr-defined]  # noqa: B018
+        langchain_modelmgr.Nothing  # noqa: B018
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -37,7 +37,9 @@ def _told(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if record["operation"] == "Converse":
         reply = json.loads(_body(record))
         return reply["usage"], reply["stopReason"]
-    buffer, usage, stop = EventStreamBuffer(), {}, ""
+    buffer: Any = EventStreamBuffer()
+    usage: dict[str, Any] = {}
+    stop = ""
     buffer.add_data(_body(record))
     for event in buffer:
         payload = json.loads(event.payload)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
-from models import HAIKU, OPUS, SONNET
-from support import serve_local_files
 
 from langchain_modelmgr import ManagedBedrockChat
+from tests.models import HAIKU, OPUS, SONNET
+from tests.support import serve_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class _Suite:
 
 
 @pytest.mark.usefixtures("agents")
-class TestUnit(_Suite, ChatModelUnitTests):  # type: ignore[misc]
+class TestUnit(_Suite, ChatModelUnitTests):
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
         return {"MODELMGR_ENV": "suite"}, {"agent_name": "suite"}, {"agent_name": "suite"}
@@ -60,7 +60,7 @@ class TestUnit(_Suite, ChatModelUnitTests):  # type: ignore[misc]
 
 @pytest.mark.usefixtures("agents")
 @pytest.mark.filterwarnings("ignore:Bedrock Converse may require a filename:UserWarning")
-class TestHealthy(_Suite, ChatModelIntegrationTests):  # type: ignore[misc]
+class TestHealthy(_Suite, ChatModelIntegrationTests):
     supports_image_inputs = True
     supports_image_urls = False
     supports_pdf_inputs = True

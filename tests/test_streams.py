@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.tools import tool
-from models import HAIKU, LLAMA, SONNET
 
 from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManagerError, policy
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, LLAMA, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_an_abandoned_stream_is_aborted_and_no_failure_of_the_model(
 ) -> None:
     local_aws.latency(SONNET, 0, chunk_delay=0.05)
 
-    stream = llm.stream("x")
+    stream: Any = llm.stream("x")
     next(stream)
     stream.close()
 

@@ -103,7 +103,7 @@ def test_answers_are_parsed_by_class_or_to_a_dict() -> None:
 
 
 def test_a_broken_answer_comes_raw_with_its_error() -> None:
-    model = RunnableLambda(lambda _: AIMessage("not json"))
+    model: Any = RunnableLambda(lambda _: AIMessage("not json"))
 
     reply = parsed(model, schema_from_text(Pallets), include_raw=True).invoke("x")
 

@@ -14,7 +14,6 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import CallbackManager
 from langchain_core.messages import HumanMessage
-from models import HAIKU, SONNET
 
 from langchain_modelmgr import (
     ConfigurationManager,
@@ -25,6 +24,7 @@ from langchain_modelmgr import (
 )
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ def _plain(manager: ModelManager, **fields: Any) -> Any:
     from langchain_aws import ChatBedrockConverse
 
     return ChatBedrockConverse(
-        model=SONNET,
+        model_id=SONNET,
         client=manager.clients.runtime(),
         bedrock_client=manager.clients.control(),
         callbacks=[UsageCallbackHandler(manager, agent_name="plain")],

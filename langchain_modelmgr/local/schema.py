@@ -74,7 +74,8 @@ class InstanceMaker:
         wanted = {
             name: sub
             for name, sub in schema.get("properties", {}).items()
-            if name in required or (depth <= 1 and "default" not in sub)
+            if name in required
+            or (depth <= 1 and not (isinstance(sub, Mapping) and "default" in sub))
         }
         return {name: self._make(sub, depth + 1) for name, sub in wanted.items()}
 

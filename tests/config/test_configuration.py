@@ -13,12 +13,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_aws import ChatBedrockConverse
-from models import HAIKU, SONNET
 
 from langchain_modelmgr import ConfigurationError, ConfigurationManager
 from langchain_modelmgr.config import AgentConfig, FallbackConfig
 from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS
 from langchain_modelmgr.config.yaml_tree import merged, read_tree
+from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from models import HAIKU, SONNET
 
 from langchain_modelmgr import ConfigurationError, ConfigurationManager
+from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from pathlib import Path

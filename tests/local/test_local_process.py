@@ -1,0 +1,66 @@
+"""The local AWS as a process, and as a fixture."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from tests.models import SONNET
+
+if TYPE_CHECKING:
+    import pytest
+
+pytest_plugins = ["pytester"]
+
+_EXPORTS = 9
+"""Lines that the command prints before it serves: the variables to set and to unset."""
+
+
+def _ask(url: str) -> Any:
+    client = boto3.client("bedrock-runtime", endpoint_url=url)
+    return client.converse(modelId=SONNET, messages=[{"role": "user", "content": [{"text": "hi"}]}])
+
+
+def test_the_command_says_how_to_point_boto3_here_and_stops_on_ctrl_c() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "langchain_modelmgr.local", "--latency", "0.01"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().strip() for _ in range(_EXPORTS)]
+            exports = dict(line.removeprefix("export ").split("=", 1) for line in lines[:-1])
+            reply = _ask(exports["AWS_ENDPOINT_URL"])
+        finally:
+            process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+
+    assert reply["stopReason"] == "end_turn"
+    assert exports["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert "AWS_BEARER_TOKEN_BEDROCK" in lines[-1]
+    assert rest.strip() == "stopped"
+    assert process.returncode == 0
+
+
+def test_the_fixture_serves_a_test_of_the_users_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import boto3
+
+        def test_it(local_aws):
+            client = boto3.client("bedrock-runtime")
+            client.converse(modelId="x.y", messages=[{"role": "user", "content": [{"text": "hi"}]}])
+            assert local_aws.requests("x.y") == 1
+        """
+    )
+
+    result = pytester.runpytest_subprocess(
+        "-p", "langchain_modelmgr.local.pytest_plugin", "-p", "no:cacheprovider"
+    )
+
+    result.assert_outcomes(passed=1)
