@@ -1,0 +1,32 @@
+"""What became of the usage that a sink has taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStats:
+    """What became of the usage, in data points: an attempt makes one to five of them.
+
+    ``recorded == sent + kept + dropped + ambiguous``, always.
+
+    Attributes:
+        recorded: Taken.
+        sent: Taken by CloudWatch.
+        kept: In memory, to be sent.
+        dropped: Given up: no room, too old, or refused as invalid.
+        ambiguous: Sent without an answer; not sent again, so as not to count twice.
+        requests: Requests made.
+        folded: Attempts counted under ``other``, for too many agents and models.
+        errors: Faults of the sink itself, each kept from the caller.
+    """
+
+    recorded: int = 0
+    sent: int = 0
+    kept: int = 0
+    dropped: int = 0
+    ambiguous: int = 0
+    requests: int = 0
+    folded: int = 0
+    errors: int = 0

@@ -1,0 +1,427 @@
+"""The CloudWatch sink publishes in the background and never blocks or breaks a call."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_modelmgr.metrics import (
+    CloudWatchSink,
+    MetricsSink,
+    SinkStats,
+    cloudwatch_client,
+)
+from langchain_modelmgr.metrics.delivery import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.metrics.conftest import FaultyCloudWatch, MakeServer, MakeUsage
+
+THROTTLED = "Throttling 400"
+
+
+@pytest.fixture
+def sink(faulty: FaultyCloudWatch) -> Iterator[CloudWatchSink]:
+    made = CloudWatchSink(
+        lambda: faulty.client(read_timeout=0.2), "x/Models", clock=Clock(sleep=lambda _: None)
+    )
+    yield made
+    faulty.always = None
+    faulty.faults.clear()
+    made.close()
+
+
+def test_it_is_a_sink(sink: CloudWatchSink) -> None:
+    assert isinstance(sink, MetricsSink)
+
+
+def test_a_flush_delivers_what_was_recorded(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    for _ in range(1_000):
+        sink.record(usage())
+
+    stats = sink.flush()
+
+    assert stats == SinkStats(recorded=5_000, sent=5_000, requests=1)
+    assert faulty.sum("ModelInvocations") == 1_000
+    assert faulty.sum("InputTokens") == 120_000
+    assert faulty.sum("ModelCost") == pytest.approx(float(1_000 * Decimal("0.00081")), rel=1e-12)
+    assert faulty.samples() == 5_000
+
+
+def test_nothing_runs_before_the_first_record(sink: CloudWatchSink) -> None:
+    before = threading.active_count()
+
+    stats = sink.flush()
+    sink.close()
+
+    assert stats == SinkStats()
+    assert threading.active_count() == before
+
+
+def test_it_publishes_each_interval_of_its_own_accord(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    sink = CloudWatchSink(faulty.client, "x/Models", interval_seconds=0.01)
+
+    sink.record(usage())
+    faulty.wait_for(lambda: faulty.samples() == 5)
+    sink.record(usage())
+    faulty.wait_for(lambda: faulty.samples() == 10)
+
+    sink.close()
+    assert sink.stats().sent == 10
+
+
+def test_it_publishes_early_when_much_has_come(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    for number in range(150):
+        for minute in (1, 2):
+            record = usage(agent_name=f"a{number}")
+            sink.record(
+                usage(agent_name=f"a{number}", timestamp=record.timestamp.replace(minute=minute))
+            )
+
+    faulty.wait_for(lambda: bool(faulty.data))
+
+
+def test_what_is_not_delivered_is_kept_and_comes_with_the_next_flush(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    faulty.always = THROTTLED
+    sink.record(usage())
+
+    first = sink.flush()
+    faulty.always = None
+    second = sink.flush()
+
+    assert (first.sent, first.kept) == (0, 5)
+    assert (second.sent, second.kept) == (5, 0)
+
+
+def test_after_a_failure_it_tries_again_of_its_own_accord(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    sink = CloudWatchSink(faulty.client, "x/Models", interval_seconds=0.01)
+    faulty.faults.append(THROTTLED)
+
+    sink.record(usage())
+    faulty.wait_for(lambda: faulty.samples() == 5)
+
+    sink.close()
+    assert (sink.stats().sent, sink.stats().ambiguous) == (5, 0)
+
+
+def test_a_hung_server_holds_up_neither_a_call_nor_the_flush_of_an_impatient_caller(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    sink = CloudWatchSink(lambda: faulty.client(read_timeout=30), "x/Models")
+    faulty.faults.append("hang")
+    sink.record(usage())
+
+    hung = sink.flush(0.05)
+    sink.record(usage())
+
+    assert (hung.sent, hung.kept) == (0, 5)
+    assert sink.stats().kept == 10
+    faulty.released.set()  # the connection breaks: what was sent has no answer
+    assert sink.flush().ambiguous == 5
+    sink.close()
+    assert sink.stats().sent == 5
+
+
+def test_at_most_150_values_of_a_metric_and_all_of_them_counted(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    latencies = [100 + n / 3 for n in range(5_000)]
+
+    for latency in latencies:
+        sink.record(usage(latency_ms=latency))
+    sink.flush()
+
+    assert all(len(datum["Values"]) <= 150 for datum in faulty.data)
+    assert faulty.sum("ModelLatency") == pytest.approx(sum(latencies), rel=1e-9)
+    latency_values = [
+        v for d in faulty.data if d["MetricName"] == "ModelLatency" for v in d["Values"]
+    ]
+    assert (min(latency_values), max(latency_values)) == (latencies[0], latencies[-1])
+
+
+def test_no_request_is_larger_than_cloudwatch_takes(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    for agent in range(160):
+        for n in range(200):
+            sink.record(
+                usage(
+                    agent_name="x" * 900 + str(agent),
+                    latency_ms=1000 / (n + 7),
+                    input_tokens=n * 1_000_003,
+                    cost_usd=Decimal(n) / 7,
+                )
+            )
+    sink.flush()
+
+    assert faulty.samples() == 160 * 200 * 5
+    assert len(faulty.sizes) > 1
+    assert max(faulty.sizes) < 900_000
+    assert max(len(body["MetricData"]) for body in faulty.bodies) <= 1_000
+
+
+def test_memory_is_bounded_in_an_outage_and_what_is_dropped_is_counted(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    sink = CloudWatchSink(
+        faulty.client,
+        "x/Models",
+        max_pending_bytes=20_000,
+        max_series=60,
+        clock=Clock(sleep=lambda _: None),
+    )
+    faulty.always = THROTTLED
+    for minute in range(10):
+        for agent in range(20):
+            record = usage(agent_name=str(agent))
+            sink.record(
+                usage(agent_name=str(agent), timestamp=record.timestamp.replace(minute=minute))
+            )
+        sink.flush()
+    faulty.always = None
+
+    stats = sink.flush()
+    sink.close()
+
+    assert stats.dropped > 0
+    assert stats.kept == 0
+    assert stats.recorded == 10 * 20 * 5 == stats.sent + stats.dropped
+    assert faulty.samples() == stats.sent
+    assert stats.folded == 10 * 11
+
+
+def test_a_record_that_is_none_is_counted_and_does_not_reach_the_caller(
+    sink: CloudWatchSink, usage: MakeUsage, caplog: pytest.LogCaptureFixture
+) -> None:
+    nonsense: Any = object()
+
+    sink.record(nonsense)
+    sink.record(nonsense)
+    sink.record(usage())
+
+    stats = sink.flush()
+    assert (stats.errors, stats.sent) == (2, 5)
+    assert [r.getMessage() for r in caplog.records] == [
+        "the CloudWatch sink failed: AttributeError"
+    ]
+
+
+def test_values_that_are_no_numbers_are_counted_as_dropped(
+    sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    sink.record(usage(latency_ms=float("inf")))
+
+    stats = sink.flush()
+
+    assert (stats.recorded, stats.sent, stats.dropped) == (5, 4, 1)
+
+
+def test_a_fault_of_its_own_does_not_end_the_thread(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    def wall() -> float:
+        if is_broken:
+            raise ZeroDivisionError
+        return float(usage().timestamp.timestamp())
+
+    is_broken = True
+    sink = CloudWatchSink(faulty.client, "x/Models", clock=Clock(wall=wall))
+    sink.record(usage())
+
+    broken = sink.flush()
+    is_broken = False
+    mended = sink.flush()
+    sink.close()
+
+    assert broken.errors > 0
+    assert (broken.kept, mended.sent) == (5, 5)
+
+
+def test_close_delivers_and_a_later_record_starts_anew(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    sink.record(usage())
+    sink.close()
+    closed = faulty.samples()
+
+    sink.record(usage())
+    sink.close()
+
+    assert (closed, faulty.samples()) == (5, 10)
+
+
+def test_what_close_could_not_deliver_is_logged(
+    faulty: FaultyCloudWatch,
+    sink: CloudWatchSink,
+    usage: MakeUsage,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faulty.always = THROTTLED
+    sink.record(usage())
+
+    sink.close()
+
+    assert "5 data points could not be delivered to CloudWatch" in caplog.text
+    assert sink.stats().kept == 5
+
+
+def test_where_no_thread_can_be_started_a_flush_delivers_in_the_callers(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    class WithoutThreads(CloudWatchSink):
+        """As at the end of the interpreter from Python 3.12 on."""
+
+        def _start(self) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    sink = WithoutThreads(faulty.client, "x/Models")
+    sink.record(usage())
+
+    stats = sink.flush()
+
+    assert (stats.sent, stats.errors) == (5, 1)
+    assert faulty.samples() == 5
+
+
+def test_a_record_from_a_finaliser_in_the_middle_of_another_neither_hangs_nor_gets_lost(
+    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    class Abandoned:
+        """As a stream that is collected while its thread does something else."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            sink.record(usage(outcome="aborted", has_usage=False))
+
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(300):
+            Abandoned()
+            sink.record(usage())
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+
+    sink.flush()
+
+    assert faulty.sum("ModelInvocations") == 600
+
+
+def test_sixteen_threads_and_half_of_the_requests_throttled_lose_and_double_nothing(
+    faulty: FaultyCloudWatch, usage: MakeUsage
+) -> None:
+    sink = CloudWatchSink(faulty.client, "x/Models", interval_seconds=0.001)
+    faulty.faults += [THROTTLED, "InternalServiceFault 500"] * 2
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+
+    def work() -> None:
+        for _ in range(200):
+            sink.record(usage())
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(switch)
+    faulty.faults.clear()
+    stats = sink.flush()
+    sink.close()
+
+    assert (stats.recorded, stats.sent, stats.kept) == (16_000, 16_000, 0)
+    assert faulty.sum("ModelInvocations") == 3_200
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    faults=st.lists(
+        st.sampled_from(
+            ["ok", THROTTLED, "InternalServiceFault 500", "reset", "InvalidParameterValue 400"]
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_the_server_does_every_data_point_is_accounted_for(
+    usage: MakeUsage, faulty_server: MakeServer, faults: list[str]
+) -> None:
+    with faulty_server() as server:
+        sink = CloudWatchSink(server.client, "x/Models", clock=Clock(sleep=lambda _: None))
+        server.faults += faults
+
+        for number in range(3):
+            sink.record(usage(agent_name=str(number)))
+            sink.flush()
+        sink.close()
+
+        stats = sink.stats()
+        assert stats.recorded == 15 == stats.sent + stats.kept + stats.dropped + stats.ambiguous
+        # The server took what it then reset.
+        assert server.samples() == stats.sent + stats.ambiguous
+
+
+def test_a_namespace_of_awss_own_is_refused_when_the_sink_is_made() -> None:
+    with pytest.raises(ValueError, match="AWS's own"):
+        CloudWatchSink(lambda: None, "AWS/Models")
+
+
+def test_the_client_makes_one_attempt_with_short_time_outs() -> None:
+    config = cloudwatch_client(boto3.Session(), "eu-west-1").meta.config
+
+    assert config.retries["total_max_attempts"] == 1
+    assert (config.connect_timeout, config.read_timeout) == (2, 10)
+    assert config.region_name == "eu-west-1"
+
+
+def test_a_forked_child_drops_what_its_parent_sends(
+    sink: CloudWatchSink, usage: MakeUsage, faulty: FaultyCloudWatch
+) -> None:
+    sink.record(usage())
+    sink._pid = os.getpid() - 1  # what a child finds
+
+    sink.record(usage())
+
+    assert sink.flush().recorded == 5
+    assert faulty.samples() == 5
+
+
+def test_a_users_logging_handler_sees_the_library_warn_once_a_minute_only(
+    faulty: FaultyCloudWatch,
+    sink: CloudWatchSink,
+    usage: MakeUsage,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faulty.always = THROTTLED
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            sink.record(usage())
+            sink.flush()
+
+    assert [r.getMessage() for r in caplog.records] == [
+        "CloudWatch took no metrics (Throttling): they are kept and sent again later"
+    ]
