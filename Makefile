@@ -26,7 +26,7 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
 
 constraints: $(VENV)/.dev   ## the versions of this environment, for constraints.txt
-	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
+	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude langchain-modelmgr > constraints.txt
 
 clean:
 	rm -rf $(VENV)

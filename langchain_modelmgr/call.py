@@ -146,7 +146,8 @@ class Call:
         yield from self._let_go()
         self._answered = True
         metadata = {"model_manager": self._report()}
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata=metadata))
+        last = AIMessageChunk(content="", response_metadata=metadata, chunk_position="last")
+        yield ChatGenerationChunk(message=last)
 
     def _let_go(self) -> Iterator[ChatGenerationChunk]:
         self._delivered = True
