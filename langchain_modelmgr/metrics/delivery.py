@@ -152,7 +152,7 @@ class Courier:
             data = [datum.to_request() for datum in part]
             self._connect().put_metric_data(Namespace=self._namespace, MetricData=data)
         except Exception as error:  # noqa: BLE001 - metrics boundary: whatever boto3 raises is named, counted and kept from the caller
-            # Before that it is about credentials, region or endpoint: what we send is valid.
+            # Before the first byte it is about credentials, region or endpoint: our data is valid.
             verdict = classify(error) if self._is_sending else Verdict.UNUSABLE
             self._report(part, verdict, error)
             return verdict
@@ -161,9 +161,10 @@ class Courier:
     def _connect(self) -> Any:
         if self._client is None:
             client = self._client_factory()
-            # Credentials may come over the network too: what fails there was not sent.
-            client.meta.events.register_first(
-                "before-send.cloudwatch.PutMetricData", self._on_send, unique_id=__name__
+            # Credentials may come over the network too: what fails there was not sent. The event
+            # is botocore's last before the first byte; the id lets sinks share a client.
+            client.meta.events.register_last(
+                "before-send.cloudwatch.PutMetricData", self._on_send, unique_id=f"sink-{id(self)}"
             )
             self._client = client
         return self._client

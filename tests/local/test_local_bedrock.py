@@ -15,8 +15,8 @@ from tests.models import SONNET, TITAN
 if TYPE_CHECKING:
     from pathlib import Path
 
-HELLO = [{"role": "user", "content": [{"text": "hello, how many pallets?"}]}]
-TOOL = {
+HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello, how many pallets?"}]}]
+TOOL: dict[str, Any] = {
     "toolSpec": {
         "name": "count_pallets",
         "description": "Counts pallets.",

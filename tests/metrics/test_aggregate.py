@@ -61,6 +61,14 @@ def test_a_timestamp_without_a_zone_is_utc(usage: MakeUsage) -> None:
     assert aggregator.drain()[0].minute == NOW.replace(second=0).timestamp()
 
 
+def test_an_answer_from_the_cache_is_not_counted(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+
+    aggregator.add(usage(outcome="cached"))
+
+    assert (aggregator.recorded, aggregator.drain()) == (0, [])
+
+
 def test_draining_takes_everything_out(usage: MakeUsage) -> None:
     aggregator = Aggregator()
     aggregator.add(usage())

@@ -258,6 +258,19 @@ def test_a_fault_of_its_own_does_not_end_the_thread(
     assert (broken.kept, mended.sent) == (5, 5)
 
 
+def test_whoever_comes_while_another_starts_the_thread_does_not_wait(
+    sink: CloudWatchSink, usage: MakeUsage
+) -> None:
+    with sink._starting:
+        sink.record(usage())
+        kept = sink.stats().kept
+
+    sink.record(usage())
+
+    assert kept == 5
+    assert sink.flush().sent == 10
+
+
 def test_close_delivers_and_a_later_record_starts_anew(
     faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
 ) -> None:

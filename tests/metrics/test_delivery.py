@@ -338,6 +338,20 @@ def test_a_failure_to_fetch_credentials_over_the_network_keeps_metrics(
     assert (len(delivery.outbox), delivery.courier.invalid, faulty.requests) == (2, 0, 0)
 
 
+def test_two_sinks_may_share_a_client(faulty: FaultyCloudWatch, fake_clock: FakeClock) -> None:
+    client = faulty.client()
+    one, other = (Delivery(faulty, fake_clock, lambda: client) for _ in range(2))
+    faulty.faults += ["ok", "reset"]
+    one.outbox.add([datum()])
+    other.outbox.add([datum()])
+
+    one.flush()
+    other.flush()
+
+    assert (one.courier.sent, one.courier.ambiguous) == (1, 0)
+    assert (other.courier.sent, other.courier.ambiguous) == (0, 1)
+
+
 def test_a_warning_names_no_account(
     faulty: FaultyCloudWatch, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
