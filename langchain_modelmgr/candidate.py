@@ -52,7 +52,6 @@ class ChatRequest:
         stop: Stop sequences of this call.
         kwargs: The call's keywords, tools among them, unformed.
         needs: What serving it takes.
-        stream: The caller wants chunks.
         timeout: Seconds that one attempt may wait for bytes.
     """
 
@@ -60,7 +59,6 @@ class ChatRequest:
     stop: list[str] | None
     kwargs: Mapping[str, Any]
     needs: Needs
-    stream: bool
     timeout: float
 
     @property

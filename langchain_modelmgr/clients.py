@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.metrics import cloudwatch_client
 from langchain_modelmgr.wire import instrument
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Clients:
     def control(self, region: str | None = None) -> Any:
         """Return the Bedrock client (inference profiles, model lists) for a region."""
         return self._client("bedrock", region)
+
+    def cloudwatch(self, region: str | None = None) -> Any:
+        """Return a new CloudWatch client for a region, as the metrics sink wants it."""
+        with self._lock:
+            return cloudwatch_client(self._open_session(), region or self._region)
 
     @property
     def session(self) -> boto3.Session:

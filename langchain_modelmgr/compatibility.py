@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
@@ -50,6 +50,12 @@ class Needs:
     def of_agent(cls, requires: Iterable[str]) -> Needs:
         """Return the needs that an agent's ``requires`` names."""
         return cls(**dict.fromkeys(requires, True))  # type: ignore[arg-type]
+
+    def __or__(self, other: Needs) -> Needs:
+        """Return what either needs."""
+        return Needs(
+            **{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)}
+        )
 
     @property
     def bound(self) -> Needs:

@@ -110,8 +110,7 @@ class ModelManager:
             sinks = default_sinks(
                 config.metrics.sink,
                 config.namespace,
-                session=lambda: self.clients.session,
-                region=region or config.aws.region,
+                client=self.clients.cloudwatch,
             )
         self.ledger = Ledger(UsageSummary(), SinkGroup(sinks))
         _after_fork.watch(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -19,11 +19,10 @@ from langchain_modelmgr import (
     ConfigurationError,
     ConfigurationManager,
     ManagedBedrockChat,
-    ModelCompatibilityError,
     ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
-from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
+from tests.models import HAIKU, LLAMA, OPUS, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,145 +123,6 @@ def test_a_calls_own_model_replaces_the_primary(
     assert reply.response_metadata["model_name"] == OPUS
     assert local_aws.requests(SONNET) == 0
     assert OPUS in llm.model_manager.get_usage_summary()["by_model"]
-
-
-def test_a_calls_own_model_is_checked(llm: ManagedBedrockChat, local_aws: LocalAWS) -> None:
-    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
-        llm.bind_tools([count_pallets], model=TITAN)
-    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
-        llm.bind_tools([count_pallets]).invoke("x", model=TITAN)
-
-    assert local_aws.requests() == 0
-
-
-def test_tools_on_a_model_that_has_none_never_reach_the_network(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    config = configured(f'{AGENTS}\nwriter: {{model: "{TITAN}"}}')
-    llm = ManagedBedrockChat(agent_name="writer", config=config)
-
-    with pytest.raises(ModelCompatibilityError) as caught:
-        llm.bind_tools([count_pallets])
-
-    assert "Model does not support tools" in str(caught.value)
-    assert "writer" in str(caught.value)
-    assert SONNET in str(caught.value)
-    assert local_aws.requests() == 0
-
-
-def test_an_agents_requirements_are_checked_when_it_is_made(configured: Configure) -> None:
-    config = configured(f"a: {{model: '{TITAN}', requires: [tools, streaming]}}")
-
-    with pytest.raises(ModelCompatibilityError, match="Model does not support tools"):
-        ManagedBedrockChat(agent_name="a", config=config)
-
-
-def test_a_fallback_without_tools_drops_out_with_its_reason(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{TITAN}', '{HAIKU}']}}")
-    local_aws.fail(SONNET, "ThrottlingException", times=1)
-    llm = ManagedBedrockChat(agent_name="a", config=config).bind_tools([count_pallets])
-
-    reply = llm.invoke("x")
-
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert told["skipped"] == [{"model_id": TITAN, "reason": "Model does not support tools"}]
-    assert local_aws.requests(TITAN) == 0
-
-
-def test_an_image_goes_to_the_first_model_that_sees(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    config = configured(f"a: {{model: '{HAIKU}', fallbacks: ['{SONNET}']}}")
-    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
-    llm = ManagedBedrockChat(agent_name="a", config=config)
-
-    reply = llm.invoke([HumanMessage([{"type": "text", "text": "what is it?"}, image])])
-
-    assert reply.response_metadata["model_name"] == SONNET
-    assert local_aws.requests(HAIKU) == 0
-
-
-def test_no_model_left_is_an_error_that_names_each_reason(configured: Configure) -> None:
-    config = configured(f"a: {{model: '{HAIKU}', fallbacks: ['{LLAMA}']}}\nb: {{model: '{OPUS}'}}")
-    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
-    llm = ManagedBedrockChat(agent_name="a", config=config)
-
-    with pytest.raises(ModelCompatibilityError) as caught:
-        llm.invoke([HumanMessage([image])])
-
-    assert f"{HAIKU}: Model does not support images" in str(caught.value)
-    assert f"{LLAMA}: Model does not support images" in str(caught.value)
-    assert f"configured models that can: {OPUS}" in str(caught.value)
-
-
-def test_a_forced_tool_reaches_each_model_in_its_own_form(
-    llm: ManagedBedrockChat, local_aws: LocalAWS
-) -> None:
-    local_aws.fail(SONNET, "ThrottlingException", times=1)
-
-    llm.bind_tools([count_pallets], tool_choice="count_pallets").invoke("Hamburg")
-
-    forms = [call.body["toolConfig"]["toolChoice"] for call in local_aws.calls()]
-    assert forms == [{"tool": {"name": "count_pallets"}}] * 2
-
-
-def test_a_forced_choice_drops_a_model_that_thinks(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    config = configured(f"""
-    a:
-      model: {SONNET}
-      fallbacks:
-        - model: {OPUS}
-          parameters:
-            additional_model_request_fields: {{thinking: {{type: enabled, budget_tokens: 1024}}}}
-        - {HAIKU}
-    """)
-    local_aws.fail(SONNET, "ThrottlingException", times=1)
-    llm = ManagedBedrockChat(agent_name="a", config=config)
-
-    reply = llm.with_structured_output(Pallets, include_raw=True).invoke("12")
-
-    told = reply["raw"].response_metadata["model_manager"]
-    assert told["model_id"] in (OPUS, HAIKU)
-    for call in local_aws.calls():
-        assert "auto" not in call.body["toolConfig"].get("toolChoice", {})
-
-
-@pytest.mark.parametrize("schema", [Pallets, Pallets.model_json_schema()])
-def test_structured_output_is_parsed(llm: ManagedBedrockChat, schema: Any) -> None:
-    reply = llm.with_structured_output(schema).invoke("12 pallets")
-
-    assert (reply if isinstance(reply, dict) else reply.model_dump()).keys() == {"count"}
-
-
-def test_native_structured_output_needs_a_model_that_has_it(
-    llm: ManagedBedrockChat, configured: Configure
-) -> None:
-    with pytest.raises(ModelCompatibilityError, match="Model does not support structured output"):
-        llm.with_structured_output(Pallets, method="json_schema")
-
-    able = configured(AGENTS, f"models: {{'{SONNET}': {{supports_structured_output: true}}}}")
-    reply = (
-        ManagedBedrockChat(agent_name="sql_agent", config=able)
-        .with_structured_output(Pallets, method="json_schema")
-        .invoke("12 pallets")
-    )
-    assert isinstance(reply, Pallets)
-
-
-def test_json_mode_is_served_by_a_forced_call_and_an_unknown_method_refused(
-    llm: ManagedBedrockChat, local_aws: LocalAWS
-) -> None:
-    reply = llm.with_structured_output(Pallets, method="json_mode").invoke("12 pallets")
-
-    assert isinstance(reply, Pallets)
-    assert "any" in local_aws.calls()[0].body["toolConfig"]["toolChoice"]
-    with pytest.raises(ValueError, match="method='guess' is not known"):
-        llm.with_structured_output(Pallets, method="guess")  # type: ignore[arg-type]
 
 
 def test_a_profile_promises_what_each_model_can(configured: Configure) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from langchain_modelmgr.local.aws import LocalAWS
-from langchain_modelmgr.local.bedrock import RecordedCall
 from langchain_modelmgr.local.scripted import ScriptedReply, ScriptedRequest
+from langchain_modelmgr.local.state import RecordedCall
 
 __all__ = ["LocalAWS", "RecordedCall", "ScriptedReply", "ScriptedRequest"]

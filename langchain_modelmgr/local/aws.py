@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from langchain_modelmgr.local.bedrock import RecordedCall
     from langchain_modelmgr.local.faults import Place
     from langchain_modelmgr.local.scripted import Script, ScriptedReply
+    from langchain_modelmgr.local.state import RecordedCall
 
 REGION = "us-east-1"
 

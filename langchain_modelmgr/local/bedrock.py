@@ -6,7 +6,6 @@ import asyncio
 import json
 import struct
 import uuid
-from dataclasses import dataclass
 from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -17,12 +16,12 @@ from langchain_modelmgr.local import frames
 from langchain_modelmgr.local.rules import rule_violation
 from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
 from langchain_modelmgr.local.shapes import status_of, violation
+from langchain_modelmgr.local.state import RecordedCall, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_modelmgr.local.faults import Fault
-    from langchain_modelmgr.local.state import State
 
 _OPERATIONS = {
     "converse": "Converse",
@@ -32,23 +31,6 @@ _OPERATIONS = {
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _DELTA_CHARACTERS = 12
 """Characters of one text delta: a few words, as Bedrock sends them."""
-
-
-@dataclass(frozen=True)
-class RecordedCall:
-    """A request that was received.
-
-    Attributes:
-        operation: ``Converse``, ``ConverseStream``, ``CountTokens``, ...
-        model_id: The model id of the URL, decoded.
-        body: The request's JSON.
-        headers: Its headers.
-    """
-
-    operation: str
-    model_id: str
-    body: dict[str, Any]
-    headers: Mapping[str, str]
 
 
 class AwsError(Exception):

@@ -102,7 +102,8 @@ class ScriptedModel:
 def default_reply(request: ScriptedRequest) -> ScriptedReply:
     """Return what the model says when no script does."""
     last = request.body["messages"][-1]["content"]
-    if any("toolResult" in block for block in last):
+    forced = not {"any", "tool"}.isdisjoint(_choice(request))
+    if any("toolResult" in block for block in last) and not forced:
         found = "; ".join(request.tool_results)
         return ScriptedReply(text=f"The tools say: {found}")
     if called := _tool_to_call(request):
@@ -121,15 +122,36 @@ def default_reply(request: ScriptedRequest) -> ScriptedReply:
 
 def _tool_to_call(request: ScriptedRequest) -> Mapping[str, Any] | None:
     """Return the tool that the choice demands, or that the prompt asks for."""
-    choice = request.body.get("toolConfig", {}).get("toolChoice", {})
+    choice = _choice(request)
     if "tool" in choice:
         name = choice["tool"]["name"]
         return next((t for t in request.tools if t["name"] == name), None)
     words = set(_WORD.findall(request.prompt.lower()))
-    best = max(request.tools, key=lambda t: len(words & _words(t)), default=None)
+    called = _called(request)
+    # One that was not called yet goes first: a forced model must not call the same for ever.
+    best = max(
+        request.tools,
+        key=lambda t: (t["name"] not in called, len(words & _words(t))),
+        default=None,
+    )
     if best is None or "any" in choice or words & _words(best):
         return best
     return None
+
+
+def _choice(request: ScriptedRequest) -> Mapping[str, Any]:
+    choice: Mapping[str, Any] = request.body.get("toolConfig", {}).get("toolChoice", {})
+    return choice
+
+
+def _called(request: ScriptedRequest) -> set[str]:
+    """Return the tools that the conversation has called."""
+    return {
+        block["toolUse"]["name"]
+        for message in request.body["messages"]
+        for block in message["content"]
+        if "toolUse" in block
+    }
 
 
 def _words(tool: Mapping[str, Any]) -> set[str]:

@@ -17,8 +17,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from langchain_modelmgr.local.bedrock import RecordedCall
     from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """A request that was received.
+
+    Attributes:
+        operation: ``Converse``, ``ConverseStream``, ``CountTokens``, ...
+        model_id: The model id of the URL, decoded.
+        body: The request's JSON.
+        headers: Its headers.
+    """
+
+    operation: str
+    model_id: str
+    body: dict[str, Any]
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)

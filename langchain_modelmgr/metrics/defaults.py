@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_client
+from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
 from langchain_modelmgr.metrics.memory import MemorySink
 
 if TYPE_CHECKING:
@@ -19,16 +19,14 @@ def default_sinks(
     sink: SinkName,
     namespace: str,
     *,
-    session: Callable[[], Any],
-    region: str | None = None,
+    client: Callable[[], Any],
 ) -> list[MetricsSink]:
     """Return the sinks for a name.
 
     Args:
         sink: ``cloudwatch`` (which ``auto`` means too), ``memory`` or ``none``.
         namespace: CloudWatch namespace.
-        session: Returns the boto3 session; called in the sink's thread on first use.
-        region: AWS region; None means the session's.
+        client: Returns a new CloudWatch client; called in the sink's thread on first use.
 
     Raises:
         ValueError: If CloudWatch would refuse the namespace.
@@ -37,4 +35,4 @@ def default_sinks(
         return []
     if sink == "memory":
         return [MemorySink()]
-    return [CloudWatchSink(lambda: cloudwatch_client(session(), region), namespace)]
+    return [CloudWatchSink(client, namespace)]

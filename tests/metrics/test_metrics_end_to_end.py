@@ -131,7 +131,9 @@ def test_the_configured_sink_publishes_with_the_managers_session(
     local_aws: LocalAWS, usage: MakeUsage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
-    (sink,) = default_sinks("auto", NAMESPACE, session=local_aws.session, region="us-east-1")
+    (sink,) = default_sinks(
+        "auto", NAMESPACE, client=lambda: cloudwatch_client(local_aws.session())
+    )
 
     sink.record(usage())
     sink.close()

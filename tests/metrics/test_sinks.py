@@ -128,11 +128,11 @@ def test_at_most_one_warning_a_minute_and_the_next_counts_the_rest(
 
 
 def test_the_configured_name_says_which_sinks_there_are() -> None:
-    def no_session() -> None:
-        pytest.fail("a session is opened on first use only")
+    def no_client() -> None:
+        pytest.fail("a client is made on first use only")
 
     kinds = {
-        name: [type(sink) for sink in default_sinks(name, "x/Models", session=no_session)]
+        name: [type(sink) for sink in default_sinks(name, "x/Models", client=no_client)]
         for name in ("auto", "cloudwatch", "memory", "none")
     }
 

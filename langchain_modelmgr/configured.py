@@ -1,0 +1,221 @@
+"""The fields of a managed model, and what they stand for: manager, chain, accounts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from langchain_modelmgr.call import ChainInput
+from langchain_modelmgr.candidate import ChatRequest
+from langchain_modelmgr.compatibility import Needs, needs_of
+from langchain_modelmgr.config import ConfigurationManager
+from langchain_modelmgr.joining import JoinsHandler
+from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
+from langchain_modelmgr.manager import (
+    CallSettings,
+    ModelManager,
+    default_manager,
+    manager_of,
+    shared_config,
+)
+from langchain_modelmgr.profiles import ChainProfile, chain_profile
+from langchain_modelmgr.tools import neutral_choice
+from langchain_modelmgr.usage import UsageCallbackHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.callbacks import BaseRunManager
+    from langchain_core.messages import BaseMessage
+
+    from langchain_modelmgr.config import AgentConfig
+    from langchain_modelmgr.fallback import CandidateChain
+
+_CHAINS_KEPT = 32
+"""Chains that one object keeps for calls with their own ``model=``."""
+
+
+class ConfiguredModel(JoinsHandler):
+    """A chat model whose fields name an agent; they are resolved again whenever one changes."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+
+    agent_name: str
+    """The key under ``agents:``; the CloudWatch dimension ``Agent``."""
+
+    environment: str | None = None
+    """``<environment>.yaml``; None: the variable ``MODELMGR_ENV``, else ``dev``."""
+
+    config: ConfigurationManager | None = Field(default=None, repr=False)
+    """A configuration; over ``environment``."""
+
+    manager: ModelManager | None = Field(default=None, repr=False)
+    """A shared manager; over ``config``."""
+
+    use_fallback: bool = True
+    """False: the primary alone."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Output tokens at most; capped at each model's own limit."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature."""
+
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    """Nucleus sampling."""
+
+    stop_sequences: list[str] | None = Field(default=None, alias="stop")
+    """Texts that end the answer."""
+
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that one attempt may wait for bytes; None: the agent's ``timeout_seconds``."""
+
+    max_retries: int | None = Field(default=None, ge=0)
+    """Further attempts of the last model of the chain for passing failures; None: 2."""
+
+    streaming: bool | None = None
+    """True: ``invoke`` streams too, so that handlers hear each token. False: nothing streams."""
+
+    _resolved: _Resolved | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:  # for type checkers the fields are the signature
+
+        def __init__(self, **kwargs: Any) -> None:
+            if isinstance(kwargs.get("profile"), ChainProfile):
+                del kwargs["profile"]  # of the object that configurable_fields rebuilds
+            super().__init__(**kwargs)
+            # Not in a validator: pydantic would turn a ConfigurationError into its own.
+            self._check_requirements()
+            if self.profile is None:
+                self.profile = self._chain_profile()
+
+    @property
+    def model_manager(self) -> ModelManager:
+        """The manager that this model uses: given, of its configuration, or of its environment."""
+        return self._resolve().manager
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; a changed agent or configuration is resolved again."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied._check_requirements()
+        if isinstance(copied.profile, ChainProfile):
+            copied.profile = copied._chain_profile()  # type: ignore[assignment]
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what travels: the YAML, unfilled; no client, no credential."""
+        state = super().__getstate__()
+        values = {**state["__dict__"], "config": self.model_manager.config, "manager": None}
+        return {**state, "__dict__": values, "__pydantic_private__": {"_resolved": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take what travelled; equal configurations share one manager in a process."""
+        super().__setstate__(state)
+        if self.config is not None:
+            self.config = shared_config(self.config)
+
+    # -- a call
+
+    def _joining_handler(self) -> UsageCallbackHandler:
+        return self._resolve().handler
+
+    def _open(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: BaseRunManager | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[CandidateChain, ChainInput]:
+        model = kwargs.pop("model", None)
+        timeout = kwargs.pop("timeout", None) or self.timeout or self._agent.timeout_seconds
+        if "tool_choice" in kwargs:
+            kwargs["tool_choice"] = neutral_choice(kwargs["tool_choice"])
+        request = ChatRequest(
+            messages=messages,
+            stop=stop,
+            kwargs=kwargs,
+            needs=needs_of(messages, kwargs) | Needs.of_agent(self._agent.requires),
+            timeout=timeout,
+        )
+        run = _run_of(run_manager) or CURRENT_RUN.get()
+        return self._chain(model), ChainInput(request, self._account(run))
+
+    def _account(self, run: Run | None) -> CallAccount:
+        return CallAccount(self.model_manager.ledger, self.agent_name, run or Run())
+
+    @property
+    def _agent(self) -> AgentConfig:
+        return self.model_manager.config.agent(self.agent_name)
+
+    def _chain(self, model: str | None) -> CandidateChain:
+        resolved = self._resolve()
+        chain = resolved.chains.get(model)
+        if chain is None:
+            chain = resolved.manager.chain(self.agent_name, resolved.settings, model)
+            resolved.chains[model] = chain
+            while len(resolved.chains) > _CHAINS_KEPT:
+                resolved.chains.popitem(last=False)
+        return chain
+
+    def _require(self, needs: Needs, model: str | None, *, tool_count: int = 1) -> None:
+        primary = self._chain(model).candidates[0]
+        self.model_manager.require(
+            self.agent_name, primary.spec.model, needs, tool_count=tool_count
+        )
+
+    def _check_requirements(self) -> None:
+        self._require(Needs.of_agent(self._agent.requires), None)
+
+    def _chain_profile(self) -> ChainProfile:
+        return chain_profile([c.spec.model for c in self._chain(None).candidates])
+
+    def _settings(self) -> CallSettings:
+        stops = self.stop_sequences
+        return CallSettings(
+            use_fallback=self.use_fallback,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop_sequences=None if stops is None else tuple(stops),
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+        )
+
+    def _resolve(self) -> _Resolved:
+        """Return what the fields stand for; again whenever one of them has changed."""
+        key = (self.agent_name, self.environment, self.config, self.manager, self._settings())
+        if self._resolved is None or self._resolved.key != key:
+            manager = self.manager
+            if manager is None:
+                config = self.config
+                manager = manager_of(config) if config else default_manager(self.environment)
+            self._resolved = _Resolved(
+                key, manager, self._settings(), UsageCallbackHandler(manager, self.agent_name)
+            )
+        return self._resolved
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """What a model's fields stand for; shared by its copies while the fields are the same."""
+
+    key: tuple[Any, ...]
+    manager: ModelManager
+    settings: CallSettings
+    handler: UsageCallbackHandler
+    chains: OrderedDict[str | None, CandidateChain] = field(default_factory=OrderedDict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _run_of(run_manager: BaseRunManager | None) -> Run | None:
+    if run_manager is None:
+        return None
+    return Run(str(run_manager.run_id), tuple(run_manager.tags), run_manager.metadata)
+
+
+ConfiguredModel.model_rebuild()
