@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check format bench constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
-	@$(BIN)/python examples/demo.py
+	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 	@$(MAKE) --no-print-directory check
@@ -36,7 +36,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.failures import classify
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.wire import Meter, WireClient
@@ -130,7 +131,8 @@ class Candidate(Runnable[Trial, Any]):
         """Return why this model can't serve the request, or None."""
         if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
             return reason
-        if not request.needs.tool_choice:
+        known = self.spec.model.tool_choices is not None and not self._thinks()
+        if known or not request.needs.tool_choice:
             return None
         supported = self.model.supports_tool_choice_values or ()
         if fit_tool_choice(request.kwargs["tool_choice"], supported, request.tool_count) is None:
@@ -216,11 +218,14 @@ class Candidate(Runnable[Trial, Any]):
         from langchain_aws import ChatBedrockConverse
 
         model = self.spec.model
-        facts: dict[str, Any] = {}
+        if model.base_model_id is None:
+            raise ConfigurationError(
+                f"{self.public_id}: this ARN does not name its model; give base_model under "
+                "models: in the YAML, or with the fallback"
+            )
+        facts: dict[str, Any] = {"base_model_id": model.base_model_id}
         if model.provider is not None:
             facts["provider"] = model.provider
-        if model.base_model_id is not None:
-            facts["base_model_id"] = model.base_model_id
         if model.supports_streaming is not None and model.supports_streaming_tools is not None:
             facts["disable_streaming"] = _disable_streaming(model)
         if model.tool_choices is not None and not self._thinks():

@@ -290,6 +290,10 @@ def test_counting_tokens_asks_aws_only_when_told_to(
     assert llm.get_num_tokens_from_messages([HumanMessage("x")], tools=[count_pallets]) > 5
     assert local_aws.calls() == []
 
+    exact = llm.get_num_tokens_from_messages([HumanMessage("how many pallets?")], exact=True)
+    assert exact > 0
+    assert [c.operation for c in local_aws.calls()] == ["CountTokens"]
+
 
 def test_batches_keep_their_order(llm: ManagedBedrockChat, local_aws: LocalAWS) -> None:
     local_aws.script(lambda request: ScriptedReply(text=request.prompt.upper()))

@@ -155,6 +155,48 @@ def test_an_unpriced_model_is_warned_about_once(
     assert manager.get_usage_summary()["unpriced_invocations"] == 2
 
 
+def test_a_closed_manager_delivers_and_works_again(configured: Configure) -> None:
+    manager = ModelManager(configured(AGENTS))
+
+    with manager:
+        manager.chat_model("planner").invoke("x")
+        manager.flush_metrics(timeout=1)
+
+    assert manager.chat_model("planner").invoke("x").text
+    assert "AKIA" not in repr(manager)
+    assert manager.clients.region == "us-east-1"
+
+
+def test_many_configurations_are_not_all_kept(
+    configured: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODELMGR_CONFIG_DIR", str(tmp_path))
+    managers = []
+    for i in range(20):
+        configured(AGENTS, f"project_prefix: p{i}")
+        managers.append(ManagedBedrockChat(agent_name="planner", environment="test").model_manager)
+
+    assert len(set(map(id, managers))) == 20
+
+
+def test_an_arn_that_hides_its_model_needs_a_base_model(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+    told = configured(
+        f"a: {{model: '{arn}', fallbacks: []}}", f"models: {{'{arn}': {{base_model: {OPUS}}}}}"
+    )
+
+    reply = ManagedBedrockChat(agent_name="a", config=told).invoke("x")
+
+    assert reply.response_metadata["model_name"] == arn
+    assert [c.operation for c in local_aws.calls()] == ["Converse"]
+    untold = configured(f"a: {{model: '{arn}', fallbacks: []}}")
+    with pytest.raises(ConfigurationError, match="base_model") as caught:
+        ManagedBedrockChat(agent_name="a", config=untold).invoke("x")
+    assert "123456789012" not in str(caught.value)
+
+
 def test_every_public_name_can_be_imported() -> None:
     for name in langchain_modelmgr.__all__:
         assert getattr(langchain_modelmgr, name).__name__ == name

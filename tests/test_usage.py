@@ -23,8 +23,8 @@ from langchain_modelmgr import (
     policy,
 )
 from langchain_modelmgr.local import ScriptedReply
-from langchain_modelmgr.metrics import MemorySink
-from tests.models import HAIKU, SONNET
+from langchain_modelmgr.metrics import MemorySink, default_sinks
+from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,6 +260,47 @@ async def test_threads_and_tasks_lose_and_double_nothing(
     assert summary["input_tokens"] == 3 * 200
     assert summary["total_cost_usd"] == pytest.approx(
         sum(float(r.response_metadata["model_manager"]["cost_usd"]) for r in replies)
+    )
+
+
+async def test_threads_and_cancellations_add_up_in_cloudwatch(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    local_aws.script(lambda _: ScriptedReply(text="thirty", usage=USAGE))
+    local_aws.fail(SONNET, "ThrottlingException", rate=0.2, seed=5)
+    local_aws.latency(HAIKU, 0.01)
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}")
+    manager = ModelManager(
+        config,
+        sinks=default_sinks("auto", "N/Models", client=lambda: local_aws.client("cloudwatch")),
+    )
+    llm = manager.chat_model("a")
+
+    def converse(_: int) -> None:
+        for _turn in range(5):
+            llm.invoke("x")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(converse, range(16)))
+    cancelled = [asyncio.create_task(llm.ainvoke("x", model=OPUS)) for _ in range(8)]
+    local_aws.latency(OPUS, 0.3)
+    while local_aws.requests(OPUS) < 8:  # noqa: ASYNC110 - the server counts in its own thread
+        await asyncio.sleep(0.01)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
+    manager.flush_metrics()
+
+    summary = manager.get_usage_summary()
+    metrics = local_aws.metrics
+    assert (summary["total_invocations"], summary["aborted"]) == (88, 8)
+    assert summary["attempts"] == local_aws.requests()
+    assert metrics.sum("N/Models", "ModelInvocations") == summary["attempts"]
+    assert metrics.sum("N/Models", "ModelInvocations", Success="false") == summary["fallbacks"] > 0
+    assert metrics.sum("N/Models", "InputTokens") == summary["input_tokens"] == 3 * 80
+    assert metrics.sum("N/Models", "ModelCost") == pytest.approx(
+        summary["total_cost_usd"], rel=1e-9
     )
 
 

@@ -32,6 +32,9 @@ _SETTINGS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    # A proxy of the user's must not get what is meant for loopback.
+    "NO_PROXY": HOST,
+    "no_proxy": HOST,
 }
 
 
@@ -87,15 +90,12 @@ class LocalAWS:
     @contextmanager
     def environment(self) -> Iterator[None]:
         """Point boto3 here while the block runs, whatever AWS settings there are."""
-        before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        for name in before:
-            del os.environ[name]
+        before = _drop_settings()
         os.environ.update(self.env())
         try:
             yield
         finally:
-            for name in [name for name in os.environ if name.startswith("AWS_")]:
-                del os.environ[name]
+            _drop_settings()
             os.environ.update(before)
 
     def session(self) -> boto3.Session:
@@ -233,3 +233,9 @@ class LocalAWS:
     def wait_closed(self, timeout: float) -> bool:
         """Wait until no stream is open; tell whether that came within ``timeout`` seconds."""
         return self._state.wait_closed(timeout)
+
+
+def _drop_settings() -> dict[str, str]:
+    """Unset every variable that may point boto3 elsewhere; return what was set."""
+    names = [name for name in os.environ if name.startswith("AWS_") or name in _SETTINGS]
+    return {name: os.environ.pop(name) for name in names}

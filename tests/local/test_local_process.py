@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-_EXPORTS = 9
+_EXPORTS = 11
 """Lines that the command prints before it serves: the variables to set and to unset."""
 
 
