@@ -239,6 +239,9 @@ class Call:
         )
         if not mixed or self._waiting or self._delivered or always_itself(failure):
             failure.attempts = tuple(self._attempts)
+            failure.args = (
+                f"agent {self._rules.agent_name!r}: {self.candidate.public_id}: {failure}",
+            )
             return failure
         text = "; ".join(
             f"{mask_account_ids(attempt.model_id)}: {error}"

@@ -104,8 +104,8 @@ class ConfigurationManager:
             return AgentConfig(model=self.default_model)
         if agent is None:
             raise ConfigurationError(
-                f"{self._where}: there is no agent {name!r}{nearest(name, self.agent_names)}; "
-                "put it under agents:, or set agents.allow_unknown: true"
+                f"{self._where}: there is no agent {name!r} under agents:"
+                f"{nearest(name, self.agent_names)}"
             )
         if not agent.enabled:
             raise ConfigurationError(

@@ -160,7 +160,7 @@ def test_unknown_and_disabled_agents_are_told_apart(tmp_path: Path) -> None:
     config = ConfigurationManager("dev", tmp_path)
 
     with pytest.raises(
-        ConfigurationError, match="there is no agent 'plannr'; did you mean 'planner'"
+        ConfigurationError, match="there is no agent 'plannr' under agents:; did you mean 'planner'"
     ):
         config.agent("plannr")
     with pytest.raises(ConfigurationError, match="known: planner, sql_agent"):
