@@ -131,6 +131,9 @@ class Candidate(Runnable[Trial, Any]):
         """Return why this model can't serve the request, or None."""
         if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
             return reason
+        guarded = {**self.spec.parameters, **request.kwargs}.get("guardrail_config")
+        if guarded and self.spec.region not in (None, self._clients.region):
+            return "Model is in another region than the guardrail"
         known = self.spec.model.tool_choices is not None and not self._thinks()
         if known or not request.needs.tool_choice:
             return None

@@ -10,12 +10,12 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_modelmgr.call import ChainInput
 from langchain_modelmgr.candidate import ChatRequest
+from langchain_modelmgr.chains import CallSettings
 from langchain_modelmgr.compatibility import Needs, needs_of
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.joining import JoinsHandler
 from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
 from langchain_modelmgr.manager import (
-    CallSettings,
     ModelManager,
     default_manager,
     manager_of,
@@ -154,7 +154,7 @@ class ConfiguredModel(JoinsHandler):
         resolved = self._resolve()
         chain = resolved.chains.get(model)
         if chain is None:
-            chain = resolved.manager.chain(self.agent_name, resolved.settings, model)
+            chain = resolved.manager.chains.chain(self.agent_name, resolved.settings, model)
             resolved.chains[model] = chain
             while len(resolved.chains) > _CHAINS_KEPT:
                 resolved.chains.popitem(last=False)
@@ -162,7 +162,7 @@ class ConfiguredModel(JoinsHandler):
 
     def _require(self, needs: Needs, model: str | None, *, tool_count: int = 1) -> None:
         primary = self._chain(model).candidates[0]
-        self.model_manager.require(
+        self.model_manager.chains.require(
             self.agent_name, primary.spec.model, needs, tool_count=tool_count
         )
 

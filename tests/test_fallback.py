@@ -335,6 +335,25 @@ async def test_a_guardrail_is_sent_to_every_model_unchanged(
     assert [c.body["guardrailConfig"] for c in local_aws.calls()] == [guard, guard]
 
 
+async def test_a_guardrail_of_another_region_drops_the_model(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    guard = {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
+    config = configured(f"""
+    a:
+      model: {SONNET}
+      fallbacks: [{{model: {SONNET}, region: us-west-2}}, {HAIKU}]
+      parameters: {{guardrail_config: {guard}}}
+    """)
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+
+    reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
+
+    told = reply.response_metadata["model_manager"]
+    assert told["model_id"] == HAIKU
+    assert told["skipped"][0]["reason"] == "Model is in another region than the guardrail"
+
+
 async def test_one_providers_own_fields_go_to_no_other_provider(
     configured: Configure, local_aws: LocalAWS
 ) -> None:

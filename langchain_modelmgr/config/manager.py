@@ -21,7 +21,7 @@ from langchain_modelmgr.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.config.schema import AWSConfig, MetricsConfig
+    from langchain_modelmgr.config.schema import AWSConfig, FallbackConfig, MetricsConfig
 
 ENVIRONMENT_VARIABLE = "MODELMGR_ENV"
 FOLDER_VARIABLE = "MODELMGR_CONFIG_DIR"
@@ -268,8 +268,17 @@ def _of_chains(settings: Settings, raw: Located) -> Iterator[Problem]:
                 text = f"{path}: this model is in the chain already"
                 yield Problem(place.file, place.line, text)
             asked.add(key)
+            if "guardrail_config" in fallback.parameters and _guarded(agent) != _guarded(fallback):
+                text = (
+                    f"{path}.parameters: guardrail_config: a fallback keeps the agent's guardrail"
+                )
+                yield Problem(place.file, place.line, text)
             if wrong := _leaves_geography(primary, fallback.model):
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
+
+
+def _guarded(agent: AgentConfig | FallbackConfig) -> Any:
+    return agent.parameters.get("guardrail_config")
 
 
 def _leaves_geography(primary: str, fallback: str) -> str | None:

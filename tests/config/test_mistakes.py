@@ -86,6 +86,10 @@ def test_a_mistake_of_the_file_is_named(mistake: Any, text: str, expected: str) 
         ("parameters: {top_pp: 1}", "did you mean 'top_p'?"),
         ("parameters: {max_tokens: 1}", "it is a key of the agent itself"),
         ("parameters: {region_name: x}", "give aws.region"),
+        (
+            "fallbacks: [{model: x.y, parameters: {guardrail_config: {a: b}}}]",
+            "a fallback keeps the agent's guardrail",
+        ),
         ("parameters: 5", "dev.yaml:4: agents.a.parameters: must be a map"),
     ],
 )

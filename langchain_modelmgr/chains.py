@@ -1,0 +1,159 @@
+"""Builds an agent's chain: its YAML, what goes over it, and the family rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.call import ChainRules
+from langchain_modelmgr.candidate import Candidate, CandidateSpec, capped
+from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.config import FallbackConfig
+from langchain_modelmgr.errors import ModelCompatibilityError
+from langchain_modelmgr.fallback import CandidateChain
+from langchain_modelmgr.policy import LAST_CANDIDATE_RETRIES
+from langchain_modelmgr.privacy import mask_account_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
+    from langchain_modelmgr.clients import Clients
+    from langchain_modelmgr.concurrency import CallPool
+    from langchain_modelmgr.config import AgentConfig, ConfigurationManager
+
+_MODEL_SPECIFIC = frozenset(
+    {
+        "additional_model_request_fields",
+        "additional_model_response_field_paths",
+        "reasoning_effort",
+    }
+)
+"""Request fields in one provider's own words: they go to no other provider's model."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """What a chat model sets over its agent's YAML; None leaves it to the YAML.
+
+    Attributes:
+        use_fallback: False: the primary alone.
+        max_tokens: Output tokens at most; capped at each model's own limit.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling.
+        stop_sequences: Stop sequences.
+        timeout: Seconds that one attempt may wait for bytes.
+        max_retries: Further attempts that the last candidate has for passing failures.
+    """
+
+    use_fallback: bool = True
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: tuple[str, ...] | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+
+
+class ChainBuilder:
+    """Builds chains over one manager's clients and threads.
+
+    Args:
+        config: The configuration.
+        clients: The boto3 clients that all candidates share.
+        pool: The threads that all candidates share.
+    """
+
+    def __init__(self, config: ConfigurationManager, clients: Clients, pool: CallPool) -> None:
+        self._config = config
+        self._clients = clients
+        self._pool = pool
+
+    def chain(
+        self, agent_name: str, settings: CallSettings, model: str | None = None
+    ) -> CandidateChain:
+        """Return the candidates of an agent, in their order of trial.
+
+        Args:
+            agent_name: The key under ``agents:``.
+            settings: What goes over the YAML.
+            model: A model id in place of the agent's own.
+
+        Raises:
+            ConfigurationError: No such agent, or it is disabled.
+        """
+        agent = self._config.agent(agent_name)
+        specs = list(self._specs(agent, settings, model or agent.chosen_model))
+        primary, *rest = (Candidate(spec, self._clients, self._pool) for spec in specs)
+        retries = settings.max_retries
+        rules = ChainRules(
+            agent_name=agent_name,
+            max_retries=LAST_CANDIDATE_RETRIES if retries is None else retries,
+            alternatives=self._models_that_can,
+        )
+        return CandidateChain(runnable=primary, fallbacks=rest, rules=rules)
+
+    def require(
+        self, agent_name: str, model: ModelConfig, needs: Needs, *, tool_count: int = 1
+    ) -> None:
+        """Raise ``ModelCompatibilityError`` if ``model`` is known not to serve ``needs``."""
+        reason = check(needs, model, tool_count=tool_count)
+        if reason is None:
+            return
+        able = self._models_that_can(needs)
+        hint = f"configured models that can: {', '.join(able)}" if able else "no configured one can"
+        raise ModelCompatibilityError(
+            f"agent {agent_name!r}: {mask_account_ids(model.model_id)}: {reason} ({hint})"
+        )
+
+    @property
+    def _catalog(self) -> ModelCatalog:
+        return self._config.catalog
+
+    def _specs(
+        self, agent: AgentConfig, settings: CallSettings, primary: str
+    ) -> Iterator[CandidateSpec]:
+        first = self._catalog.resolve(primary)
+        set_here = _settings(agent, settings)
+        yield _spec(first, None, set_here)
+        portable = {k: v for k, v in set_here.items() if k not in _MODEL_SPECIFIC}
+        for fallback in self._fallbacks(agent, primary) if settings.use_fallback else ():
+            model = self._catalog.resolve(fallback.model, fallback.base_model)
+            inherited = set_here if model.provider == first.provider else portable
+            yield _spec(model, fallback.region, {**inherited, **fallback.parameters})
+
+    def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
+        if agent.fallbacks is not None:
+            return [f for f in agent.fallbacks if (f.model, f.region) != (primary, None)]
+        by_family = self._catalog.fallback_for(primary)
+        return [FallbackConfig(model=by_family)] if by_family else []
+
+    def _models_that_can(self, needs: Needs) -> list[str]:
+        configured = {
+            model_id: None
+            for name in self._config.agent_names
+            for model_id in self._config.models_of(name)
+        }
+        return [
+            mask_account_ids(model_id)
+            for model_id in configured
+            if check(needs, self._catalog.resolve(model_id)) is None
+        ]
+
+
+def _settings(agent: AgentConfig, settings: CallSettings) -> dict[str, Any]:
+    """Return the request fields that YAML or constructor set; nothing else is ever sent."""
+    wanted = {
+        "max_tokens": agent.max_tokens if settings.max_tokens is None else settings.max_tokens,
+        "temperature": agent.temperature if settings.temperature is None else settings.temperature,
+        "top_p": settings.top_p,
+        "stop_sequences": list(settings.stop_sequences) if settings.stop_sequences else None,
+    }
+    return {**agent.parameters, **{k: v for k, v in wanted.items() if v is not None}}
+
+
+def _spec(model: ModelConfig, region: str | None, parameters: Mapping[str, Any]) -> CandidateSpec:
+    formed = dict(parameters)
+    if formed.get("max_tokens") is not None:
+        formed["max_tokens"] = capped(formed["max_tokens"], model)
+    return CandidateSpec(model=model, region=region, parameters=formed)
