@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.messages import AIMessageChunk
@@ -38,12 +38,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class CallOutcome:
+    """What a call came to; filled when it is answered.
+
+    Attributes:
+        meter: The answering attempt's meter.
+        report: What ``response_metadata["model_manager"]`` tells.
+    """
+
+    meter: Meter | None = None
+    report: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ChainInput:
-    """A request and the account that it goes on."""
+    """A request, the account that it goes on, and where its outcome is put."""
 
     request: ChatRequest
     account: CallAccount
+    outcome: CallOutcome = field(default_factory=CallOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,7 @@ class Call:
         self._rules = rules
         self._request = given.request
         self._account = given.account
+        self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
         self._attempts: list[Attempt] = []
         self._failures: list[BedrockError] = []
@@ -99,7 +114,12 @@ class Call:
     def trial(self) -> Trial:
         """Return the next attempt."""
         self._held: list[ChatGenerationChunk] = []
-        return Trial(self._request, Meter(self.candidate.model_id, self._attempt_ended))
+        self._meter = Meter(
+            self.candidate.model_id,
+            self._attempt_ended,
+            keep_content=self._request.keep_content,
+        )
+        return Trial(self._request, self._meter)
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
@@ -126,8 +146,7 @@ class Call:
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Take the answer and say in it how it came about."""
-        self._answered = True
-        result.generations[0].message.response_metadata["model_manager"] = self._report()
+        result.generations[0].message.response_metadata["model_manager"] = self._told()
         return result
 
     # -- a stream's chunks
@@ -144,8 +163,7 @@ class Call:
     def rest(self) -> Iterator[ChatGenerationChunk]:
         """Yield what was held back of an empty answer, then the chunk that says how it came."""
         yield from self._let_go()
-        self._answered = True
-        metadata = {"model_manager": self._report()}
+        metadata = {"model_manager": self._told()}
         last = AIMessageChunk(content="", response_metadata=metadata, chunk_position="last")
         yield ChatGenerationChunk(message=last)
 
@@ -212,6 +230,13 @@ class Call:
 
     def _latency_ms(self) -> float:
         return (self._last_byte - self._started) * 1000
+
+    def _told(self) -> dict[str, Any]:
+        """Note that the call was answered, and return how."""
+        self._answered = True
+        self._outcome.meter = self._meter
+        self._outcome.report = self._report()
+        return self._outcome.report
 
     def _report(self) -> dict[str, Any]:
         """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""

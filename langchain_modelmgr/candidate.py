@@ -45,6 +45,19 @@ _NOT_FOR_THE_WIRE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class RawConversation:
+    """A conversation in Bedrock's own shapes, which reaches the wire unchanged.
+
+    Attributes:
+        messages: Converse messages.
+        system: Converse system blocks.
+    """
+
+    messages: list[dict[str, Any]]
+    system: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """What the caller asked, before any model's rules are applied to it.
 
@@ -54,6 +67,8 @@ class ChatRequest:
         kwargs: The call's keywords, tools among them, unformed.
         needs: What serving it takes.
         timeout: Seconds that one attempt may wait for bytes.
+        raw: The conversation in Bedrock's own shapes, in place of ``messages``.
+        keep_content: Keep the answer in Bedrock's shapes.
     """
 
     messages: list[BaseMessage]
@@ -61,6 +76,8 @@ class ChatRequest:
     kwargs: Mapping[str, Any]
     needs: Needs
     timeout: float
+    raw: RawConversation | None = None
+    keep_content: bool = False
 
     @property
     def tool_count(self) -> int:
@@ -196,8 +213,11 @@ class Candidate(Runnable[Trial, Any]):
     def _wired(self, trial: Trial) -> Any:
         """Return the model with this attempt's own way to the wire: a shallow copy."""
         client = self._clients.runtime(self.spec.region)
-        wire = WireClient(client, trial.meter, trial.request.timeout)
-        return self.model.model_copy(update={"client": wire})
+        raw = trial.request.raw
+        system = None if raw is None else raw.system
+        wire = WireClient(client, trial.meter, trial.request.timeout, system)
+        update = {"client": wire, "raw_blocks": None if raw is None else raw.messages}
+        return self.model.model_copy(update=update)
 
     def _form(self, request: ChatRequest) -> dict[str, Any]:
         """Return the call's keywords by this model's rules."""

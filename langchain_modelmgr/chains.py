@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ _MODEL_SPECIFIC = frozenset(
     }
 )
 """Request fields in one provider's own words: they go to no other provider's model."""
+
+
+_CHAINS_KEPT = 256
+"""Chains kept: one for each agent, what goes over its YAML, and a call's own ``model=``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,9 @@ class ChainBuilder:
         self._config = config
         self._clients = clients
         self._pool = pool
+        self._built: OrderedDict[tuple[str, CallSettings, str | None], CandidateChain] = (
+            OrderedDict()
+        )
 
     def chain(
         self, agent_name: str, settings: CallSettings, model: str | None = None
@@ -82,6 +90,15 @@ class ChainBuilder:
         Raises:
             ConfigurationError: No such agent, or it is disabled.
         """
+        key = (agent_name, settings, model)
+        chain = self._built.get(key)
+        if chain is None:
+            chain = self._built[key] = self._build(agent_name, settings, model)
+            while len(self._built) > _CHAINS_KEPT:
+                self._built.popitem(last=False)
+        return chain
+
+    def _build(self, agent_name: str, settings: CallSettings, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
         specs = list(self._specs(agent, settings, model or agent.chosen_model))
         primary, *rest = (Candidate(spec, self._clients, self._pool) for spec in specs)

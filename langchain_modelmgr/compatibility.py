@@ -70,17 +70,24 @@ def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Need
         messages: LangChain messages.
         kwargs: The call's keywords: ``tools``, ``tool_choice``, ``response_format``, ...
     """
+    blocks = [b for m in messages if not isinstance(m.content, str) for b in m.content]
+    needs = needs_of_blocks(blocks, kwargs)
+    called = any(
+        isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and m.tool_calls) for m in messages
+    )
+    return replace(needs, tool_history=True) if called else needs
+
+
+def needs_of_blocks(blocks: Iterable[Any], kwargs: Mapping[str, Any]) -> Needs:
+    """Return what a request with these content blocks needs: Bedrock's or LangChain's."""
     tools = kwargs.get("tools")
-    blocks = list(_blocks(messages))
+    flat = list(_flatten(blocks))
     return Needs(
         tools=bool(tools),
         tool_choice=forced_choice(kwargs.get("tool_choice")) if tools else None,
-        images=any(_is(block, _IMAGE_BLOCKS, _IMAGE_KEYS) for block in blocks),
-        documents=any(_is(block, _DOCUMENT_BLOCKS, _DOCUMENT_KEYS) for block in blocks),
-        tool_history=any(
-            isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and m.tool_calls)
-            for m in messages
-        ),
+        images=any(_is(block, _IMAGE_BLOCKS, _IMAGE_KEYS) for block in flat),
+        documents=any(_is(block, _DOCUMENT_BLOCKS, _DOCUMENT_KEYS) for block in flat),
+        tool_history=any({"toolUse", "toolResult"} & block.keys() for block in flat),
         structured_output=bool(kwargs.get("response_format") or kwargs.get("output_config")),
     )
 
@@ -120,14 +127,8 @@ def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
             yield f"Model does not support {what}"
 
 
-def _blocks(messages: Iterable[BaseMessage]) -> Iterator[Mapping[str, Any]]:
-    """Yield every content block, those inside tool results too."""
-    for message in messages:
-        if not isinstance(message.content, str):
-            yield from _flatten(message.content)
-
-
 def _flatten(content: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield every content block, those inside tool results too."""
     for block in content:
         if isinstance(block, Mapping):
             yield block

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.config import AgentConfig
     from langchain_modelmgr.fallback import CandidateChain
-
-_CHAINS_KEPT = 32
-"""Chains that one object keeps for calls with their own ``model=``."""
 
 
 class ConfiguredModel(JoinsHandler):
@@ -152,13 +148,7 @@ class ConfiguredModel(JoinsHandler):
 
     def _chain(self, model: str | None) -> CandidateChain:
         resolved = self._resolve()
-        chain = resolved.chains.get(model)
-        if chain is None:
-            chain = resolved.manager.chains.chain(self.agent_name, resolved.settings, model)
-            resolved.chains[model] = chain
-            while len(resolved.chains) > _CHAINS_KEPT:
-                resolved.chains.popitem(last=False)
-        return chain
+        return resolved.manager.chains.chain(self.agent_name, resolved.settings, model)
 
     def _require(self, needs: Needs, model: str | None, *, tool_count: int = 1) -> None:
         primary = self._chain(model).candidates[0]
@@ -206,7 +196,6 @@ class _Resolved:
     manager: ModelManager
     settings: CallSettings
     handler: UsageCallbackHandler
-    chains: OrderedDict[str | None, CandidateChain] = field(default_factory=OrderedDict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

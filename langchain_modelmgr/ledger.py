@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.records import ModelUsageMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
     from langchain_modelmgr.catalog import ModelConfig
@@ -45,6 +46,59 @@ CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
 ``_stream`` without a run manager (langchain-core 1.7.2), so this is how a stream knows its run."""
 
 
+_TRACKS: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", default=())
+"""The tracks that are open in this context; tasks and copied contexts inherit them."""
+
+
+class UsageTrack:
+    """What the calls inside one ``track()`` came to: a task, a question, a session.
+
+    Args:
+        ledger: Whose calls are tracked.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._summary = ledger.new_summary()
+
+    def attempt(self, usage: ModelUsageMetrics) -> None:
+        """Add one attempt."""
+        self._summary.attempt(usage)
+
+    def call(self, agent_name: str, **ended: Any) -> None:
+        """Add one call."""
+        self._summary.call(agent_name, **ended)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals, with the keys of ``get_usage_summary()``."""
+        return self._summary.as_dict()
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were."""
+        return int(self.as_dict()["total_invocations"])
+
+    @property
+    def attempts(self) -> int:
+        """How many requests they took."""
+        return int(self.as_dict()["attempts"])
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all kinds."""
+        return int(self.as_dict()["total_tokens"])
+
+    @property
+    def total_cost_usd(self) -> float:
+        """USD of all attempts whose price is known."""
+        return float(self.as_dict()["total_cost_usd"])
+
+    @property
+    def average_latency_ms(self) -> float:
+        """Milliseconds that an answered call took."""
+        return float(self.as_dict()["average_latency_ms"])
+
+
 class Ledger:
     """Where attempts and calls are entered, from any thread.
 
@@ -64,6 +118,20 @@ class Ledger:
             self._warn_unpriced(usage.model_id)
         self.summary.attempt(usage)
         self.sinks.record(usage)
+
+    def new_summary(self) -> UsageSummary:
+        """Return an empty summary like the ledger's own."""
+        return type(self.summary)()
+
+    @contextmanager
+    def track(self) -> Iterator[UsageTrack]:
+        """Track the calls that are begun while the block runs."""
+        track = UsageTrack(self)
+        token = _TRACKS.set((*_TRACKS.get(), track))
+        try:
+            yield track
+        finally:
+            _TRACKS.reset(token)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: the parent reports what was counted before."""
@@ -93,6 +161,14 @@ class CallAccount:
         self._ledger = ledger
         self._agent_name = agent_name
         self._run = run
+        # Taken where the call begins: its attempts may end on other threads.
+        self._tracks = tuple(track for track in _TRACKS.get() if track.ledger is ledger)
+
+    def enter(self, record: ModelUsageMetrics) -> None:
+        """Enter one attempt of this call."""
+        self._ledger.enter(record)
+        for track in self._tracks:
+            track.attempt(record)
 
     def attempt_ended(self, meter: Meter, model: ModelConfig) -> Decimal | None:
         """Enter one attempt as it ends; return its cost in USD, None if unknown."""
@@ -105,23 +181,25 @@ class CallAccount:
             error=meter.error,
             request_id=meter.request_id,
         )
-        self._ledger.enter(record)
+        self.enter(record)
         return record.cost_usd
 
     def call_ended(
         self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
     ) -> None:
         """Enter the call: answered, failed (False), or left by its caller (None)."""
-        self._ledger.summary.call(
-            self._agent_name,
-            answered=answered,
-            latency_ms=latency_ms,
-            fallback_used=fallback_used,
-        )
+        books: tuple[UsageSummary | UsageTrack, ...] = (self._ledger.summary, *self._tracks)
+        for book in books:
+            book.call(
+                self._agent_name,
+                answered=answered,
+                latency_ms=latency_ms,
+                fallback_used=fallback_used,
+            )
 
     def cached(self, model_id: str) -> None:
         """Enter an answer of LangChain's response cache: no call, no tokens, no cost."""
-        self._ledger.enter(self.record(model_id, "cached", usage=None))
+        self.enter(self.record(model_id, "cached", usage=None))
 
     def record(  # noqa: PLR0913 - the facts of one attempt, keyword-only
         self,

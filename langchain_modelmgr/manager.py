@@ -6,23 +6,32 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from contextlib import aclosing, closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_modelmgr.chains import ChainBuilder
+from langchain_modelmgr.call import ChainInput
+from langchain_modelmgr.chains import CallSettings, ChainBuilder
 from langchain_modelmgr.clients import Clients
+from langchain_modelmgr.compatibility import Needs, check
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.config import ConfigurationManager
-from langchain_modelmgr.ledger import Ledger
+from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
+from langchain_modelmgr.ledger import CallAccount, Ledger, Run
 from langchain_modelmgr.metrics import SinkGroup, default_sinks
 from langchain_modelmgr.metrics.summary import UsageSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
+    from contextlib import AbstractContextManager
 
     import boto3
 
-    from langchain_modelmgr.catalog import ModelCatalog
+    from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chat_model import ManagedBedrockChat
+    from langchain_modelmgr.converse import InvokeResult
+    from langchain_modelmgr.fallback import CandidateChain
+    from langchain_modelmgr.ledger import UsageTrack
     from langchain_modelmgr.metrics import MetricsSink
 
 MAX_CONCURRENCY = 256
@@ -96,6 +105,138 @@ class ModelManager:
 
         return ManagedBedrockChat(agent_name=agent_name, manager=self, **overrides)
 
+    # -- the design guide's methods, for code without LangChain
+
+    def get_model_for_agent(self, agent_name: str) -> str:
+        """Return the model id of an agent.
+
+        Raises:
+            ConfigurationError: No such agent, or it is disabled.
+        """
+        return self.config.agent(agent_name).chosen_model
+
+    def get_fallback_model(self, primary_model_id: str) -> str | None:
+        """Return the fallback that the family rule gives a model; None if it gives none."""
+        return self.catalog.fallback_for(primary_model_id)
+
+    def get_model_config(self, model_id: str) -> ModelConfig | None:
+        """Return what is known of a model; None if it is not in the catalog."""
+        return self.catalog.get(model_id)
+
+    def list_available_models(self) -> list[dict[str, Any]]:
+        """Return the catalog's models as plain dicts, one a row of a table."""
+        return [asdict(model) for model in self.catalog]
+
+    def validate_model_compatibility(
+        self,
+        model_id: str,
+        requires_tools: bool = False,  # noqa: FBT001, FBT002 - the guide's signature
+        requires_streaming: bool = False,  # noqa: FBT001, FBT002
+    ) -> tuple[bool, str | None]:
+        """Return whether a model can do what is required, and if not, why.
+
+        Example:
+            ``(False, "Model does not support tools")``
+        """
+        model = self.catalog.get(model_id)
+        if model is None:
+            return False, f"Unknown model {model_id!r}"
+        reason = check(Needs(tools=requires_tools, streaming=requires_streaming), model)
+        return reason is None, reason
+
+    def invoke_model(  # noqa: PLR0913, PLR0917 - the guide's signature
+        self,
+        agent_name: str,
+        messages: Sequence[Any],
+        system_prompt: str = "",
+        tools: Sequence[Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        use_fallback: bool = True,  # noqa: FBT001, FBT002
+        **kwargs: Any,
+    ) -> InvokeResult:
+        """Ask an agent's model, and its fallbacks if it fails.
+
+        Args:
+            agent_name: The key under ``agents:``.
+            messages: Converse messages (sent unchanged) or LangChain's.
+            system_prompt: The system prompt; empty: none.
+            tools: Converse tools or LangChain's.
+            max_tokens: Output tokens at most; over the YAML.
+            temperature: Sampling temperature; over the YAML.
+            use_fallback: False: the agent's own model alone.
+            **kwargs: Request fields of ChatBedrockConverse (``tool_choice``, ``guardrail_config``,
+                ...), ``timeout`` in seconds, and ``model`` in place of the agent's own.
+
+        Returns:
+            The answer and how it came about.
+
+        Raises:
+            ConfigurationError: An unknown agent or keyword.
+            ModelCompatibilityError: No model of the chain can serve the request.
+            ModelManagerError: All failed; ``attempts`` tells how.
+        """
+        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
+        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        chain.invoke(given)
+        return result_of(given.outcome)
+
+    async def ainvoke_model(  # noqa: PLR0913, PLR0917 - the guide's signature
+        self,
+        agent_name: str,
+        messages: Sequence[Any],
+        system_prompt: str = "",
+        tools: Sequence[Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        use_fallback: bool = True,  # noqa: FBT001, FBT002
+        **kwargs: Any,
+    ) -> InvokeResult:
+        """Ask as ``invoke_model`` does, asynchronously."""
+        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
+        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        await chain.ainvoke(given)
+        return result_of(given.outcome)
+
+    def stream_model(
+        self, agent_name: str, messages: Sequence[Any], system_prompt: str = "", **kwargs: Any
+    ) -> Generator[StreamEvent, None, None]:
+        """Ask as ``invoke_model`` does, and yield text and reasoning as they come.
+
+        Yields:
+            ``{"text": ...}`` and ``{"reasoning": ...}``; last, ``{"result": ...}``.
+        """
+        tools, use_fallback = kwargs.pop("tools", None), kwargs.pop("use_fallback", True)
+        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        with closing(chain.stream(given)) as chunks:
+            for chunk in chunks:
+                yield from events_of(chunk)
+        yield StreamEvent(result=result_of(given.outcome))
+
+    async def astream_model(
+        self, agent_name: str, messages: Sequence[Any], system_prompt: str = "", **kwargs: Any
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Ask as ``stream_model`` does, asynchronously."""
+        tools, use_fallback = kwargs.pop("tools", None), kwargs.pop("use_fallback", True)
+        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        async with aclosing(chain.astream(given)) as chunks:
+            async for chunk in chunks:
+                for event in events_of(chunk):
+                    yield event
+        yield StreamEvent(result=result_of(given.outcome))
+
+    def track(self) -> AbstractContextManager[UsageTrack]:
+        """Track what the calls begun inside a ``with`` block come to.
+
+        Tasks, LangChain's batches and threads that copy the context are tracked too.
+
+        Example:
+            ``with manager.track() as usage: ...; print(usage.total_cost_usd)``
+        """
+        return self.ledger.track()
+
+    # -- usage
+
     def get_usage_summary(self) -> dict[str, Any]:
         """Return calls, attempts, tokens, latency and cost so far, in all, by agent and by model.
 
@@ -111,6 +252,28 @@ class ModelManager:
         """Deliver what is left and let threads go. Calls that still run are left to end."""
         self.ledger.sinks.close()
         self.pool.close()
+
+    def _open(  # noqa: PLR0913, PLR0917 - what invoke_model is given
+        self,
+        agent_name: str,
+        messages: Sequence[Any],
+        system_prompt: str,
+        tools: Sequence[Any] | None,
+        use_fallback: bool,  # noqa: FBT001
+        keywords: dict[str, Any],
+    ) -> tuple[CandidateChain, ChainInput]:
+        agent = self.config.agent(agent_name)
+        model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
+        request = request_of(
+            messages,
+            system_prompt,
+            tools,
+            keywords,
+            required=Needs.of_agent(agent.requires),
+            timeout=timeout or agent.timeout_seconds,
+        )
+        chain = self.chains.chain(agent_name, CallSettings(use_fallback=use_fallback), model)
+        return chain, ChainInput(request, CallAccount(self.ledger, agent_name, Run()))
 
     def __enter__(self) -> Self:
         return self

@@ -110,7 +110,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
         tokens = tokens_of_message(usage) if usage else None
         model = self._manager.catalog.resolve(model_id)
         latency_ms = _since(open_run)
-        self._manager.ledger.enter(
+        account.enter(
             account.record(
                 model_id,
                 "answered",
@@ -130,7 +130,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
         failure = classify(error)
         account = self._account(open_run)
         latency_ms = _since(open_run)
-        self._manager.ledger.enter(
+        account.enter(
             account.record(
                 open_run.model_id,
                 "aborted" if aborted else "failed",

@@ -8,6 +8,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.assembly import ContentAssembler
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.pricing import TokenCounts
 
@@ -26,10 +27,16 @@ class Meter:
     Args:
         model_id: The model that is asked.
         on_end: Called exactly once, in the thread that ends the attempt.
+        keep_content: Keep the answer's content blocks, in Bedrock's shapes.
     """
 
-    def __init__(self, model_id: str, on_end: Callable[[Meter], None]) -> None:
+    def __init__(
+        self, model_id: str, on_end: Callable[[Meter], None], *, keep_content: bool = False
+    ) -> None:
         self.model_id = model_id
+        self.keep_content = keep_content
+        self.content: list[dict[str, Any]] = []
+        self.stop_reason: str | None = None
         self.usage: TokenCounts | None = None
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
@@ -116,10 +123,15 @@ class WireClient:
         client: The shared boto3 client, instrumented.
         meter: The attempt's meter.
         timeout: Seconds to wait for bytes.
+        system: The system blocks of a conversation in Bedrock's own shapes; None: what
+            ChatBedrockConverse formed.
     """
 
-    def __init__(self, client: Any, meter: Meter, timeout: float) -> None:
+    def __init__(
+        self, client: Any, meter: Meter, timeout: float, system: list[Any] | None = None
+    ) -> None:
         self._client = client
+        self._system = system
         self.meter = meter
         self.timeout = timeout
         self.meta = client.meta
@@ -129,6 +141,9 @@ class WireClient:
         reply = self._send(self._client.converse, params)
         self.meter.touch()
         self.meter.read(reply.get("usage"))
+        self.meter.stop_reason = reply.get("stopReason")
+        if self.meter.keep_content:
+            self.meter.content = list(reply["output"]["message"]["content"])
         _make_additional_fields_a_map(reply)
         return reply
 
@@ -140,6 +155,8 @@ class WireClient:
         return reply
 
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+        if self._system is not None:
+            params["system"] = self._system
         self.meter.sent = True
         token = _CURRENT.set(self)
         try:
@@ -158,13 +175,19 @@ class _MeteredStream:
         self._meter = meter
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        assembler = ContentAssembler() if self._meter.keep_content else None
         for event in self._stream:
             self._meter.touch()
+            if assembler is not None:
+                assembler.take(event)
             if "metadata" in event:
                 self._meter.read(event["metadata"].get("usage"))
             elif "messageStop" in event:
+                self._meter.stop_reason = event["messageStop"].get("stopReason")
                 _make_additional_fields_a_map(event["messageStop"])
             yield event
+        if assembler is not None:
+            self._meter.content = assembler.content()
 
     def close(self) -> None:
         self._stream.close()

@@ -1,0 +1,177 @@
+"""Calls in Bedrock's own shapes, as the design guide has them: what goes in, what comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+from langchain_core.messages import BaseMessage, SystemMessage
+
+from langchain_modelmgr.candidate import ChatRequest, RawConversation
+from langchain_modelmgr.compatibility import needs_of, needs_of_blocks
+from langchain_modelmgr.config.problems import nearest
+from langchain_modelmgr.config.schema import REQUEST_FIELDS
+from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.pricing import TokenCounts
+from langchain_modelmgr.tools import neutral_choice, neutral_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_core.outputs import ChatGenerationChunk
+
+    from langchain_modelmgr.call import CallOutcome
+    from langchain_modelmgr.compatibility import Needs
+
+_KEYWORDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
+    "tool_choice",
+    "cache_control",
+    "response_format",
+}
+"""Request fields that a call may set; the two that are left out hold for a whole model."""
+
+
+class TokenUsage(TypedDict):
+    """Token counts of an answer, as Bedrock counts: input without the prompt cache."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+
+
+class InvokeResult(TypedDict):
+    """What ``invoke_model`` returns.
+
+    Attributes:
+        success: True; a call that fails raises.
+        model_id: The model that answered.
+        latency_ms: Milliseconds from the start of the call to the last byte of its answer.
+        cost: USD of the answering attempt; None: its price is unknown.
+        usage: Token counts of the answering attempt.
+        fallback_used: True if another model than the agent's own answered.
+        response: The answer's text.
+        content: Its content blocks, in Converse's shapes.
+        tool_uses: Its ``toolUse`` blocks.
+        stop_reason: Bedrock's stop reason.
+        attempts: What was tried: ``model_id``, ``error``, ``latency_ms``, ``request_id``.
+        skipped: Models that could not serve the request: ``model_id``, ``reason``.
+    """
+
+    success: bool
+    model_id: str
+    latency_ms: float
+    cost: float | None
+    usage: TokenUsage
+    fallback_used: bool
+    response: str
+    content: list[dict[str, Any]]
+    tool_uses: list[dict[str, Any]]
+    stop_reason: str
+    attempts: list[dict[str, Any]]
+    skipped: list[dict[str, str]]
+
+
+class StreamEvent(TypedDict):
+    """One item of ``stream_model``: a piece of text or of reasoning, or, last, the result."""
+
+    text: NotRequired[str]
+    reasoning: NotRequired[str]
+    result: NotRequired[InvokeResult]
+
+
+def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
+    messages: Sequence[Any],
+    system_prompt: str,
+    tools: Sequence[Any] | None,
+    keywords: Mapping[str, Any],
+    *,
+    required: Needs,
+    timeout: float,
+) -> ChatRequest:
+    """Return the request for the chain.
+
+    Args:
+        messages: Converse messages, which reach the wire unchanged, or LangChain's.
+        system_prompt: The system prompt; empty: none.
+        tools: Converse tools or LangChain's.
+        keywords: Request fields of ChatBedrockConverse.
+        required: What the agent requires.
+        timeout: Seconds that one attempt may wait for bytes.
+
+    Raises:
+        ConfigurationError: An unknown keyword.
+    """
+    kwargs = {k: v for k, v in keywords.items() if v is not None}
+    for name in kwargs.keys() - _KEYWORDS - {"max_tokens", "temperature"}:
+        known = _KEYWORDS | {"model", "timeout"}
+        raise ConfigurationError(
+            f"invoke_model: {name!r} is no request field{nearest(name, known)}"
+        )
+    if tools:
+        kwargs["tools"] = neutral_tools(tools)
+        kwargs["tool_choice"] = neutral_choice(kwargs.get("tool_choice"))
+    if any(isinstance(message, BaseMessage) for message in messages):
+        system = [SystemMessage(system_prompt)] if system_prompt else []
+        return ChatRequest(
+            messages=[*system, *messages],
+            stop=None,
+            kwargs=kwargs,
+            needs=needs_of(messages, kwargs) | required,
+            timeout=timeout,
+            keep_content=True,
+        )
+    blocks = [block for message in messages for block in message["content"]]
+    return ChatRequest(
+        messages=[],
+        stop=None,
+        kwargs=kwargs,
+        needs=needs_of_blocks(blocks, kwargs) | required,
+        timeout=timeout,
+        raw=RawConversation(list(messages), [{"text": system_prompt}] if system_prompt else []),
+        keep_content=True,
+    )
+
+
+def result_of(outcome: CallOutcome) -> InvokeResult:
+    """Return the guide's result of a call that was answered."""
+    meter, report = outcome.meter, outcome.report
+    if meter is None or report is None:
+        raise RuntimeError("a call that was not answered has no result")
+    usage = meter.usage or TokenCounts()
+    cost = report["cost_usd"]
+    return InvokeResult(
+        success=True,
+        model_id=meter.model_id,
+        latency_ms=report["latency_ms"],
+        cost=None if cost is None else float(cost),
+        usage=TokenUsage(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.total_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        ),
+        fallback_used=report["fallback_used"],
+        response="".join(block["text"] for block in meter.content if "text" in block),
+        content=meter.content,
+        tool_uses=[block["toolUse"] for block in meter.content if "toolUse" in block],
+        stop_reason=meter.stop_reason or "",
+        attempts=report["attempts"],
+        skipped=report["skipped"],
+    )
+
+
+def events_of(chunk: ChatGenerationChunk) -> Iterator[StreamEvent]:
+    """Yield the text and the reasoning that a chunk holds."""
+    content = chunk.message.content
+    for block in [content] if isinstance(content, str) else content:
+        if isinstance(block, str):
+            if block:
+                yield StreamEvent(text=block)
+        elif block.get("type") == "text" and block.get("text"):
+            yield StreamEvent(text=block["text"])
+        elif block.get("type") == "reasoning_content":
+            reasoned = block.get("reasoning_content", {})
+            if reasoned.get("text"):
+                yield StreamEvent(reasoning=reasoned["text"])
