@@ -1,0 +1,143 @@
+"""Checks a ModelManager end to end, one line a check; exit status 1 if any fails.
+
+usage: python verify_model_manager.py [--aws] [--environment dev] [--config-dir config]
+
+Without ``--aws`` everything runs against a local AWS. With it, the real one is asked: a few
+tokens per agent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
+from langchain_modelmgr.chains import CallSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_modelmgr.local import LocalAWS
+
+HELLO = [{"role": "user", "content": [{"text": "Answer with one word: ready?"}]}]
+Check = tuple[str, "Callable[[], str]"]
+
+
+def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
+    """Yield the checks: a name, and a function that returns what was found or raises."""
+    config = manager.config
+    agents = [name for name in config.agent_names if _enabled(config, name)]
+    yield "configuration", lambda: f"{config.environment}: {', '.join(agents)}"
+    yield "catalog", lambda: f"{len(manager.list_available_models())} models"
+    for name in agents:
+        yield f"chain of {name}", partial(_chain, manager, name)
+    yield "compatibility", lambda: _compatibility(manager)
+    for name in agents:
+        yield f"live call of {name}", partial(_call, manager, name)
+    if aws is not None:
+        yield "fallback", lambda: _fallback(manager, aws, agents[0])
+    yield "metrics", lambda: _metrics(manager, aws)
+    yield "summary", lambda: _summary(manager)
+
+
+def _enabled(config: ConfigurationManager, name: str) -> bool:
+    try:
+        return config.agent(name).enabled
+    except ModelManagerError:
+        return False
+
+
+def _chain(manager: ModelManager, name: str) -> str:
+    limit = (manager.chat_model(name).profile or {}).get("max_input_tokens")
+    candidates = manager.chains.chain(name, CallSettings()).candidates
+    return f"{' -> '.join(c.public_id for c in candidates)} ({limit} input tokens)"
+
+
+def _compatibility(manager: ModelManager) -> str:
+    refused = [
+        f"{row['model_id']}: {reason}"
+        for row in manager.list_available_models()
+        if (reason := manager.validate_model_compatibility(row["model_id"], requires_tools=True)[1])
+    ]
+    return "with tools refused: " + "; ".join(refused)
+
+
+def _call(manager: ModelManager, name: str) -> str:
+    result = manager.invoke_model(name, HELLO, max_tokens=16)
+    cost = "price unknown" if result["cost"] is None else f"${result['cost']:.6f}"
+    return f"{result['model_id']}, {result['latency_ms']:.0f} ms, {cost}"
+
+
+def _fallback(manager: ModelManager, aws: LocalAWS, name: str) -> str:
+    primary = manager.get_model_for_agent(name)
+    aws.fail(primary, "ThrottlingException", times=1)
+    result = manager.invoke_model(name, HELLO)
+    if not result["fallback_used"]:
+        raise AssertionError(f"{primary} was throttled, and {result['model_id']} answered")
+    return f"{primary} throttled, {result['model_id']} answered"
+
+
+def _metrics(manager: ModelManager, aws: LocalAWS | None) -> str:
+    manager.flush_metrics()
+    namespace = manager.config.namespace
+    if aws is None:
+        return f"sent to {namespace}"
+    published = aws.metrics.sum(namespace, "ModelInvocations")
+    attempts = manager.get_usage_summary()["attempts"]
+    if published != attempts:
+        raise AssertionError(f"{attempts} attempts, {published:g} in CloudWatch")
+    return f"{attempts} attempts in {namespace}"
+
+
+def _summary(manager: ModelManager) -> str:
+    summary = manager.get_usage_summary()
+    return (
+        f"{summary['total_invocations']} calls, ${summary['total_cost_usd']:.4f}, "
+        f"{summary['average_latency_ms']:.2f} ms on average"
+    )
+
+
+def run(all_checks: Iterator[Check]) -> int:
+    """Run the checks, print a line each, and return how many failed."""
+    failed = 0
+    for name, check in all_checks:
+        try:
+            print(f"ok    {name}: {check()}")
+        except (ModelManagerError, AssertionError) as error:
+            failed += 1
+            print(f"FAIL  {name}: {type(error).__name__}: {error}")
+    return failed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, check, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--aws", action="store_true", help="ask the real AWS")
+    parser.add_argument("--environment", default="dev")
+    parser.add_argument("--config-dir", default=None)
+    options = parser.parse_args(arguments)
+    logging.getLogger("langchain_modelmgr").setLevel(logging.ERROR)
+    with ExitStack() as stack:
+        aws: Any = None
+        if not options.aws:
+            from langchain_modelmgr.local import LocalAWS
+
+            aws = stack.enter_context(LocalAWS())
+            stack.enter_context(aws.environment())
+        try:
+            config = ConfigurationManager(options.environment, options.config_dir)
+        except ModelManagerError as error:
+            print(f"FAIL  configuration: {error}")
+            return 1
+        manager = stack.enter_context(ModelManager(config))
+        failed = run(checks(manager, aws))
+    print(f"{failed} failed" if failed else "all passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
