@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -96,4 +97,5 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple):
         return list(value)
-    return dict(value) if isinstance(value, dict) else value
+    # LangChain's metadata may hold anything: what JSON can't say becomes its text.
+    return json.loads(json.dumps(value, default=str)) if isinstance(value, dict) else value

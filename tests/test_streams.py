@@ -150,6 +150,18 @@ async def test_a_closed_async_stream_frees_its_socket(
     assert [r.outcome for r in records(llm)] == ["aborted"]
 
 
+async def test_an_async_stream_that_its_reader_breaks_off_frees_its_socket(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    local_aws.stall(SONNET, 30, times=1, at="stream", after=2)
+
+    async for _ in llm.astream("x"):
+        break
+
+    assert await asyncio.to_thread(local_aws.wait_closed, 1)
+    assert [r.outcome for r in records(llm)] == ["aborted"]
+
+
 async def test_a_cancelled_async_stream_frees_its_socket(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +240,8 @@ def test_records_are_plain_and_priced_as_in_the_guide(
     assert model is not None
     assert record.get_cost(model) == pytest.approx(float(COST))
     assert record.to_dict()["cost_usd"] == str(COST)
+    with_object = replace(record, metadata={"session": uuid.UUID(int=7)})
+    assert json.loads(json.dumps(with_object.to_dict()))["metadata"]["session"].endswith("07")
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
     unpriced = manager.catalog.resolve("acme.unheard-of-v1:0")
     with pytest.raises(ValueError, match=r"price of acme\.unheard-of-v1:0 is unknown"):
