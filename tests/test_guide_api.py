@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from langchain_modelmgr import (
     ModelManagerError,
 )
 from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.metrics import default_sinks
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 if TYPE_CHECKING:
@@ -280,3 +282,81 @@ async def test_a_track_sums_what_was_begun_inside_over_threads_and_tasks(
     assert usage.average_latency_ms > 0
     assert usage.as_dict()["fallbacks"] == 1
     assert manager.get_usage_summary()["total_invocations"] == 11
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_and_forks_on_one_manager_lose_and_double_nothing(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    local_aws.fail(SONNET, "ThrottlingException", rate=0.2, seed=3)
+    config = configured(f"a: {{model: '{SONNET}'}}")
+    sinks = default_sinks("auto", "N/Models", client=lambda: local_aws.client("cloudwatch"))
+    manager = ModelManager(config, sinks=sinks)
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda _: manager.invoke_model("a", HELLO), range(96)))
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            try:
+                for _ in range(5):
+                    manager.invoke_model("a", HELLO)
+                manager.flush_metrics()
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    manager.flush_metrics()
+
+    metrics = local_aws.metrics
+    assert manager.get_usage_summary()["total_invocations"] == 96
+    assert metrics.sum("N/Models", "ModelInvocations") == local_aws.requests()
+    assert metrics.sum("N/Models", "ModelInvocations", Success="true") == 96 + 20
+
+
+@pytest.mark.parametrize("door", ["invoke_model", "chat_model"])
+@pytest.mark.parametrize(
+    ("fault", "attempts", "raised"),
+    [
+        ("ThrottlingException", ["BedrockRateLimitError", None], None),
+        ("AccessDeniedException", ["BedrockPermissionDeniedError", None], None),
+        ("stall", ["BedrockTimeoutError", None], None),
+        ("ValidationException", ["BedrockInvalidRequestError"], ModelManagerError),
+        ("reset", ["BedrockConnectionError", None], None),
+    ],
+)
+def test_the_same_fault_has_the_same_end_through_every_door(
+    manager: ModelManager,
+    local_aws: LocalAWS,
+    door: str,
+    fault: str,
+    attempts: list[Any],
+    raised: type[Exception] | None,
+) -> None:
+    def call() -> list[Any]:
+        if door == "invoke_model":
+            return manager.invoke_model("sql_agent", HELLO, timeout=0.3)["attempts"]
+        reply = manager.chat_model("sql_agent", timeout=0.3).invoke("Hello")
+        told: list[Any] = reply.response_metadata["model_manager"]["attempts"]
+        return told
+
+    if fault == "stall":
+        local_aws.stall(SONNET, 30)
+    elif fault == "reset":
+        local_aws.reset(SONNET)
+    else:
+        local_aws.fail(SONNET, fault)
+
+    if raised is None:
+        assert [a["error"] for a in call()] == attempts
+    else:
+        with pytest.raises(raised) as caught:
+            call()
+        assert [a.error for a in caught.value.attempts] == attempts  # type: ignore[attr-defined]
+    summary = manager.get_usage_summary()
+    assert (summary["total_invocations"], summary["attempts"]) == (1, len(attempts))
+    assert local_aws.requests() == len(attempts)
