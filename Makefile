@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench constraints clean
+.PHONY: demo example test check format bench constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
+
+example: $(VENV)/.demo   ## the design guide's supply chain application: three questions, three personas
+	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python -m examples.supply_chain
 
 test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 	@$(MAKE) --no-print-directory check

@@ -30,7 +30,7 @@ Check = tuple[str, "Callable[[], str]"]
 def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
     """Yield the checks: a name, and a function that returns what was found or raises."""
     config = manager.config
-    agents = [name for name in config.agent_names if _enabled(config, name)]
+    agents = config.enabled_agents
     yield "configuration", lambda: f"{config.environment}: {', '.join(agents)}"
     yield "catalog", lambda: f"{len(manager.list_available_models())} models"
     for name in agents:
@@ -42,13 +42,6 @@ def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
         yield "fallback", lambda: _fallback(manager, aws, agents[0])
     yield "metrics", lambda: _metrics(manager, aws)
     yield "summary", lambda: _summary(manager)
-
-
-def _enabled(config: ConfigurationManager, name: str) -> bool:
-    try:
-        return config.agent(name).enabled
-    except ModelManagerError:
-        return False
 
 
 def _chain(manager: ModelManager, name: str) -> str:

@@ -27,7 +27,7 @@ def test_the_verification_passes_line_by_line() -> None:
     lines = run.stdout.splitlines()
     assert lines[-1] == "all passed"
     assert all(line.startswith("ok  ") for line in lines[:-1])
-    assert len(lines) == 15
+    assert len(lines) == 17
 
 
 def test_a_failed_check_is_told_and_ends_in_status_1(

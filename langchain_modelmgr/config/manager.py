@@ -93,6 +93,11 @@ class ConfigurationManager:
         """The agents, in the files' order, those that are disabled too."""
         return tuple(self._settings.agents)
 
+    @property
+    def enabled_agents(self) -> tuple[str, ...]:
+        """The agents that may be used."""
+        return tuple(name for name, agent in self._settings.agents.items() if agent.enabled)
+
     def agent(self, name: str) -> AgentConfig:
         """Return an agent, its model filled in.
 

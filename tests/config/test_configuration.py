@@ -71,6 +71,7 @@ def test_the_shipped_environments_hold_the_guides_agents(environment: str) -> No
         "inventory_optimizer",
         "logistics_planner",
         "supplier_analyzer",
+        "orchestrator",
     )
     assert all(config.agent(name).model for name in config.agent_names)
 

@@ -1,0 +1,1 @@
+"""The design guide's Supply Chain application: four agents, an orchestrator, real tools."""
