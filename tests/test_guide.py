@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from examples.supply_chain.agents.base_agent import BaseAgent
+from examples.supply_chain.orchestrator import SupplyChainOrchestrator
+from examples.supply_chain.script import supply_chain_model
 from langchain_modelmgr import (
     ConfigurationManager,
     ModelConfig,
@@ -183,3 +187,93 @@ def test_model_config_and_usage_metrics_are_the_guides_dataclasses() -> None:
         "success",
         "error_message",
     ]
+
+
+def test_integration_with_agents(model_manager: ModelManager, local_aws: LocalAWS) -> None:
+    class MyAgent(BaseAgent):
+        name = "sql_agent"
+        purpose = "You are a helpful assistant"
+
+        def process_query(self, query: str, session_id: str, context: Any = None) -> dict[str, Any]:
+            # ModelManager is automatically used if available
+            response = self.invoke_bedrock_model(
+                prompt=query, system_prompt="You are a helpful assistant"
+            )
+            return {"response": response}
+
+    answer = MyAgent(model_manager, []).process_query("Hello", "session-123")
+
+    assert answer == {"response": "You said: Hello"}
+    assert local_aws.calls()[0].body["system"] == [{"text": "You are a helpful assistant"}]
+
+
+def test_integration_with_the_orchestrator(
+    local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    local_aws.script(supply_chain_model)
+
+    # ModelManager is automatically initialized
+    orchestrator = SupplyChainOrchestrator()
+
+    # All agents will use ModelManager for model invocations
+    result = orchestrator.process_query(
+        query="Show me inventory levels", persona="warehouse_manager", session_id="session-123"
+    )
+
+    assert "Hamburg" in result["answer"]
+    assert orchestrator.manager.get_usage_summary()["attempts"] == local_aws.requests() > 1
+    orchestrator.close()
+
+
+def test_monitoring_costs(model_manager: ModelManager) -> None:
+    threshold, switched = 0.00001, False
+    model_manager.invoke_model("sql_agent", [{"role": "user", "content": [{"text": "Hello"}]}])
+
+    summary = model_manager.get_usage_summary()
+    if summary["total_cost_usd"] > threshold:
+        # Consider switching to cheaper models
+        switched = True
+
+    assert switched
+
+
+@pytest.mark.parametrize(
+    ("method", "signature"),
+    [
+        ("__init__", ["self", "config", "region=None"]),
+        ("get_model_for_agent", ["self", "agent_name"]),
+        ("get_fallback_model", ["self", "primary_model_id"]),
+        ("get_model_config", ["self", "model_id"]),
+        (
+            "validate_model_compatibility",
+            ["self", "model_id", "requires_tools=False", "requires_streaming=False"],
+        ),
+        (
+            "invoke_model",
+            [
+                "self",
+                "agent_name",
+                "messages",
+                "system_prompt=''",
+                "tools=None",
+                "max_tokens=None",
+                "temperature=None",
+                "use_fallback=True",
+            ],
+        ),
+        ("flush_metrics", ["self", "timeout=None"]),
+        ("get_usage_summary", ["self"]),
+        ("list_available_models", ["self"]),
+    ],
+)
+def test_the_api_has_the_guides_signatures(method: str, signature: list[str]) -> None:
+    parameters = inspect.signature(getattr(ModelManager, method)).parameters.values()
+
+    positional = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in parameters
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    assert positional == signature

@@ -10,7 +10,6 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from examples.supply_chain.__main__ import QUESTIONS
-from examples.supply_chain.agents.base_agent import BaseAgent
 from examples.supply_chain.agents.registry import REGISTRY, build_agents
 from examples.supply_chain.database import RefusedQueryError, ask, generate
 from examples.supply_chain.orchestrator import (
@@ -20,13 +19,13 @@ from examples.supply_chain.orchestrator import (
 )
 from examples.supply_chain.script import supply_chain_model
 from examples.supply_chain.tools import best_route, reorder_plan, sql_tools, supplier_scores
-from langchain_modelmgr import ModelManagerError
-from langchain_modelmgr.local import LocalAWS, ScriptedReply
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from langchain_modelmgr.local import LocalAWS
 
 
 @pytest.fixture(scope="module")
@@ -183,55 +182,15 @@ def test_a_tool_call_and_its_result_stay_together(
 ) -> None:
     agent = build_agents(app.manager, database)["sql_agent"]
     call = {"name": "run_sql", "args": {}, "id": "1"}
-    turn = [
+    turn: list[Any] = [
         HumanMessage("q"),
-        AIMessage("", tool_calls=[call]),  # type: ignore[list-item]
+        AIMessage("", tool_calls=[call]),
         ToolMessage("r", tool_call_id="1"),
         AIMessage("a"),
     ]
     agent._sessions["s"] = turn * 7
 
     assert len(agent._remembered("s")) == 4 * (agent._turns - 1)
-
-
-def test_an_agent_of_ones_own_uses_its_model(
-    app: SupplyChainOrchestrator, local_aws: LocalAWS
-) -> None:
-    class MyAgent(BaseAgent):
-        name = "sql_agent"
-        purpose = "You help."
-
-        def process_query(self, query: str, session_id: str, context: Any = None) -> dict[str, Any]:
-            response = self.invoke_bedrock_model(
-                prompt=query, system_prompt="You are a helpful assistant"
-            )
-            return {"response": response}
-
-    local_aws.reply(SONNET, ScriptedReply(text="At your service"))
-    agent = MyAgent(app.manager, [])
-
-    assert agent.process_query("hello", "s") == {"response": "At your service"}
-    assert local_aws.calls()[-1].body["system"] == [{"text": "You are a helpful assistant"}]
-
-
-@pytest.mark.parametrize(
-    ("fault", "attempts"),
-    [("ThrottlingException", 2), ("AccessDeniedException", 2), ("ValidationException", 1)],
-)
-def test_a_fault_has_the_same_end_in_an_agent_as_everywhere(
-    app: SupplyChainOrchestrator, local_aws: LocalAWS, database: Path, fault: str, attempts: int
-) -> None:
-    agent = build_agents(app.manager, database)["supplier_analyzer"]
-    local_aws.reply(SONNET, ScriptedReply(text="Nordwerk"))
-    local_aws.fail(HAIKU, fault, times=1)
-
-    if attempts == 1:
-        with pytest.raises(ModelManagerError) as caught:
-            agent.process_query("Who is best?", "s")
-        assert len(caught.value.attempts) == 1
-    else:
-        assert agent.process_query("Who is best?", "s")["models"] == [SONNET]
-    assert app.manager.get_usage_summary()["attempts"] == local_aws.requests() == attempts
 
 
 def test_every_agent_of_the_registry_is_built(app: SupplyChainOrchestrator, database: Path) -> None:
