@@ -76,6 +76,16 @@ def test_the_shipped_environments_hold_the_guides_agents(environment: str) -> No
     assert all(config.agent(name).model for name in config.agent_names)
 
 
+def test_the_models_for_real_bedrock_are_known_to_langchain_aws() -> None:
+    config = ConfigurationManager("aws", ROOT / "config")
+
+    models = {m for name in config.agent_names for m in config.models_of(name)}
+    facts = [config.catalog.resolve(m) for m in models]
+
+    assert len(models) == 2
+    assert all(f.supports_tools and f.context_window for f in facts)
+
+
 def test_the_folder_and_environment_come_from_argument_variable_or_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
