@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo example test check format bench constraints clean
+.PHONY: demo example test check format bench catalog constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
@@ -27,6 +27,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
+
+catalog: $(VENV)/.dev   ## generate data/models.json from its sources, and show what changed
+	$(BIN)/python scripts/make_catalog.py
 
 constraints: $(VENV)/.dev   ## the versions of this environment, for constraints.txt
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude langchain-modelmgr > constraints.txt

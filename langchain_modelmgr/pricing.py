@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.catalog import TokenPrices
+
 if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
 _PER_TOKEN = Decimal(1000)
 """Prices are USD per 1,000 tokens, as in the design guide."""
+
+_PLAIN_TIERS = (None, "default")
+"""Service tiers that the plain prices are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +37,58 @@ class TokenCounts:
     cache_write_1h_tokens: int = 0
 
     @property
-    def total_tokens(self) -> int:
-        """All tokens that were processed, the cache included."""
+    def prompt_tokens(self) -> int:
+        """All tokens of the prompt, the cache included."""
         return (
             self.input_tokens
-            + self.output_tokens
             + self.cache_read_tokens
             + self.cache_write_5m_tokens
             + self.cache_write_1h_tokens
         )
 
+    @property
+    def total_tokens(self) -> int:
+        """All tokens that were processed, the cache included."""
+        return self.prompt_tokens + self.output_tokens
 
-def cost_of(usage: TokenCounts, model: ModelConfig) -> Decimal | None:
+
+def cost_of(
+    usage: TokenCounts, model: ModelConfig, service_tier: str | None = None
+) -> Decimal | None:
     """Return what an attempt cost in USD.
 
     Args:
         usage: Token counts, disjoint.
         model: The catalog's entry of the model that served, with its prices.
+        service_tier: The tier that served, as the reply names it; None: the default one.
 
     Returns:
         The exact cost, or None if a price that is needed is unknown. A price that is not needed
-        (no such tokens) may be unknown.
+        (no such tokens) may be unknown. A prompt above ``model.long_context.above`` tokens has
+        all its tokens priced by the long-context tier.
     """
+    plain = service_tier in _PLAIN_TIERS
+    prices = model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
+    into, out = 1.0, 1.0
+    long = model.long_context
+    if long is not None and usage.prompt_tokens > long.above:
+        into, out = long.input_multiplier, long.output_multiplier
     total = Decimal(0)
-    for tokens, price in (
-        (usage.input_tokens, model.cost_per_1k_input_tokens),
-        (usage.output_tokens, model.cost_per_1k_output_tokens),
-        (usage.cache_read_tokens, model.cost_per_1k_cache_read_tokens),
-        (usage.cache_write_5m_tokens, model.cost_per_1k_cache_write_5m_tokens),
-        (usage.cache_write_1h_tokens, model.cost_per_1k_cache_write_1h_tokens),
+    for tokens, price, factor in (
+        (usage.input_tokens, prices.input, into),
+        (usage.output_tokens, prices.output, out),
+        (usage.cache_read_tokens, prices.cache_read, into),
+        (usage.cache_write_5m_tokens, prices.cache_write_5m, into),
+        (usage.cache_write_1h_tokens, prices.cache_write_1h, into),
     ):
         if not tokens:
             continue
         if price is None:
             return None
-        # str() of a float is its shortest form: the very digits of the price list.
-        total += tokens * Decimal(str(price)) / _PER_TOKEN
+        total += tokens * _exact(price) * _exact(factor) / _PER_TOKEN
     return total
+
+
+def _exact(figure: float) -> Decimal:
+    """Return the very digits of a list's figure: ``str`` gives a float's shortest form."""
+    return Decimal(str(figure))

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from langchain_modelmgr.catalog import PREFIXES, ModelCatalog, named_model, split_prefix
+from langchain_modelmgr.candidate import Candidate, CandidateSpec
+from langchain_modelmgr.catalog import (
+    PREFIXES,
+    ModelCatalog,
+    model_behind,
+    named_model,
+    shipped,
+    split_prefix,
+)
+from langchain_modelmgr.catalog.__main__ import main as catalog_command
+from langchain_modelmgr.catalog.check import against_aws
+from langchain_modelmgr.catalog.shipped import installed_profiles
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
+if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
+
+ROOT = Path(__file__).parents[1]
+SONNET_45 = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+HAIKU_45 = "anthropic.claude-haiku-4-5-20251001-v1:0"
 ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
 
 
@@ -36,8 +59,12 @@ def test_the_guides_models_have_the_guides_figures(
     assert model.cost_per_1k_output_tokens == cost_out
 
 
-def test_the_catalog_lists_its_models() -> None:
-    assert [m.model_id for m in ModelCatalog()] == [SONNET, HAIKU, OPUS, TITAN, LLAMA]
+def test_the_catalog_lists_its_models_the_guides_first() -> None:
+    listed = [m.model_id for m in ModelCatalog()]
+
+    assert listed[:5] == [SONNET, HAIKU, OPUS, TITAN, LLAMA]
+    profiled = {split_prefix(model_id)[1] for model_id in installed_profiles()}
+    assert profiled <= set(listed)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -64,7 +91,14 @@ def test_what_is_no_geography_is_no_prefix(model_id: str) -> None:
         (TITAN, SONNET),
         (LLAMA, SONNET),
         (f"eu.{SONNET}", f"eu.{HAIKU}"),
-        ("us.amazon.nova-lite-v1:0", f"us.{SONNET}"),
+        ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-sonnet-5"),
+        ("ca.amazon.nova-lite-v1:0", None),
+        ("acme.unheard-of", "anthropic.claude-sonnet-5"),
+        (f"eu.{SONNET_45}", f"eu.{HAIKU_45}"),
+        (f"us.{HAIKU_45}", "us.anthropic.claude-sonnet-4-6"),
+        ("jp.anthropic.claude-opus-4-7", "jp.anthropic.claude-sonnet-4-6"),
+        ("anthropic.claude-sonnet-5-5", "anthropic.claude-haiku-5-5"),
+        ("global.anthropic.claude-opus-5-5", "global.anthropic.claude-sonnet-5-5"),
         (f"{ACCOUNT_ARN}:inference-profile/eu.{SONNET}", f"eu.{HAIKU}"),
         (f"{ACCOUNT_ARN}:application-inference-profile/abc", None),
     ],
@@ -124,16 +158,27 @@ def test_a_model_outside_the_catalog_works_with_one_warning(
     catalog = ModelCatalog()
 
     with caplog.at_level(logging.WARNING):
-        first = catalog.resolve("us.amazon.nova-lite-v1:0")
-        catalog.resolve("us.amazon.nova-lite-v1:0")
+        first = catalog.resolve("us.acme.new-lite-v1:0")
+        catalog.resolve("us.acme.new-lite-v1:0")
         silent = catalog.get("acme.unheard-of-v1:0")
 
     assert silent is None
     assert len(caplog.records) == 1
-    assert "us.amazon.nova-lite-v1:0 is not in the catalog" in caplog.text
-    assert (first.supports_tools, first.context_window) == (True, 300_000)
+    assert "us.acme.new-lite-v1:0 is not in the catalog" in caplog.text
     assert first.cost_per_1k_input_tokens is None
     assert not first.in_catalog
+
+
+def test_a_model_newer_than_the_catalog_is_known_as_langchain_aws_knows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newer = {"acme.newer-v1:0": {"tool_calling": True, "max_input_tokens": 300_000}}
+    monkeypatch.setattr(shipped, "installed_profiles", lambda: newer)
+
+    model = ModelCatalog().resolve("us.acme.newer-v1:0")
+
+    assert (model.supports_tools, model.context_window) == (True, 300_000)
+    assert not model.in_catalog
 
 
 def test_a_model_that_nobody_knows_is_allowed_everything() -> None:
@@ -151,8 +196,272 @@ def test_the_catalog_loads_neither_boto3_nor_langchain() -> None:
         "print({'boto3', 'langchain_aws', 'langchain_core'} & set(sys.modules))"
     )
 
-    run = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "set()"
+
+
+def _behind(model_id: str, *regions: str) -> str | None:
+    return model_behind(f"arn:aws:bedrock:{r}::foundation-model/{model_id}" for r in regions)
+
+
+@pytest.mark.parametrize(
+    ("regions", "prefix"),
+    [
+        (("us-west-2",), ""),
+        (("us-east-1", "us-east-2", "us-west-2"), "us."),
+        (("eu-west-1", "eu-central-1"), "eu."),
+        (("ap-northeast-1", "ap-northeast-3"), "jp."),
+        (("ap-southeast-2", "ap-southeast-4"), "au."),
+        (("ap-northeast-1", "ap-southeast-2"), "apac."),
+        (("ap-south-1", "ap-south-2"), "in."),
+        (("ca-central-1", "ca-west-1"), "ca."),
+        (("us-gov-west-1", "us-gov-east-1"), "us-gov."),
+        (("us-east-1", ""), "global."),
+        (("us-east-1", "eu-west-1"), "global."),
+    ],
+)
+def test_a_profile_is_priced_by_the_regions_it_routes_to(
+    regions: tuple[str, ...], prefix: str
+) -> None:
+    assert _behind(HAIKU_45, *regions) == f"{prefix}{HAIKU_45}"
+
+
+def test_a_profile_over_two_models_names_none() -> None:
+    arns = [f"arn:aws:bedrock:us-east-1::foundation-model/{m}" for m in (HAIKU, SONNET)]
+
+    assert model_behind(arns) is None
+    assert model_behind([]) is None
+
+
+def test_a_discount_and_an_agreed_price_win_over_the_lists() -> None:
+    catalog = ModelCatalog(
+        {
+            HAIKU_45: {"price_multiplier": 0.9},
+            "moonshotai.kimi-k3": {"cost_per_1k_input_tokens": 0.001},
+        }
+    )
+
+    discounted = catalog.resolve(f"global.{HAIKU_45}")
+    agreed = catalog.resolve("us.moonshotai.kimi-k3")
+
+    assert discounted.cost_per_1k_input_tokens == 0.0009
+    assert discounted.cost_per_1k_cache_write_1h_tokens == 0.0018
+    assert discounted.price_source == "models: in the configuration"
+    assert agreed.cost_per_1k_input_tokens == 0.001
+    assert agreed.cost_per_1k_output_tokens == 0.0165  # the list's: nothing else was agreed on
+    assert agreed.service_tiers == {}  # the list's tiers say nothing of an agreed price
+
+
+def test_a_price_that_nobody_knows_says_why() -> None:
+    catalog = ModelCatalog()
+
+    assert catalog.resolve("ca.amazon.nova-lite-v1:0").price_unknown == (
+        "its price differs by geography, and no list has this one"
+    )
+    assert catalog.resolve(f"us-gov.{HAIKU_45}").cost_per_1k_input_tokens is None
+    assert catalog.resolve("global.amazon.nova-lite-v1:0").price_unknown == (
+        "no list has a price for its global id"
+    )
+    assert catalog.resolve("xai.grok-4.3").price_unknown == "no public list has a price"
+
+
+def test_the_docs_show_a_model_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert catalog_command(["show", f"us.{HAIKU_45}"]) == 0
+
+    assert capsys.readouterr().out in (ROOT / "docs" / "models.md").read_text("utf-8")
+
+
+def test_a_disputed_price_says_so_wherever_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    model = ModelCatalog().resolve(HAIKU)
+
+    assert "the public lists say input 0.0008" in str(model.price_disputed)
+    assert "price_disputed=\"the design guide's price" in repr(model)
+    assert catalog_command(["show", HAIKU]) == 0
+    assert "DISPUTED" in capsys.readouterr().out
+
+
+# -- where the figures are from
+
+
+def test_the_file_is_what_its_sources_say() -> None:
+    """A library's update that changes a fact fails here; ``make catalog`` shows which."""
+    run = subprocess.run(
+        [sys.executable, "scripts/make_catalog.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert run.stdout == "the catalog is what its sources say\n"
+    assert run.returncode == 0
+
+
+def test_a_changed_fact_is_shown(tmp_path: Path) -> None:
+    for part in ("scripts", "langchain_modelmgr"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    target = tmp_path / "langchain_modelmgr" / "data" / "models.json"
+    changed = json.loads(target.read_text())
+    changed["models"][SONNET]["max_tokens"] = 1
+    del changed["models"]["zai.glm-5"]
+    target.write_text(json.dumps(changed))
+
+    run = subprocess.run(
+        [sys.executable, "scripts/make_catalog.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+
+    assert run.returncode == 1
+    assert f"{SONNET} max_tokens: 1 -> 8192" in run.stdout
+    assert "zai.glm-5 model_family: absent -> GLM" in run.stdout
+
+
+def test_every_fact_and_every_price_has_a_dated_source() -> None:
+    catalog = shipped.shipped()
+    dated = {name for name, source in catalog["sources"].items() if "date" in source}
+
+    for base, entry in catalog["models"].items():
+        facts = entry.keys() - {"prefixes", "prices", "sources"}
+        assert facts == entry["sources"].keys(), base
+        assert set(entry["sources"].values()) <= catalog["sources"].keys()
+        for price in entry["prices"].values():
+            assert "unknown" in price or set(price["source"].split(", ")) <= dated, base
+
+
+# -- what the product and langchain-aws make of an id
+
+
+def _forms() -> list[str]:
+    return [
+        f"{prefix}.{base}" if prefix else base
+        for base in shipped.shipped_models()
+        for prefix in (None, *PREFIXES)
+    ]
+
+
+class _Clients:
+    """Gives one object for every client: what would call AWS fails."""
+
+    def runtime(self, region: str | None) -> object:
+        return object()
+
+
+def test_every_id_builds_a_model_as_the_catalog_says_without_a_call_to_aws() -> None:
+    catalog = ModelCatalog()
+    arns = [
+        f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET_45}",
+        f"{ACCOUNT_ARN}:inference-profile/in.{HAIKU_45}",
+        f"{ACCOUNT_ARN}:inference-profile/ca.amazon.nova-lite-v1:0",
+    ]
+    for model_id in (*_forms(), *arns):
+        model = catalog.resolve(model_id)
+
+        built = Candidate(CandidateSpec(model), cast("Any", _Clients()), cast("Any", None)).model
+
+        assert built.provider == model.provider
+        assert built.base_model_id == split_prefix(named_model(model_id) or "")[1]
+        assert tuple(built.supports_tool_choice_values) == model.tool_choices
+        assert (built.disable_streaming is not True) == model.supports_streaming
+        with_tools = model.supports_streaming and model.supports_streaming_tools
+        assert (built.disable_streaming is False) == with_tools
+
+
+# -- the lists
+
+
+def test_the_price_list_of_aws_is_held_against_ours(local_aws: LocalAWS) -> None:
+    def claude(usd: str, usage: str) -> None:
+        local_aws.prices.offer(
+            "AmazonBedrockFoundationModels",
+            usd,
+            "Units",
+            regionCode="us-east-1",
+            servicename="Claude Sonnet 4.6 (Amazon Bedrock Edition)",
+            usagetype=f"USE1-MP:USE1_{usage}-Units",
+        )
+
+    def nova(usd: str, kind: str, **attributes: str) -> None:
+        local_aws.prices.offer(
+            "AmazonBedrock",
+            usd,
+            "1K tokens",
+            regionCode="us-east-1",
+            model="Nova Lite",
+            inferenceType=kind,
+            **attributes,
+        )
+
+    claude("3.3000000000", "InputTokenCount")
+    claude("17.0000000000", "OutputTokenCount")
+    claude("3.0000000000", "InputTokenCount_Global")
+    claude("9.9000000000", "InputTokenCount_Batch")
+    nova("0.0000600000", "Input tokens", usagetype="USE1-NovaLite-input-tokens")
+    nova("0.0003000000", "Output tokens", usagetype="USE1-NovaLite-output-tokens")
+    nova("0.0001", "Input tokens", service_tier="priority")
+
+    found = against_aws(local_aws.client("pricing"), "us-east-1")
+
+    assert [(d.model_id, d.kind, d.ours, d.theirs) for d in found] == [
+        ("amazon.nova-lite-v1:0", "output", Decimal("0.00024"), Decimal("0.0003")),
+        ("anthropic.claude-sonnet-4-6", "output", Decimal("0.0165"), Decimal("0.017")),
+    ]
+
+
+def test_check_lists_what_differs_and_why(
+    capsys: pytest.CaptureFixture[str], local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert catalog_command(["check"]) == 0
+    told = capsys.readouterr().out
+    assert "eu.amazon.nova-lite-v1:0  input: ours 0.000078, genai-prices: 0.00006  (" in told
+    assert told.endswith("0 of them without a reason\n")
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    local_aws.prices.offer(
+        "AmazonBedrock",
+        "0.1",
+        "1K tokens",
+        regionCode="us-east-1",
+        model="Nova Micro",
+        inferenceType="Input tokens",
+    )
+    assert catalog_command(["check", "--aws", "us-east-1"]) == 1
+    assert "amazon.nova-micro-v1:0  input: ours 0.000035, AWS Price List, us-east-1: 0.1" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_command_that_fails_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert catalog_command(["show", "acme.unheard-of"]) == 1
+    assert "describe it under models:" in capsys.readouterr().out
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert catalog_command(["check", "--aws", "us-east-1"]) == 2
+    assert "the AWS Price List can't be read: EndpointConnectionError" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", None)
+    assert catalog_command(["check"]) == 2
+    assert "pip install genai-prices" in capsys.readouterr().err
+
+
+def test_a_lookup_reads_the_disk_once() -> None:
+    code = (
+        "import sys\n"
+        "from langchain_modelmgr.catalog import ModelCatalog\n"
+        "opened = []\n"
+        f"ModelCatalog().resolve('us.{HAIKU_45}')\n"
+        "told = ('open', 'socket.connect')\n"
+        "sys.addaudithook(lambda event, args: opened.append(args) if event in told else 0)\n"
+        "catalog = ModelCatalog()\n"
+        f"for prefix in ('eu', 'us', 'global'): catalog.resolve(prefix + '.{SONNET_45}')\n"
+        "print(opened)"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout == "[]\n"

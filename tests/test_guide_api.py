@@ -257,7 +257,8 @@ def test_models_are_told_as_in_the_guide(manager: ModelManager) -> None:
     model = manager.get_model_config(LLAMA)
     assert model is not None
     assert model.max_tokens == 2048
-    assert [row["model_id"] for row in rows] == [SONNET, HAIKU, OPUS, TITAN, LLAMA]
+    assert [row["model_id"] for row in rows][:5] == [SONNET, HAIKU, OPUS, TITAN, LLAMA]
+    assert len(rows) > 100
     assert rows[0]["cost_per_1k_input_tokens"] == 0.003
 
 

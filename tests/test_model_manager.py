@@ -12,7 +12,9 @@ from langchain_modelmgr.local import LocalAWS
 ROOT = Path(__file__).resolve().parents[1]
 SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 HAIKU = "anthropic.claude-3-5-haiku-20241022-v1:0"
+OPUS = "anthropic.claude-3-opus-20240229-v1:0"
 TITAN = "amazon.titan-text-premier-v1:0"
+LLAMA = "meta.llama3-70b-instruct-v1:0"
 HELLO = [{"role": "user", "content": [{"text": "Hello"}]}]
 
 
@@ -29,11 +31,11 @@ class ModelManagerTest(unittest.TestCase):
         self.assertEqual(self.manager.get_model_for_agent("inventory_optimizer"), HAIKU)
 
     def test_sonnet_falls_to_haiku_and_all_others_to_sonnet(self) -> None:
-        fallbacks = {
-            row["model_id"]: self.manager.get_fallback_model(row["model_id"])
-            for row in self.manager.list_available_models()
-        }
+        models = (SONNET, HAIKU, OPUS, TITAN, LLAMA)
+        listed = [row["model_id"] for row in self.manager.list_available_models()]
+        fallbacks = {model_id: self.manager.get_fallback_model(model_id) for model_id in models}
 
+        self.assertEqual(listed[:5], list(models))
         self.assertEqual(fallbacks.pop(SONNET), HAIKU)
         self.assertEqual(set(fallbacks.values()), {SONNET})
 

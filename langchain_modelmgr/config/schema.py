@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -168,6 +169,10 @@ class ModelOverride(_Strict):
     supports_documents: bool | None = None
     supports_structured_output: bool | None = None
     supports_system_prompt: bool | None = None
+    supports_reasoning: bool | None = None
+    supports_prompt_caching: bool | None = None
+    refused_parameters: tuple[Text, ...] | None = None
+    retirement_date: date | None = None
     tool_choices: tuple[Literal["auto", "any", "tool"], ...] | None = None
     falls_back_to: Text | None = None
     cost_per_1k_input_tokens: Price | None = None
@@ -175,10 +180,14 @@ class ModelOverride(_Strict):
     cost_per_1k_cache_read_tokens: Price | None = None
     cost_per_1k_cache_write_5m_tokens: Price | None = None
     cost_per_1k_cache_write_1h_tokens: Price | None = None
+    price_multiplier: Annotated[float, Field(gt=0)] | None = None
+    """Factor of all prices, the lists' too: 0.9 is a discount of 10 %."""
 
     def facts(self) -> Mapping[str, Any]:
         """Return what was given, in the catalog's words."""
         given = self.model_dump(exclude_unset=True)
+        if given.get("retirement_date") is not None:
+            given["retirement_date"] = given["retirement_date"].isoformat()
         if "base_model" in given:
             given["base_model_id"] = given.pop("base_model")
         return given

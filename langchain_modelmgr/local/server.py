@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from langchain_modelmgr.local.bedrock import Bedrock
+from langchain_modelmgr.local.price_list import PRICE_LIST
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local.cloudwatch import CloudWatchStore
+    from langchain_modelmgr.local.price_list import PriceList
     from langchain_modelmgr.local.state import State
 
 HOST = "127.0.0.1"
@@ -24,11 +26,15 @@ class Server:
     Args:
         state: What Bedrock answers from.
         metrics: What CloudWatch answers from.
+        prices: What the price list answers from.
         port: The port; 0 takes a free one.
     """
 
-    def __init__(self, state: State, metrics: CloudWatchStore, port: int) -> None:
+    def __init__(
+        self, state: State, metrics: CloudWatchStore, prices: PriceList, port: int
+    ) -> None:
         self._bedrock = Bedrock(state)
+        self._prices = prices
         self._metrics = metrics
         self._loop = asyncio.new_event_loop()
         self._runner: web.ServerRunner | None = None
@@ -67,7 +73,9 @@ class Server:
         target = request.headers.get("X-Amz-Target", "")
         if not target:
             return await self._bedrock.handle(request, body)
-        operation = target.rpartition(".")[2]
+        service, _, operation = target.rpartition(".")
+        if service == PRICE_LIST:
+            return web.json_response(self._prices.products(body))
         # A fault may hang: CloudWatch's store is asked on a thread, so that the others go on.
         reply = await asyncio.to_thread(self._metrics.respond, operation, body)
         return web.Response(

@@ -1,0 +1,110 @@
+"""``python -m langchain_modelmgr.catalog``: shows a model's facts, checks the prices."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.catalog.check import against_aws, against_genai_prices
+from langchain_modelmgr.catalog.known import ModelCatalog
+from langchain_modelmgr.catalog.lists import FIELDS
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.catalog.check import Disagreement
+    from langchain_modelmgr.catalog.model import ModelConfig
+
+_PRICING_REGION = "us-east-1"
+"""Where the Price List itself is served: it holds the prices of all regions."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit code: 1 where a difference has no reason yet."""
+    parser = argparse.ArgumentParser(prog="python -m langchain_modelmgr.catalog")
+    commands = parser.add_subparsers(dest="command", required=True)
+    show = commands.add_parser("show", help="print what is known of models, with sources")
+    show.add_argument("model_ids", nargs="+", metavar="MODEL_ID")
+    check = commands.add_parser("check", help="list where public price lists say otherwise")
+    check.add_argument("--aws", metavar="REGION", help="ask the AWS Price List too: credentials")
+    given = parser.parse_args(arguments)
+    if given.command == "show":
+        return _show(given.model_ids)
+    return _check(given.aws)
+
+
+def _show(model_ids: list[str]) -> int:
+    catalog = ModelCatalog()
+    for model_id in model_ids:
+        model = catalog.get(model_id)
+        if model is None:
+            _say(f"{model_id}: not in the catalog; describe it under models: in the YAML")
+            return 1
+        _say("\n".join(_facts(model)))
+    return 0
+
+
+def _facts(model: ModelConfig) -> list[str]:
+    lines = [f"{model.model_id}  {model.name or model.model_family}"]
+    for label, fact in (
+        ("context", model.context_window),
+        ("output", model.max_tokens),
+        ("tools", ", ".join(model.tool_choices or ()) if model.supports_tools else "no"),
+        ("retires", model.retirement_date or ("announced" if model.legacy else None)),
+        ("falls back to", ModelCatalog().fallback_for(model.model_id)),
+    ):
+        lines.append(f"  {label:14} {'unknown' if fact is None else fact}")
+    for kind in FIELDS:
+        price = getattr(model.prices, kind)
+        told = "unknown" if price is None else f"${Decimal(str(price)):f} per 1,000 tokens"
+        lines.append(f"  {kind:14} {told}")
+    if (long := model.long_context) is not None:
+        lines.append(
+            f"  {'long context':14} above {long.above:,} prompt tokens: input x "
+            f"{long.input_multiplier:g}, output x {long.output_multiplier:g}"
+        )
+    source = f"{model.price_source}, {model.price_date}" if model.price_source else None
+    lines.append(f"  {'price source':14} {source or model.price_unknown}")
+    if model.price_disputed:
+        lines.append(f"  {'DISPUTED':14} {model.price_disputed}")
+    return lines
+
+
+def _check(region: str | None) -> int:
+    try:
+        found = against_genai_prices()
+    except ImportError:
+        _say("genai-prices is not installed: pip install genai-prices", error=True)
+        return 2
+    if region is not None:
+        try:
+            found += against_aws(_pricing_client(), region)
+        except Exception as error:  # noqa: BLE001 - a command line says what AWS said
+            _say(f"the AWS Price List can't be read: {type(error).__name__}: {error}", error=True)
+            return 2
+    for difference in found:
+        _say(_line(difference))
+    open_ones = [d for d in found if d.reason is None]
+    _say(f"{len(found)} differences, {len(open_ones)} of them without a reason")
+    return 1 if open_ones else 0
+
+
+def _line(found: Disagreement) -> str:
+    ours = "unknown" if found.ours is None else f"{found.ours:f}"
+    reason = f"  ({found.reason})" if found.reason else "  NO REASON KNOWN"
+    listed = f"{found.listed_by}: {found.theirs:f}"
+    return f"{found.model_id}  {found.kind}: ours {ours}, {listed}{reason}"
+
+
+def _pricing_client() -> Any:
+    import boto3
+
+    return boto3.client("pricing", region_name=_PRICING_REGION)
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    (sys.stderr if error else sys.stdout).write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

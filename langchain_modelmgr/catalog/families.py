@@ -1,0 +1,50 @@
+"""The family rule: which one model stands in for another."""
+
+from __future__ import annotations
+
+import functools
+
+from langchain_modelmgr.catalog.shipped import shipped_models
+
+
+def stand_in(base: str | None, prefix: str | None) -> str | None:
+    """Return the base model id that the family rule gives a model in its geography, or None.
+
+    Sonnet falls to Haiku, every other Claude to Sonnet: of its own generation, or the newest
+    before it, or the first after it. All other families fall to the newest Sonnet that can be
+    forced to a tool. Legacy models stand in for none that is not legacy itself.
+    """
+    entry = shipped_models().get(base or "", {})
+    generation = _number(entry.get("generation"))
+    if entry.get("model_family") != "Claude" or generation is None:
+        able = [m for g, m in _claude("sonnet", prefix) if "any" in _choices(m)]
+        return able[-1] if able else None
+    wanted = "haiku" if entry.get("tier") == "sonnet" else "sonnet"
+    of_tier = [(g, m) for g, m in _claude(wanted, prefix) if m != base]
+    older = [m for g, m in of_tier if g <= generation]
+    newer = [m for g, m in of_tier if g > generation]
+    return older[-1] if older else newer[0] if newer else None
+
+
+@functools.cache
+def _claude(tier: str, prefix: str | None) -> tuple[tuple[float, str], ...]:
+    """Return the current Claude models of a tier in a geography, oldest generation first."""
+    found = [
+        (_number(entry.get("generation")) or 0.0, base)
+        for base, entry in shipped_models().items()
+        if entry.get("model_family") == "Claude"
+        and entry.get("tier") == tier
+        and prefix in entry["prefixes"]
+        and not entry.get("legacy")
+        and not entry.get("retirement_date")
+        and "falls_back_to" not in entry
+    ]
+    return tuple(sorted(found))
+
+
+def _choices(base: str) -> tuple[str, ...]:
+    return tuple(shipped_models()[base].get("tool_choices", ()))
+
+
+def _number(generation: str | None) -> float | None:
+    return None if generation is None else float(generation)

@@ -1,0 +1,72 @@
+"""Model ids: geography prefixes, ARNs, and what an id tells of its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PREFIXES = ("us", "eu", "apac", "jp", "au", "ca", "in", "us-gov", "global")
+"""Geographies of inference-profile ids. Source: AWS, "Supported cross-Region inference
+profiles", read 2026-11-23."""
+
+_ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model", "inference-profile")
+
+_ASIA_PACIFIC = (
+    ("jp", {"ap-northeast-1", "ap-northeast-3"}),
+    ("au", {"ap-southeast-2", "ap-southeast-4"}),
+    ("in", {"ap-south-1", "ap-south-2"}),
+)
+"""Regions of the geographies inside Asia-Pacific. Source: as for ``PREFIXES``."""
+
+
+def split_prefix(model_id: str) -> tuple[str | None, str]:
+    """Return the geography prefix of a model id, or None, and what follows it.
+
+    >>> split_prefix("eu.anthropic.claude-3-5-sonnet-20241022-v2:0")
+    ('eu', 'anthropic.claude-3-5-sonnet-20241022-v2:0')
+    """
+    prefix, dot, base = model_id.partition(".")
+    # "in.meta.llama..." has a prefix, "meta.llama..." has none: what follows must name a provider.
+    return (prefix, base) if prefix in PREFIXES and dot and "." in base else (None, model_id)
+
+
+def named_model(model_id: str) -> str | None:
+    """Return the model id that ``model_id`` names: itself, or the one inside an ARN, or None."""
+    if not model_id.startswith("arn:"):
+        return model_id
+    resource = model_id.split(":", 5)[-1]
+    kind, _, name = resource.partition("/")
+    return name if kind in _ARN_KINDS_THAT_NAME_A_MODEL else None
+
+
+def model_behind(foundation_model_arns: Iterable[str]) -> str | None:
+    """Return the model id that an inference profile stands for, its geography included.
+
+    Args:
+        foundation_model_arns: The ARNs of its models, as GetInferenceProfile gives them: one
+            model, in each region that the profile routes to; a global profile has an ARN
+            without a region.
+    """
+    arns = [arn.split(":", 5) for arn in foundation_model_arns]
+    names = {named_model(":".join(arn)) for arn in arns}
+    if len(names) != 1 or (name := names.pop()) is None:
+        return None
+    regions = {arn[3] for arn in arns}
+    prefix = _geography(regions) if len(regions) > 1 or "" in regions else None
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _geography(regions: set[str]) -> str | None:
+    if "" in regions:
+        return "global"
+    continents = {region.split("-", 1)[0] for region in regions}
+    if continents == {"us"}:
+        return "us-gov" if all(r.startswith("us-gov-") for r in regions) else "us"
+    if len(continents) > 1:
+        return "global"
+    continent = continents.pop()
+    if continent == "ap":
+        return next((name for name, inside in _ASIA_PACIFIC if regions <= inside), "apac")
+    return continent if continent in PREFIXES else None

@@ -1,0 +1,145 @@
+"""ModelCatalog: finds what is known of a model, by any form of its id."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.catalog.families import stand_in
+from langchain_modelmgr.catalog.ids import named_model, split_prefix
+from langchain_modelmgr.catalog.model import ModelConfig, TokenPrices
+from langchain_modelmgr.catalog.shipped import profile_facts, shipped_facts, shipped_models
+from langchain_modelmgr.privacy import mask_account_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+logger = logging.getLogger(__name__)
+
+_PRICES = tuple(f.name for f in fields(ModelConfig) if f.name.startswith("cost_per_1k_"))
+_OWN_PRICE = "models: in the configuration"
+
+
+class ModelCatalog:
+    """The models that are known, and what is assumed of others.
+
+    Args:
+        models: Facts by model id, over those that the package ships: changed or new ones, with
+            the fields of ``ModelConfig``, and ``price_multiplier``. ``base_model_id`` alone
+            makes an ARN a known model.
+    """
+
+    def __init__(self, models: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._given: Mapping[str, Mapping[str, Any]] = dict(models or {})
+        self._found: dict[tuple[str, str | None], ModelConfig] = {}
+        self._behind: dict[str, str] = {}
+        self._warned: set[str] = set()
+
+    def __iter__(self) -> Iterator[ModelConfig]:
+        for model_id in {**shipped_models(), **self._given}:
+            if (model := self.get(model_id)) is not None:
+                yield model
+
+    def get(self, model_id: str) -> ModelConfig | None:
+        """Return what is known of a model; None if it is not in the catalog."""
+        model = self._find(model_id, None)
+        return model if model.in_catalog else None
+
+    def resolve(self, model_id: str, base_model: str | None = None) -> ModelConfig:
+        """Return what is known of a model; of one outside the catalog, what langchain-aws knows.
+
+        A fact that nobody knows is None, and allowed. One warning is logged per unknown model.
+
+        Args:
+            model_id: Model id, inference profile id, or ARN.
+            base_model: The model id behind an ARN that does not name it.
+        """
+        model = self._find(model_id, base_model)
+        hidden = model.base_model_id is None  # an ARN: GetInferenceProfile is asked when it is used
+        if not model.in_catalog and not hidden and model_id not in self._warned:
+            self._warned.add(model_id)
+            logger.warning(
+                "model %s is not in the catalog: its price is unknown, and capabilities that "
+                "langchain-aws does not know are taken as given; describe it under models:",
+                mask_account_ids(model_id),
+            )
+        return model
+
+    def learn(self, arn: str, model_id: str) -> None:
+        """Take what an ARN was found to stand for: ``model_id``, its geography included."""
+        self._behind[arn] = model_id
+        self._found = {k: v for k, v in self._found.items() if k[0] != arn}
+
+    def fallback_for(self, model_id: str) -> str | None:
+        """Return the one fallback of the guide's family rule, in the primary's own geography.
+
+        Sonnet falls to Haiku; Opus, Haiku, Titan, Llama and all others fall to Sonnet. None for
+        an ARN whose model is not known: its geography isn't either.
+        """
+        name = named_model(model_id)
+        model = self._find(model_id, None)
+        if name is None and model.base_model_id is None:
+            return None
+        prefix, _ = split_prefix(name or "")
+        fallback = model.falls_back_to or stand_in(model.base_model_id, prefix)
+        if fallback is None or fallback == model.base_model_id:
+            return None
+        return f"{prefix}.{fallback}" if prefix else fallback
+
+    def _find(self, model_id: str, base_model: str | None) -> ModelConfig:
+        key = (model_id, base_model)
+        if key not in self._found:
+            self._found[key] = self._assemble(model_id, base_model)
+        return self._found[key]
+
+    def _assemble(self, model_id: str, base_model: str | None) -> ModelConfig:
+        own = dict(self._given.get(model_id, {}))
+        told = own.get("base_model_id") or base_model or named_model(model_id)
+        named = told or self._behind.get(model_id)
+        prefix, base = split_prefix(named) if named else (None, None)
+        shipped = shipped_facts(prefix, base) if base else {}
+        given = {**self._given.get(base or "", {}), **own}
+        listed = shipped or (profile_facts(named) if named else {})
+        facts = {**listed, **_priced_by_owner(given, listed)}
+        provider = facts.get("provider") or (base.partition(".")[0] if base else None)
+        unknown = {f.name: None for f in fields(ModelConfig)[:8]}
+        return ModelConfig(
+            **{
+                **unknown,
+                "model_family": provider or "unknown",
+                **facts,
+                "model_id": model_id,
+                "provider": provider,
+                "base_model_id": base,
+                "in_catalog": bool(shipped or given),
+            }
+        )
+
+
+def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the owner's facts; own prices and a multiplier take the place of the list's.
+
+    The list's service tiers say nothing of a price that was agreed on: they are unknown then.
+    """
+    facts = {name: fact for name, fact in given.items() if name != "price_multiplier"}
+    own = [name for name in _PRICES if facts.get(name) is not None]
+    factor = given.get("price_multiplier")
+    if own:
+        facts["service_tiers"] = {}
+    if factor is not None:
+        merged = {**listed, **facts}
+        facts |= {n: _times(merged.get(n), factor) for n in _PRICES}
+        facts["service_tiers"] = {
+            tier: TokenPrices(*(_times(getattr(rates, f.name), factor) for f in fields(rates)))
+            for tier, rates in merged.get("service_tiers", {}).items()
+        }
+    if own or factor is not None:
+        facts |= {"price_source": _OWN_PRICE, "price_date": None}
+        facts |= {"price_disputed": None, "price_unknown": None}
+    return facts
+
+
+def _times(price: float | None, factor: float) -> float | None:
+    return None if price is None else float(Decimal(str(price)) * Decimal(str(factor)))

@@ -1,0 +1,141 @@
+"""ModelConfig: what one model can do and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.privacy import mask_account_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """USD per 1,000 tokens of each kind; None: unknown.
+
+    Attributes:
+        input: Input tokens without the prompt cache.
+        output: Output tokens.
+        cache_read: Tokens read from the prompt cache.
+        cache_write_5m: Tokens cached for 5 minutes.
+        cache_write_1h: Tokens cached for 1 hour.
+    """
+
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write_5m: float | None = None
+    cache_write_1h: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LongContext:
+    """What a long prompt does to the price of a request: of all its tokens, not of those above.
+
+    Attributes:
+        above: Prompt tokens, the cache included, up to which the plain prices hold.
+        input_multiplier: Factor of the prices of input, cache reads and cache writes.
+        output_multiplier: Factor of the output price.
+    """
+
+    above: int
+    input_multiplier: float
+    output_multiplier: float
+
+
+@dataclass(frozen=True, repr=False)
+class ModelConfig:
+    """What one model can do and what it costs; None: unknown.
+
+    Attributes:
+        model_id: The id as it was asked for, geography prefix and all.
+        model_family: ``Claude``, ``Titan``, ``Llama``; the provider's name where none is known.
+        max_tokens: Output tokens of one reply at most.
+        temperature: The model's own default; informational, never sent.
+        supports_tools: Takes tools.
+        supports_streaming: Answers ConverseStream.
+        cost_per_1k_input_tokens: USD per 1,000 input tokens.
+        cost_per_1k_output_tokens: USD per 1,000 output tokens.
+        cost_per_1k_cache_read_tokens: USD per 1,000 tokens read from the prompt cache.
+        cost_per_1k_cache_write_5m_tokens: USD per 1,000 tokens cached for 5 minutes.
+        cost_per_1k_cache_write_1h_tokens: USD per 1,000 tokens cached for 1 hour.
+        base_model_id: The foundation model, without prefix; None for an ARN that hides it.
+        name: Its name for people, as its provider writes it.
+        provider: As langchain-aws names it: ``anthropic``, ``amazon``, ``meta``, ...
+        generation: ``4.5`` of Sonnet 4.5.
+        tier: ``sonnet``, ``haiku``, ``lite``, ...: the size within a family.
+        context_window: Input tokens at most.
+        tool_choices: Which of ``auto``, ``any`` and ``tool`` it takes.
+        supports_streaming_tools: Takes tools in ConverseStream.
+        supports_images: Takes images.
+        supports_documents: Takes documents.
+        supports_structured_output: Answers by a JSON schema natively (``outputConfig``).
+        supports_system_prompt: Takes a system prompt.
+        supports_reasoning: Can reason before it answers.
+        supports_prompt_caching: Takes cache points.
+        refused_parameters: Request parameters that it answers with an error.
+        legacy: Marked by its provider as on its way out.
+        retirement_date: Its end of life on Bedrock, ISO 8601.
+        falls_back_to: Base model id of its one fallback by the family rule.
+        long_context: What a long prompt does to the price.
+        service_tiers: Prices of ``priority`` and ``flex``, where they are known.
+        price_source: Where the prices are from.
+        price_date: When they were read, ISO 8601.
+        price_disputed: Why another public list says otherwise; None: none does.
+        price_unknown: Why there is no price, where the reason is known.
+        in_catalog: False if neither the catalog nor the YAML's ``models:`` has it.
+    """
+
+    model_id: str
+    model_family: str
+    max_tokens: int | None
+    temperature: float | None
+    supports_tools: bool | None
+    supports_streaming: bool | None
+    cost_per_1k_input_tokens: float | None
+    cost_per_1k_output_tokens: float | None
+    cost_per_1k_cache_read_tokens: float | None = None
+    cost_per_1k_cache_write_5m_tokens: float | None = None
+    cost_per_1k_cache_write_1h_tokens: float | None = None
+    base_model_id: str | None = None
+    name: str | None = None
+    provider: str | None = None
+    generation: str | None = None
+    tier: str | None = None
+    context_window: int | None = None
+    tool_choices: tuple[str, ...] | None = None
+    supports_streaming_tools: bool | None = None
+    supports_images: bool | None = None
+    supports_documents: bool | None = None
+    supports_structured_output: bool | None = None
+    supports_system_prompt: bool | None = None
+    supports_reasoning: bool | None = None
+    supports_prompt_caching: bool | None = None
+    refused_parameters: tuple[str, ...] = ()
+    legacy: bool = False
+    retirement_date: str | None = None
+    falls_back_to: str | None = None
+    long_context: LongContext | None = None
+    service_tiers: Mapping[str, TokenPrices] = field(default_factory=dict)
+    price_source: str | None = None
+    price_date: str | None = None
+    price_disputed: str | None = None
+    price_unknown: str | None = None
+    in_catalog: bool = True
+
+    @property
+    def prices(self) -> TokenPrices:
+        """The plain prices: the default service tier, a prompt of common length."""
+        return TokenPrices(
+            self.cost_per_1k_input_tokens,
+            self.cost_per_1k_output_tokens,
+            self.cost_per_1k_cache_read_tokens,
+            self.cost_per_1k_cache_write_5m_tokens,
+            self.cost_per_1k_cache_write_1h_tokens,
+        )
+
+    def __repr__(self) -> str:
+        told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+        return mask_account_ids(f"ModelConfig({', '.join(told)})")

@@ -1,0 +1,110 @@
+"""The facts that the package ships, and those of langchain-aws's own table."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.catalog.ids import split_prefix
+from langchain_modelmgr.catalog.model import LongContext, TokenPrices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PRICE_FIELDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+
+
+@functools.cache
+def shipped() -> Mapping[str, Any]:
+    """Return ``data/models.json``, read once: ``sources``, and ``models`` by base model id."""
+    text = resources.files("langchain_modelmgr").joinpath("data/models.json").read_text("utf-8")
+    catalog: dict[str, Any] = json.loads(text)
+    return catalog
+
+
+def shipped_models() -> Mapping[str, Mapping[str, Any]]:
+    """Return the shipped facts by base model id, as the file has them."""
+    models: Mapping[str, Mapping[str, Any]] = shipped()["models"]
+    return models
+
+
+def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
+    """Return what is shipped of a model, in ``ModelConfig``'s words; empty if nothing is."""
+    entry = shipped_models().get(base)
+    if entry is None:
+        return {}
+    facts = {k: v for k, v in entry.items() if k not in ("prices", "prefixes", "sources")}
+    for name in ("tool_choices", "refused_parameters"):
+        if name in facts:
+            facts[name] = tuple(facts[name])
+    return facts | _price_facts(_price(entry, prefix))
+
+
+def _price(entry: Mapping[str, Any], prefix: str | None) -> Mapping[str, Any]:
+    """Return the price of the region class that a prefix stands for."""
+    by_class: Mapping[str, Mapping[str, Any]] = entry["prices"]
+    if prefix == "global":
+        return by_class.get("global") or {"unknown": "no list has a price for its global id"}
+    special = by_class.get("in-region" if prefix is None else prefix)
+    if special is not None:
+        return special
+    differs = by_class.keys() - {"regional", "global", "in-region", "us-gov"}
+    if prefix == "us-gov" or (prefix and prefix not in entry["prefixes"] and differs):
+        return {"unknown": "its price differs by geography, and no list has this one"}
+    return by_class.get("regional") or {"unknown": "no public list has a price"}
+
+
+def _price_facts(price: Mapping[str, Any]) -> dict[str, Any]:
+    if "unknown" in price:
+        return {"price_unknown": price["unknown"]}
+    facts: dict[str, Any] = {f"cost_per_1k_{n}_tokens": price.get(n) for n in _PRICE_FIELDS}
+    if long := price.get("long_context"):
+        facts["long_context"] = LongContext(**long)
+    if tiers := price.get("service_tiers"):
+        facts["service_tiers"] = {name: TokenPrices(**rates) for name, rates in tiers.items()}
+    sources = shipped()["sources"]
+    named = [sources[source] for source in price["source"].split(", ")]
+    facts["price_source"] = " and ".join(source["what"] for source in named)
+    facts["price_date"] = max(source["date"] for source in named)
+    facts["price_disputed"] = price.get("disputed")
+    return facts
+
+
+def profile_facts(model_id: str) -> dict[str, Any]:
+    """Return what langchain-aws's model profiles tell of a model that is newer than our file."""
+    profiles = installed_profiles()
+    profile = profiles.get(model_id) or profiles.get(split_prefix(model_id)[1]) or {}
+    facts = {
+        "max_tokens": profile.get("max_output_tokens"),
+        "context_window": profile.get("max_input_tokens"),
+        "supports_tools": profile.get("tool_calling"),
+        "supports_images": profile.get("image_inputs"),
+        "supports_documents": profile.get("pdf_inputs"),
+        "supports_structured_output": profile.get("structured_output"),
+        "supports_reasoning": profile.get("reasoning_output"),
+    }
+    return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+@functools.cache
+def installed_profiles() -> Mapping[str, Mapping[str, Any]]:
+    """Load langchain-aws's table of profiles from its file.
+
+    Importing the package for it would cost 0.8 s and patch boto3 (langchain-aws 1.9.1).
+    """
+    package = importlib.util.find_spec("langchain_aws")
+    folders = package.submodule_search_locations if package else None
+    path = Path(folders[0], "data", "_profiles.py") if folders else None
+    if path is None or not path.is_file():
+        return {}
+    spec = importlib.util.spec_from_file_location("_modelmgr_langchain_aws_profiles", path)
+    if spec is None or spec.loader is None:
+        return {}
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    profiles: Mapping[str, Mapping[str, Any]] = getattr(module, "_PROFILES", {})
+    return profiles

@@ -1,0 +1,1 @@
+"""The sources of the catalog, and how its prices are chosen."""
