@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.call import ChainRules
-from langchain_modelmgr.candidate import Candidate, CandidateSpec, capped
+from langchain_modelmgr.candidate import Candidate, CandidateSpec
 from langchain_modelmgr.compatibility import Needs, check
 from langchain_modelmgr.config import FallbackConfig
 from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.fallback import CandidateChain
+from langchain_modelmgr.inference_profiles import InferenceProfiles
 from langchain_modelmgr.policy import LAST_CANDIDATE_RETRIES
 from langchain_modelmgr.privacy import mask_account_ids
 
@@ -73,6 +74,7 @@ class ChainBuilder:
         self._config = config
         self._clients = clients
         self._pool = pool
+        self._profiles = InferenceProfiles(clients, config.catalog)
         self._built: OrderedDict[tuple[str, CallSettings, str | None], CandidateChain] = (
             OrderedDict()
         )
@@ -98,10 +100,16 @@ class ChainBuilder:
                 self._built.popitem(last=False)
         return chain
 
+    def reset_after_fork(self) -> None:
+        """Make locks anew in a forked child."""
+        self._profiles.reset()
+
     def _build(self, agent_name: str, settings: CallSettings, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
         specs = list(self._specs(agent, settings, model or agent.chosen_model))
-        primary, *rest = (Candidate(spec, self._clients, self._pool) for spec in specs)
+        primary, *rest = (
+            Candidate(spec, self._clients, self._pool, self._profiles) for spec in specs
+        )
         retries = settings.max_retries
         rules = ChainRules(
             agent_name=agent_name,
@@ -170,7 +178,4 @@ def _settings(agent: AgentConfig, settings: CallSettings) -> dict[str, Any]:
 
 
 def _spec(model: ModelConfig, region: str | None, parameters: Mapping[str, Any]) -> CandidateSpec:
-    formed = dict(parameters)
-    if formed.get("max_tokens") is not None:
-        formed["max_tokens"] = capped(formed["max_tokens"], model)
-    return CandidateSpec(model=model, region=region, parameters=formed)
+    return CandidateSpec(model, region, parameters).of(model)

@@ -35,6 +35,15 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         """All candidates, the primary first."""
         return (self.runnable, *self.fallbacks)  # type: ignore[arg-type]
 
+    def _uncover(self) -> None:
+        """Find the models behind ARNs, before the first call that may ask them."""
+        for candidate in self.candidates:
+            candidate.uncover()
+
+    async def _auncover(self) -> None:
+        if any(candidate.is_hidden for candidate in self.candidates):
+            await asyncio.to_thread(self._uncover)
+
     def invoke(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
@@ -43,6 +52,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         Raises:
             ModelManagerError: No candidate can serve the request, or none did.
         """
+        self._uncover()
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -56,6 +66,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Return the first answer; the decisions are those of ``invoke``."""
+        await self._auncover()
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -69,6 +80,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
         """Yield the chunks of the first candidate that gives content, then one with metadata."""
+        self._uncover()
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -85,6 +97,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Yield chunks as ``stream`` does."""
+        await self._auncover()
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:

@@ -313,6 +313,7 @@ class _AfterFork:
         for manager in list(self._managers):
             manager.clients.reset()
             manager.pool.reset()
+            manager.chains.reset_after_fork()
             manager.ledger.reset_after_fork()
         _kept.reset()
 

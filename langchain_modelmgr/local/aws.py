@@ -1,4 +1,4 @@
-"""LocalAWS: a Bedrock and a CloudWatch of one's own, on loopback."""
+"""LocalAWS: a Bedrock, a CloudWatch and a price list of one's own, on loopback."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.local.cloudwatch import CloudWatchStore
 from langchain_modelmgr.local.faults import Fault
+from langchain_modelmgr.local.price_list import PriceList
 from langchain_modelmgr.local.server import HOST, Server
 from langchain_modelmgr.local.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import boto3
 
@@ -53,13 +54,14 @@ class LocalAWS:
         self._server: Server | None = None
         self._state = State()
         self.metrics = CloudWatchStore()
+        self.prices = PriceList()
 
     # -- life
 
     def start(self) -> Self:
         """Start serving."""
         if self._server is None:
-            self._server = Server(self._state, self.metrics, self._wanted_port)
+            self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
         return self
 
     def stop(self) -> None:
@@ -136,14 +138,18 @@ class LocalAWS:
         """Let a model not exist."""
         self._state.make_unknown(model_id)
 
-    def inference_profile(self, name: str, model_id: str) -> None:
-        """Let an inference profile (id or ARN) exist that stands for a model."""
-        arn = f"arn:aws:bedrock:{REGION}::foundation-model/{model_id}"
+    def inference_profile(
+        self, name: str, model_id: str, regions: Sequence[str] = (REGION,)
+    ) -> None:
+        """Let an inference profile (id or ARN) exist that stands for a model in some regions."""
         profile = {
             "inferenceProfileName": name.rpartition("/")[2],
             "inferenceProfileArn": name,
             "inferenceProfileId": name.rpartition("/")[2],
-            "models": [{"modelArn": arn}],
+            "models": [
+                {"modelArn": f"arn:aws:bedrock:{region}::foundation-model/{model_id}"}
+                for region in regions
+            ],
             "status": "ACTIVE",
             "type": "APPLICATION",
         }
@@ -172,7 +178,8 @@ class LocalAWS:
             times: How many requests; with ``rate`` it is without bound.
             rate: Share of requests, 0 to 1.
             seed: What the share's dice start from.
-            at: ``request``, or ``stream``: an error event among the others.
+            at: ``request``; ``stream``: an error event among the others; ``profile``: the
+                request is GetInferenceProfile, ``model_id`` the profile.
             after: Content events that come before it.
             message: AWS's text; empty: the usual one.
             retry_after: Seconds in a ``Retry-After`` header.
@@ -224,7 +231,8 @@ class LocalAWS:
 
     def requests(self, model_id: str | None = None) -> int:
         """Return how many Converse and ConverseStream requests came."""
-        return sum(c.operation != "CountTokens" for c in self._state.calls(model_id))
+        asked = ("Converse", "ConverseStream")
+        return sum(c.operation in asked for c in self._state.calls(model_id))
 
     def open_streams(self) -> int:
         """Return how many streams are open."""

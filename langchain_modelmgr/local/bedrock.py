@@ -81,6 +81,9 @@ class Bedrock:
             await asyncio.sleep(latency)
         asked = ScriptedRequest(operation, model_id, body)
         answer = state.model.answer(asked, state.scripted(asked))
+        answer.echo = {
+            key: body[key] for key in ("serviceTier", "performanceConfig") if key in body
+        }
         later = state.faults.take(
             model_id,
             frozenset({"headers", "stream"} if operation == "ConverseStream" else {"headers"}),
@@ -117,6 +120,7 @@ class Bedrock:
             "stopReason": answer.stop_reason,
             "usage": answer.usage,
             "metrics": {"latencyMs": 1},
+            **answer.echo,
         }
         if answer.additional_fields is not None:
             body["additionalModelResponseFields"] = answer.additional_fields
@@ -171,7 +175,11 @@ class Bedrock:
         if request.method == "GET" and parts[0] == "foundation-models":
             return _reply({"modelDetails": _summary(name)})
         if request.method == "GET" and parts[0] == "inference-profiles":
+            fault = self._state.faults.take(name, frozenset({"profile"}))
+            if fault is not None:
+                raise AwsError(fault.code, fault.message, fault.retry_after)
             profile = self._state.inference_profile(name)
+            self._state.record(RecordedCall("GetInferenceProfile", name, {}, dict(request.headers)))
             if profile is None:
                 text = "The inference profile was not found."
                 raise AwsError("ResourceNotFoundException", text)
@@ -193,7 +201,7 @@ def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
     if answer.additional_fields is not None:
         stop["additionalModelResponseFields"] = answer.additional_fields
     yield "messageStop", stop
-    yield "metadata", {"usage": answer.usage, "metrics": {"latencyMs": 1}}
+    yield "metadata", {"usage": answer.usage, "metrics": {"latencyMs": 1}, **answer.echo}
 
 
 def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

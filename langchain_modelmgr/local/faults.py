@@ -10,7 +10,7 @@ from typing import Literal
 from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall"]
-Place = Literal["request", "headers", "stream"]
+Place = Literal["request", "headers", "stream", "profile"]
 
 _MESSAGES = {
     "ThrottlingException": "Too many requests, please wait before trying again.",

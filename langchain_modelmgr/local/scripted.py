@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,7 @@ class ScriptedReply:
     additional_fields: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """A whole answer in Bedrock's words.
 
@@ -93,12 +93,14 @@ class Answer:
         stop_reason: Bedrock's stop reason.
         usage: Bedrock's ``TokenUsage``.
         additional_fields: ``additionalModelResponseFields``, or None.
+        echo: What the request chose and the reply names again: tier, latency.
     """
 
     content: list[dict[str, Any]]
     stop_reason: str
     usage: dict[str, Any]
     additional_fields: Any = None
+    echo: dict[str, Any] = field(default_factory=dict)
 
 
 Script = Callable[[ScriptedRequest], ScriptedReply | None]

@@ -1,0 +1,174 @@
+"""ARNs that hide their model: found once by GetInferenceProfile, or unknown with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManager
+from langchain_modelmgr.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
+from langchain_modelmgr.metrics import MemorySink
+from tests.models import SONNET, TITAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr.local import LocalAWS
+
+    Configure = Callable[..., ConfigurationManager]
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+HAIKU_45 = "anthropic.claude-haiku-4-5-20251001-v1:0"
+US = ("us-east-1", "us-east-2", "us-west-2")
+
+
+def _manager(configured: Configure, agents: str = f"a: {{model: '{ARN}'}}") -> ModelManager:
+    return ModelManager(configured(agents), sinks=[MemorySink()])
+
+
+def _asked(aws: LocalAWS) -> int:
+    return sum(call.operation == "GetInferenceProfile" for call in aws.calls())
+
+
+@pytest.fixture(autouse=True)
+def control_plane(local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+
+
+def test_a_profile_is_resolved_once_and_priced_by_its_geography(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    local_aws.inference_profile(ARN, HAIKU_45, US)
+    manager = _manager(configured, f"a: {{model: '{ARN}'}}\nb: {{model: '{ARN}'}}")
+    a, b = manager.chat_model("a"), manager.chat_model("b")
+    assert _asked(local_aws) == 0  # construction calls nobody
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(a.invoke, ["x"] * 8))
+    b.invoke("x")
+
+    assert _asked(local_aws) == 1
+    assert local_aws.calls(ARN)[-1].body["messages"]
+    model = manager.get_model_config(ARN)
+    assert model is not None
+    assert model.cost_per_1k_input_tokens == 0.0011  # as us., not as global.
+    assert model.base_model_id == HAIKU_45
+    told = replies[0].response_metadata["model_manager"]
+    assert float(told["cost_usd"]) > 0
+
+
+async def test_async_calls_resolve_without_blocking_their_loop(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    local_aws.inference_profile(ARN, HAIKU_45)
+    llm = _manager(configured).chat_model("a")
+
+    await asyncio.gather(*(llm.ainvoke("x") for _ in range(10)))
+    streamed = [chunk async for chunk in llm.astream("x")]
+
+    assert streamed
+    assert _asked(local_aws) == 1
+
+
+def test_what_the_found_model_cannot_do_drops_it_out(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    local_aws.inference_profile(ARN, TITAN)
+    agents = f"a: {{model: '{SONNET}', fallbacks: ['{ARN}']}}"
+    llm = _manager(configured, agents).chat_model("a").bind_tools([_tool])
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+
+    reply = llm.invoke("x")
+
+    skipped = reply.response_metadata["model_manager"]["skipped"]
+    assert [s["reason"] for s in skipped] == ["Model does not support tools"]
+
+
+def _tool(x: int) -> int:
+    """Give x back."""
+    return x
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("AccessDeniedException", "GetInferenceProfile failed (AccessDeniedException)"),
+        (None, "GetInferenceProfile failed (ResourceNotFoundException)"),
+    ],
+)
+def test_a_denied_profile_is_unknown_with_its_reason_and_calls_go_on(
+    configured: Configure,
+    local_aws: LocalAWS,
+    caplog: pytest.LogCaptureFixture,
+    code: str | None,
+    reason: str,
+) -> None:
+    if code:
+        local_aws.fail(ARN, code, times=None, at="profile")
+    manager = _manager(configured, f"a: {{model: '{ARN}', fallbacks: []}}")
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            reply = manager.chat_model("a").bind_tools([_tool], tool_choice="any").invoke("x")
+
+    assert reply.response_metadata["model_manager"]["cost_usd"] is None
+    assert manager.get_usage_summary()["unpriced_invocations"] == 3
+    hidden = [r.message for r in caplog.records if "the model behind" in r.message]
+    assert len(hidden) == 2  # one of the model, one of its price
+    assert reason in hidden[0]
+    assert "base_model" in hidden[0]
+    assert reason in hidden[1]
+    assert not re.search(r"123456789012", caplog.text)
+
+
+def test_a_profile_that_failed_is_asked_for_again_later(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_aws.fail(ARN, "ThrottlingException", times=1, at="profile")
+    local_aws.inference_profile(ARN, HAIKU_45)
+    clock = [1_000.0]
+    monkeypatch.setattr("langchain_modelmgr.inference_profiles.time.monotonic", lambda: clock[0])
+    llm = _manager(configured).chat_model("a")
+
+    costs = []
+    for _ in range(3):
+        costs.append(llm.invoke("x").response_metadata["model_manager"]["cost_usd"])
+        clock[0] += ASK_AGAIN_SECONDS / 2
+
+    assert [cost is None for cost in costs] == [True, True, False]
+
+
+def test_metrics_and_errors_name_an_arn_without_its_account(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    local_aws.inference_profile(ARN, HAIKU_45)
+    local_aws.fail(ARN, "AccessDeniedException", times=None)
+    llm = ManagedBedrockChat(
+        agent_name="a", config=configured(f"a: {{model: '{ARN}', fallbacks: []}}")
+    )
+
+    with pytest.raises(Exception, match="application-inference-profile/abc") as caught:
+        llm.invoke("x")
+
+    assert "123456789012" not in str(caught.value)
+
+
+def test_a_region_is_read_from_the_arn(configured: Configure, local_aws: LocalAWS) -> None:
+    regions: list[str | None] = []
+
+    class Clients:
+        def control(self, region: str | None) -> object:
+            regions.append(region)
+            return local_aws.client("bedrock")
+
+    manager = _manager(configured)
+    profiles = InferenceProfiles(Clients(), manager.catalog)  # type: ignore[arg-type]
+    for arn in (ARN.replace("us-east-1", "eu-west-1"), "arn:aws:bedrock"):
+        profiles.resolve(manager.catalog.resolve(arn), "us-west-2")
+
+    assert regions == ["eu-west-1", "us-west-2"]
