@@ -7,6 +7,7 @@ import random
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.messages import AIMessageChunk
@@ -27,7 +28,6 @@ from langchain_modelmgr.wire import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
@@ -93,6 +93,7 @@ class Call:
         self._waiting = deque(self._fitting())
         self._answered: bool | None = None
         self._cost: Decimal | None = None
+        self._wasted = Decimal(0)
         self.candidate = self._waiting.popleft()
         self._start_candidate()
 
@@ -226,7 +227,9 @@ class Call:
     def _attempt_ended(self, meter: Meter) -> None:
         self._attempts.append(meter.attempt)
         self._last_byte = meter.last_byte
-        self._cost = self._account.attempt_ended(meter, self.candidate.spec.model)
+        record = self._account.attempt_ended(meter, self.candidate.spec.model)
+        self._cost = record.cost_usd
+        self._wasted += record.estimated_wasted_cost_usd or 0
 
     def _latency_ms(self) -> float:
         return (self._last_byte - self._started) * 1000
@@ -248,6 +251,7 @@ class Call:
             "skipped": self._skipped,
             "latency_ms": round(self._latency_ms(), 3),
             "cost_usd": None if self._cost is None else str(self._cost),
+            "estimated_wasted_cost_usd": str(self._wasted),
             "cached": False,
         }
 

@@ -13,8 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_modelmgr.compatibility import Needs, check
-from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.failures import classify
+from langchain_modelmgr.failures import classify, may_be_billed
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.wire import Meter, WireClient
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.clients import Clients
     from langchain_modelmgr.concurrency import CallPool
+    from langchain_modelmgr.inference_profiles import InferenceProfiles
 
 _NOT_FOR_THE_WIRE = frozenset(
     {
@@ -42,6 +42,16 @@ _NOT_FOR_THE_WIRE = frozenset(
     }
 )
 """Call keywords that are formed here, or that are LangChain's own business."""
+
+
+_HIDDEN = {
+    "base_model_id": "unknown",
+    "provider": "unknown",
+    "disable_streaming": False,
+    "supports_tool_choice_values": ("auto", "any", "tool"),
+}
+"""What ChatBedrockConverse is told of a model that nobody knows: everything is allowed. Left to
+itself it would ask GetInferenceProfile again, and die where that is denied (1.9.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,13 @@ class CandidateSpec:
     region: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def of(self, model: ModelConfig) -> CandidateSpec:
+        """Return the spec with ``model``, its ``max_tokens`` capped at the model's limit."""
+        parameters = dict(self.parameters)
+        if parameters.get("max_tokens") is not None:
+            parameters["max_tokens"] = capped(parameters["max_tokens"], model)
+        return replace(self, model=model, parameters=parameters)
+
 
 class Candidate(Runnable[Trial, Any]):
     """One model, callable through LangChain's interface but without a callback run of its own.
@@ -121,8 +138,15 @@ class Candidate(Runnable[Trial, Any]):
     would come twice (langchain-core 1.7.2, run on 2026-11-23).
     """
 
-    def __init__(self, spec: CandidateSpec, clients: Clients, pool: CallPool) -> None:
+    def __init__(
+        self,
+        spec: CandidateSpec,
+        clients: Clients,
+        pool: CallPool,
+        profiles: InferenceProfiles | None = None,
+    ) -> None:
         self.spec = spec
+        self._profiles = profiles
         self._clients = clients
         self._pool = pool
         self._model: Any = None
@@ -144,6 +168,18 @@ class Candidate(Runnable[Trial, Any]):
             self._model = self._build()
         return self._model
 
+    @property
+    def is_hidden(self) -> bool:
+        """True while its model is an ARN that may be asked for and was not."""
+        return self._profiles is not None and self._profiles.hides(self.spec.model)
+
+    def uncover(self) -> None:
+        """Find the model behind its ARN; blocks for one call to AWS, once."""
+        if self._profiles is not None and self.is_hidden:
+            model = self._profiles.resolve(self.spec.model, self.spec.region)
+            self.spec = self.spec.of(model)
+            self._model = None
+
     def why_unfit(self, request: ChatRequest) -> str | None:
         """Return why this model can't serve the request, or None."""
         if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
@@ -151,7 +187,9 @@ class Candidate(Runnable[Trial, Any]):
         guarded = {**self.spec.parameters, **request.kwargs}.get("guardrail_config")
         if guarded and self.spec.region not in (None, self._clients.region):
             return "Model is in another region than the guardrail"
-        known = self.spec.model.tool_choices is not None and not self._thinks()
+        model = self.spec.model
+        known = model.base_model_id is None or model.tool_choices is not None
+        known = known and not self._thinks()
         if known or not request.needs.tool_choice:
             return None
         supported = self.model.supports_tool_choice_values or ()
@@ -241,12 +279,9 @@ class Candidate(Runnable[Trial, Any]):
         from langchain_aws import ChatBedrockConverse
 
         model = self.spec.model
-        if model.base_model_id is None:
-            raise ConfigurationError(
-                f"{self.public_id}: this ARN does not name its model; give base_model under "
-                "models: in the YAML, or with the fallback"
-            )
-        facts: dict[str, Any] = {"base_model_id": model.base_model_id}
+        facts: dict[str, Any] = dict(_HIDDEN)
+        if model.base_model_id is not None:
+            facts = {"base_model_id": model.base_model_id}
         if model.provider is not None:
             facts["provider"] = model.provider
         if model.supports_streaming is not None and model.supports_streaming_tools is not None:
@@ -334,6 +369,7 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
         failure = classify(error)
         if failure is not None:
             self._meter.request_id = failure.request_id or self._meter.request_id
+            self._meter.may_be_billed = may_be_billed(failure)
             self._meter.finish("failed", type(failure).__name__)
             raise failure from error
         gone = not isinstance(error, Exception)  # closed, cancelled, interrupted

@@ -163,6 +163,14 @@ def died_before_reply(failure: BedrockError) -> bool:
     return failure.code in STALE_CONNECTION_CODES
 
 
+def may_be_billed(failure: BedrockError) -> bool:
+    """Tell whether Bedrock may have worked, and billed, for an attempt that sent no content.
+
+    A refusal is not billed. A request that was sent and not answered in time may well be.
+    """
+    return isinstance(failure, BedrockTimeoutError) and failure.code != "ConnectTimeoutError"
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and, where LangChain wrapped botocore's (``raise ... from``), its cause."""
     yield error

@@ -94,6 +94,11 @@ class UsageTrack:
         return float(self.as_dict()["total_cost_usd"])
 
     @property
+    def estimated_wasted_cost_usd(self) -> float:
+        """USD that Bedrock probably billed for attempts that broke, an estimate."""
+        return float(self.as_dict()["estimated_wasted_cost_usd"])
+
+    @property
     def average_latency_ms(self) -> float:
         """Milliseconds that an answered call took."""
         return float(self.as_dict()["average_latency_ms"])
@@ -112,10 +117,10 @@ class Ledger:
         self.sinks = sinks
         self._unpriced: set[str] = set()
 
-    def enter(self, usage: ModelUsageMetrics) -> None:
-        """Enter one attempt."""
+    def enter(self, usage: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
+        """Enter one attempt; ``price_unknown`` says why it has no price, if anybody knows."""
         if usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None:
-            self._warn_unpriced(usage.model_id)
+            self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
         self.summary.attempt(usage)
         self.sinks.record(usage)
 
@@ -138,13 +143,15 @@ class Ledger:
         self.summary.reset_after_fork()
         self.sinks.reset_after_fork()
 
-    def _warn_unpriced(self, model_id: str) -> None:
+    def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
         if model_id not in self._unpriced:
             self._unpriced.add(model_id)
+            why = reason or (f"service tier {tier}" if tier else "no list has it")
             logger.warning(
-                "the price of %s is unknown: its cost is counted as unpriced, not as 0; "
+                "the price of %s is unknown (%s): its cost is counted as unpriced, not as 0; "
                 "give cost_per_1k_input_tokens and cost_per_1k_output_tokens under models:",
                 mask_account_ids(model_id),
+                why,
             )
 
 
@@ -164,25 +171,28 @@ class CallAccount:
         # Taken where the call begins: its attempts may end on other threads.
         self._tracks = tuple(track for track in _TRACKS.get() if track.ledger is ledger)
 
-    def enter(self, record: ModelUsageMetrics) -> None:
+    def enter(self, record: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
         """Enter one attempt of this call."""
-        self._ledger.enter(record)
+        self._ledger.enter(record, price_unknown=price_unknown)
         for track in self._tracks:
             track.attempt(record)
 
-    def attempt_ended(self, meter: Meter, model: ModelConfig) -> Decimal | None:
-        """Enter one attempt as it ends; return its cost in USD, None if unknown."""
+    def attempt_ended(self, meter: Meter, model: ModelConfig) -> ModelUsageMetrics:
+        """Enter one attempt as it ends; return its record."""
+        usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
         record = self.record(
             model.model_id,
             meter.outcome or "failed",
-            usage=meter.usage,
-            cost_usd=None if meter.usage is None else cost_of(meter.usage, model),
+            usage=usage,
+            cost_usd=None if usage is None else cost_of(usage, model, tier),
             latency_ms=meter.latency_ms,
             error=meter.error,
             request_id=meter.request_id,
+            service_tier=tier,
+            estimated_wasted_cost_usd=None if wasted is None else cost_of(wasted, model),
         )
-        self.enter(record)
-        return record.cost_usd
+        self.enter(record, price_unknown=model.price_unknown)
+        return record
 
     def call_ended(
         self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
@@ -211,6 +221,8 @@ class CallAccount:
         latency_ms: float = 0.0,
         error: str | None = None,
         request_id: str | None = None,
+        service_tier: str | None = None,
+        estimated_wasted_cost_usd: Decimal | None = None,
     ) -> ModelUsageMetrics:
         """Return the record of one attempt of this call."""
         tokens = usage or TokenCounts()
@@ -233,6 +245,8 @@ class CallAccount:
             run_id=self._run.run_id,
             tags=self._run.tags,
             metadata=dict(self._run.metadata),
+            service_tier=service_tier,
+            estimated_wasted_cost_usd=estimated_wasted_cost_usd,
         )
 
 

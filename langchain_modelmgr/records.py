@@ -42,6 +42,10 @@ class ModelUsageMetrics:
         run_id: LangChain's run id of the call.
         tags: LangChain's tags of the call.
         metadata: LangChain's metadata of the call.
+        service_tier: The service tier that served, as the reply names it; None: the default.
+        estimated_wasted_cost_usd: USD that Bedrock probably billed for an attempt that broke, an
+            estimate: of the input, and of the output as far as it was received. None if it was
+            not billed, or if its price is unknown.
     """
 
     agent_name: str
@@ -62,6 +66,8 @@ class ModelUsageMetrics:
     run_id: str | None = None
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    service_tier: str | None = None
+    estimated_wasted_cost_usd: Decimal | None = None
 
     @property
     def tokens(self) -> TokenCounts:
@@ -84,7 +90,7 @@ class ModelUsageMetrics:
         Raises:
             ValueError: If a price that is needed is unknown: 0 would hide a bill.
         """
-        cost = cost_of(self.tokens, model_config)
+        cost = cost_of(self.tokens, model_config, self.service_tier)
         if cost is None:
             raise ValueError(f"the price of {model_config.model_id} is unknown")
         return float(cost)

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.assembly import ContentAssembler
 from langchain_modelmgr.errors import Attempt
+from langchain_modelmgr.estimate import estimated_usage
 from langchain_modelmgr.pricing import TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from langchain_modelmgr.records import Outcome
+
+LATENCY_OPTIMIZED = "latency-optimized"
+"""Stands for a service tier: latency-optimized inference has prices of its own."""
 
 _CURRENT: ContextVar[WireClient | None] = ContextVar("modelmgr_wire", default=None)
 """Whose request botocore's event handlers are working for: they run in the calling thread."""
@@ -38,6 +42,10 @@ class Meter:
         self.content: list[dict[str, Any]] = []
         self.stop_reason: str | None = None
         self.usage: TokenCounts | None = None
+        self.service_tier: str | None = None
+        self.received_bytes = 0
+        self.may_be_billed = False
+        self.params: Mapping[str, Any] = {}
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
         self.error: str | None = None
@@ -57,6 +65,13 @@ class Meter:
     def attempt(self) -> Attempt:
         """The attempt as the caller sees it."""
         return Attempt(self.model_id, self.error, round(self.latency_ms, 3), self.request_id)
+
+    @property
+    def wasted_usage(self) -> TokenCounts | None:
+        """What Bedrock probably billed for an attempt that broke; None: nothing, or known."""
+        broke = self.outcome in {"failed", "aborted"} and self.usage is None
+        billed = self.may_be_billed or self.outcome == "aborted" or self.received_bytes
+        return estimated_usage(self.params, self.received_bytes) if broke and billed else None
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
         """End the attempt; only the first end counts. Nothing sent, nothing to report."""
@@ -83,10 +98,25 @@ class Meter:
         """Note that bytes were received."""
         self.last_byte = time.perf_counter()
 
-    def read(self, usage: Mapping[str, Any] | None) -> None:
-        """Take the token counts of a raw reply."""
-        if usage:
+    def read(self, reply: Mapping[str, Any]) -> None:
+        """Take what a raw reply, or the last event of a stream, tells of its price."""
+        if usage := reply.get("usage"):
             self.usage = token_counts(usage)
+        self.service_tier = (reply.get("serviceTier") or {}).get("type")
+        if (reply.get("performanceConfig") or {}).get("latency") == "optimized":
+            self.service_tier = LATENCY_OPTIMIZED
+
+    def received(self, delta: Mapping[str, Any]) -> None:
+        """Count the content of a stream's event."""
+        self.received_bytes += sum(
+            len(text.encode())
+            for text in (
+                delta.get("text"),
+                (delta.get("toolUse") or {}).get("input"),
+                (delta.get("reasoningContent") or {}).get("text"),
+            )
+            if text
+        )
 
     def opened(self, raw: Any) -> None:
         """Take the open reply of a stream, so that it can be shut from outside."""
@@ -140,7 +170,7 @@ class WireClient:
         """Send one Converse request."""
         reply = self._send(self._client.converse, params)
         self.meter.touch()
-        self.meter.read(reply.get("usage"))
+        self.meter.read(reply)
         self.meter.stop_reason = reply.get("stopReason")
         if self.meter.keep_content:
             self.meter.content = list(reply["output"]["message"]["content"])
@@ -158,6 +188,7 @@ class WireClient:
         if self._system is not None:
             params["system"] = self._system
         self.meter.sent = True
+        self.meter.params = params
         token = _CURRENT.set(self)
         try:
             reply: dict[str, Any] = operation(**params)
@@ -180,8 +211,10 @@ class _MeteredStream:
             self._meter.touch()
             if assembler is not None:
                 assembler.take(event)
-            if "metadata" in event:
-                self._meter.read(event["metadata"].get("usage"))
+            if "contentBlockDelta" in event:
+                self._meter.received(event["contentBlockDelta"]["delta"])
+            elif "metadata" in event:
+                self._meter.read(event["metadata"])
             elif "messageStop" in event:
                 self._meter.stop_reason = event["messageStop"].get("stopReason")
                 _make_additional_fields_a_map(event["messageStop"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from botocore.eventstream import EventStreamBuffer
 from langchain_core.exceptions import ModelInvalidRequestError, ModelNotFoundError
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.catalog import ModelCatalog
 from langchain_modelmgr.local.state import Replay
 from langchain_modelmgr.metrics import MemorySink
+from langchain_modelmgr.pricing import cost_of
 from langchain_modelmgr.wire import token_counts
 
 if TYPE_CHECKING:
@@ -104,6 +107,59 @@ def test_a_recorded_error_is_named(
         _ask(record, configured, local_aws)
 
     assert isinstance(caught.value, ModelNotFoundError)
+
+
+_UNPRICED = {"anthropic.claude-v2": "no list has it: it is older than all of them"}
+
+
+@pytest.mark.parametrize("record", _named([r for r in _ALL if r["status"] == 200]))
+def test_a_recorded_reply_has_a_price_or_a_reason(record: dict[str, Any]) -> None:
+    usage, _ = _told(record)
+    model = ModelCatalog().resolve(record["model_id"])
+
+    cost = cost_of(token_counts(usage), model)
+
+    if record["model_id"] in _UNPRICED:
+        assert (cost, model.in_catalog) == (None, False)
+    else:
+        assert cost is not None
+        assert cost > 0
+        assert model.price_source
+
+
+# Input and output tokens of a real reply, and its price in micro-dollars, worked out by hand from
+# USD per million tokens (genai-prices 0.2.3 and LiteLLM 1.109.1 agree on each).
+_BY_HAND = [
+    ("amazon.titan-text-lite-v1", 8, 10, "3.2"),  # 0.15, 0.20: 1.2 + 2.0
+    ("amazon.titan-text-express-v1", 28, 26, "21.2"),  # 0.20, 0.60: 5.6 + 15.6
+    ("amazon.titan-text-express-v1", 17, 16, "13"),  # 3.4 + 9.6
+    ("amazon.nova-micro-v1:0", 415, 195, "41.825"),  # 0.035, 0.14: 14.525 + 27.3
+    ("amazon.nova-micro-v1:0", 558, 57, "27.51"),  # 19.53 + 7.98
+    ("amazon.nova-lite-v1:0", 54, 18, "7.56"),  # 0.06, 0.24: 3.24 + 4.32
+    ("meta.llama3-2-1b-instruct-v1:0", 52, 36, "8.8"),  # 0.10, 0.10: 5.2 + 3.6
+    ("anthropic.claude-3-sonnet-20240229-v1:0", 295, 43, "1530"),  # 3, 15: 885 + 645
+    ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", 20, 72, "1140"),  # 3, 15: 60 + 1080
+    ("us.anthropic.claude-sonnet-5", 446, 55, "1586.2"),  # 2.2, 11: 981.2 + 605
+    ("us.anthropic.claude-sonnet-5", 5582, 38, "12698.4"),  # 12280.4 + 418
+    ("us.anthropic.claude-sonnet-5", 1373, 1190, "16110.6"),  # 3020.6 + 13090
+]
+
+
+@pytest.mark.parametrize(("model_id", "read", "written", "micro_dollars"), _BY_HAND)
+def test_a_real_reply_priced_by_hand(
+    model_id: str, read: int, written: int, micro_dollars: str
+) -> None:
+    (usage, record), *_ = [
+        (usage, r)
+        for r in _ALL
+        if r["status"] == 200 and r["model_id"].endswith(model_id)
+        for usage in [_told(r)[0]]
+        if (usage["inputTokens"], usage["outputTokens"]) == (read, written)
+    ]
+
+    cost = cost_of(token_counts(usage), ModelCatalog().resolve(record["model_id"]))
+
+    assert cost == Decimal(micro_dollars) / 10**6
 
 
 def test_all_recordings_are_looked_at() -> None:

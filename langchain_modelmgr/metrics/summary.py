@@ -33,6 +33,7 @@ class _Totals:
     latency_ms: float = 0.0
     attempts: int = 0
     cost: Decimal = Decimal(0)
+    wasted: Decimal = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
@@ -53,6 +54,9 @@ class _Totals:
 
     def add_attempt(self, usage: ModelUsageMetrics) -> None:
         self.attempts += 1
+        wasted = usage.estimated_wasted_cost_usd
+        if wasted is not None and wasted.is_finite():
+            self.wasted = EXACT.add(self.wasted, wasted)
         if not usage.has_usage:
             return
         tokens = usage.tokens
@@ -72,6 +76,7 @@ class _Totals:
             "total_invocations": ended + self.aborted,
             "attempts": self.attempts,
             "total_cost_usd": float(self.cost),
+            "estimated_wasted_cost_usd": float(self.wasted),
             "average_latency_ms": self.latency_ms / self.answered if self.answered else 0.0,
             "success_rate": self.answered / ended if ended else 1.0,
             "input_tokens": self.input_tokens,

@@ -37,7 +37,7 @@ def record(agent):
 
 def run(server: FaultyCloudWatch, program: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "AWS_ENDPOINT_URL": server.url, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(  # noqa: S603 - our own interpreter
+    return subprocess.run(
         [sys.executable, "-c", PROGRAM + textwrap.dedent(program)],
         env=environment,
         capture_output=True,
@@ -159,7 +159,7 @@ def test_importing_the_metrics_starts_nothing_and_loads_nothing_heavy(
         "'pydantic', 'langchain_aws'} & set(sys.modules)))"
     )
 
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
     )
 

@@ -19,6 +19,7 @@ SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 HAIKU = "anthropic.claude-3-5-haiku-20241022-v1:0"
 
 KEYS = {
+    "estimated_wasted_cost_usd",
     "total_invocations",
     "attempts",
     "total_cost_usd",

@@ -1,0 +1,69 @@
+"""Estimates the tokens of requests that broke: they are billed, and no reply told how many."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.pricing import TokenCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_BYTES_PER_TOKEN = 4
+"""Bytes of UTF-8 to a token: the rule of thumb of AWS's and Anthropic's documentation."""
+
+_IMAGE_TOKENS = 1_600
+"""Tokens of a full-size image. Source: Anthropic, "Vision", (width x height) / 750 at 1.15
+megapixels; read 2026-11-23."""
+
+_PAGE_TOKENS, _PAGE_BYTES = 2_000, 50_000
+"""Tokens of a page of a PDF or an office file, and its bytes. Source: Anthropic, "PDF support":
+1,500 to 3,000 tokens a page; the size is a common one."""
+
+_TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
+
+
+def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCounts:
+    """Return what a broken attempt was probably billed for, at least.
+
+    Args:
+        params: The request in Converse's shapes.
+        received_bytes: Bytes of text, reasoning and tool arguments that came before it broke.
+            What the model went on to write unheard is billed too, and not known.
+    """
+    blocks = [block for message in params.get("messages", ()) for block in message["content"]]
+    tools = params.get("toolConfig", {}).get("tools", ())
+    prompt = sum(_of_block(block) for block in (*params.get("system", ()), *blocks, *tools))
+    return TokenCounts(input_tokens=prompt, output_tokens=_of_bytes(received_bytes))
+
+
+def _of_bytes(size: int) -> int:
+    return math.ceil(size / _BYTES_PER_TOKEN)
+
+
+def _of_blocks(blocks: Iterable[Mapping[str, Any]]) -> int:
+    return sum(_of_block(block) for block in blocks)
+
+
+def _of_block(block: Mapping[str, Any]) -> int:
+    if "cachePoint" in block:
+        return 0
+    if "image" in block or "video" in block:
+        return _IMAGE_TOKENS
+    if "document" in block:
+        return _of_document(block["document"])
+    if "text" in block:
+        return _of_bytes(len(str(block["text"]).encode()))
+    if "toolResult" in block:
+        return _of_blocks(block["toolResult"].get("content", ()))
+    return _of_bytes(len(json.dumps(block, ensure_ascii=False, default=str).encode()))
+
+
+def _of_document(document: Mapping[str, Any]) -> int:
+    content = document.get("source", {})
+    size = len(content.get("bytes", b"")) or len(str(content.get("text", "")).encode())
+    if document.get("format") in _TEXT_FORMATS or "text" in content:
+        return _of_bytes(size)
+    return _PAGE_TOKENS * max(1, math.ceil(size / _PAGE_BYTES))
