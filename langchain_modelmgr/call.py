@@ -22,7 +22,16 @@ from langchain_modelmgr.errors import (
     ModelCompatibilityError,
 )
 from langchain_modelmgr.failures import died_before_reply
-from langchain_modelmgr.policy import History, NextCandidate, Retry, always_itself, decide
+from langchain_modelmgr.patience import Patience
+from langchain_modelmgr.policy import (
+    History,
+    NextCandidate,
+    Retry,
+    Stop,
+    always_itself,
+    decide,
+    strain,
+)
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.wire import Meter
 
@@ -33,7 +42,9 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
 
     from langchain_modelmgr.compatibility import Needs
+    from langchain_modelmgr.cooldown import Cooldowns
     from langchain_modelmgr.ledger import CallAccount
+    from langchain_modelmgr.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +78,19 @@ class ChainRules:
     Attributes:
         agent_name: The agent, for logs and errors.
         max_retries: Further attempts that the last candidate has for passing failures.
+        deadline_seconds: How long a whole call may take.
+        cooldown_seconds: How long a model that keeps failing is passed over at first; 0: never.
+        cooldowns: The health of all models.
+        watchdog: The thread that ends streams which wait too long.
         alternatives: Gives the configured models that can serve some needs, for an error's text.
     """
 
     agent_name: str
     max_retries: int
+    deadline_seconds: float
+    cooldown_seconds: float
+    cooldowns: Cooldowns
+    watchdog: Watchdog
     alternatives: Callable[[Needs], Sequence[str]]
 
 
@@ -87,6 +106,8 @@ class Call:
         self._account = given.account
         self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
+        self._deadline = self._started + rules.deadline_seconds
+        self._text: list[str] = []
         self._attempts: list[Attempt] = []
         self._failures: list[BedrockError] = []
         self._skipped: list[dict[str, str]] = []
@@ -94,7 +115,7 @@ class Call:
         self._answered: bool | None = None
         self._cost: Decimal | None = None
         self._wasted = Decimal(0)
-        self.candidate = self._waiting.popleft()
+        self.candidate = self._next_candidate()
         self._start_candidate()
 
     def __enter__(self) -> Self:
@@ -103,6 +124,7 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
             self._answered = False
+        self._rules.cooldowns.left(self.candidate.key)  # a probe that had no end of its own
         primary = self._candidates[0]
         self._account.call_ended(
             answered=self._answered,
@@ -120,12 +142,17 @@ class Call:
             self._attempt_ended,
             keep_content=self._request.keep_content,
         )
-        return Trial(self._request, self._meter)
+        self._patience = Patience(self._request.timeout, self._deadline, self._rules.watchdog)
+        return Trial(self._request, self._meter, self._patience)
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
         self._failures.append(failure)
         self._failures_here += 1
+        timeout = min(self._request.timeout, self._patience.begun_with)
+        self._rules.cooldowns.failed(
+            self.candidate.key, strain(failure, timeout), self._rules.cooldown_seconds
+        )
         decision = decide(
             failure,
             History(
@@ -133,6 +160,7 @@ class Call:
                 candidates_left=len(self._eligible(failure)),
                 stale_retry_used=self._stale_retry_used,
                 content_delivered=self._delivered,
+                seconds_left=self._deadline - time.perf_counter(),
             ),
             max_retries=self._rules.max_retries,
             jitter=random.uniform,
@@ -143,7 +171,7 @@ class Call:
         if isinstance(decision, NextCandidate):
             self._go_on(failure)
             return 0.0
-        raise self._exhausted(failure) from failure.__cause__
+        raise self._exhausted(failure, decision) from failure.__cause__
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Take the answer and say in it how it came about."""
@@ -155,6 +183,7 @@ class Call:
     def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
         """Yield what may be handed on: nothing, until this candidate gives real content."""
         if self._delivered:
+            self._text.append(chunk.text)
             yield chunk
             return
         self._held.append(chunk)
@@ -171,6 +200,7 @@ class Call:
     def _let_go(self) -> Iterator[ChatGenerationChunk]:
         self._delivered = True
         held, self._held = self._held, []
+        self._text.extend(chunk.text for chunk in held)
         yield from held
 
     # -- candidates
@@ -180,6 +210,8 @@ class Call:
         fitting = []
         for position, candidate in enumerate(self._candidates):
             reason = candidate.why_unfit(self._request)
+            if position and reason is None:
+                reason = self._too_small(candidate)
             if reason is None:
                 fitting.append(candidate)
                 continue
@@ -189,6 +221,12 @@ class Call:
         if not fitting:
             raise self._incompatible()
         return fitting
+
+    def _too_small(self, candidate: Candidate) -> str | None:
+        window = candidate.spec.model.context_window
+        if window is None or self._request.least_tokens <= window:
+            return None
+        return f"Model's context window of {window} tokens is smaller than the prompt"
 
     def _eligible(self, failure: BedrockError) -> list[Candidate]:
         """Return who may be asked next: after an overflow only larger windows."""
@@ -203,7 +241,7 @@ class Call:
             if candidate not in eligible:
                 self._skip(candidate, "Model has no larger context window")
         previous, self._waiting = self.candidate, deque(eligible)
-        self.candidate = self._waiting.popleft()
+        self.candidate = self._next_candidate()
         self._start_candidate()
         logger.warning(
             "agent %s: falling back from %s to %s after %s (request id %s)",
@@ -213,6 +251,16 @@ class Call:
             type(failure).__name__,
             failure.request_id,
         )
+
+    def _next_candidate(self) -> Candidate:
+        """Return the first that is not cooling down; the last one is asked whatever its health."""
+        while True:
+            candidate = self._waiting.popleft()
+            cooldowns = self._rules.cooldowns
+            if cooldowns.admits(candidate.key) or not self._waiting:
+                return candidate
+            left = cooldowns.seconds_left(candidate.key)
+            self._skip(candidate, f"Model is cooling down after failures, for {left:.0f} s more")
 
     def _start_candidate(self) -> None:
         self._failures_here = 0
@@ -237,6 +285,7 @@ class Call:
     def _told(self) -> dict[str, Any]:
         """Note that the call was answered, and return how."""
         self._answered = True
+        self._rules.cooldowns.answered(self.candidate.key)
         self._outcome.meter = self._meter
         self._outcome.report = self._report()
         return self._outcome.report
@@ -247,7 +296,9 @@ class Call:
             "agent_name": self._rules.agent_name,
             "model_id": self.candidate.model_id,
             "fallback_used": self.candidate is not self._candidates[0],
-            "attempts": [asdict(attempt) for attempt in self._attempts],
+            "attempts": [
+                {**asdict(attempt), "adapted": list(attempt.adapted)} for attempt in self._attempts
+            ],
             "skipped": self._skipped,
             "latency_ms": round(self._latency_ms(), 3),
             "cost_usd": None if self._cost is None else str(self._cost),
@@ -255,8 +306,13 @@ class Call:
             "cached": False,
         }
 
-    def _exhausted(self, failure: BedrockError) -> Exception:
+    def _exhausted(self, failure: BedrockError, decision: Stop) -> Exception:
         """Return the error of the whole call: one class if all failures are of one."""
+        if self._delivered:
+            failure.partial_text = "".join(self._text)
+            usage = self._meter.usage
+            failure.usage = None if usage is None else asdict(usage)
+        spent = f" ({self._spent()})" if decision.out_of_time else ""
         mixed = len({type(f) for f in self._failures}) > 1
         logger.warning(
             "agent %s: gave up on %s after %s (request id %s, %d attempts)",
@@ -269,7 +325,7 @@ class Call:
         if not mixed or self._waiting or self._delivered or always_itself(failure):
             failure.attempts = tuple(self._attempts)
             failure.args = (
-                f"agent {self._rules.agent_name!r}: {self.candidate.public_id}: {failure}",
+                f"agent {self._rules.agent_name!r}: {self.candidate.public_id}: {failure}{spent}",
             )
             return failure
         text = "; ".join(
@@ -277,9 +333,26 @@ class Call:
             for attempt, error in zip(self._attempts, self._failures, strict=False)
         )
         return AllModelsFailedError(
-            f"agent {self._rules.agent_name!r}: every model failed: {text}",
+            f"agent {self._rules.agent_name!r}: every model failed: {text}{spent}",
             self._attempts,
             is_retryable=any(f.is_retryable for f in self._failures),
+        )
+
+    def _spent(self) -> str:
+        """Return how the time of a call that ran out of it was spent."""
+        by_model: dict[str, list[float]] = {}
+        for attempt in self._attempts:
+            by_model.setdefault(attempt.model_id, []).append(attempt.latency_ms / 1000)
+        asked = ", ".join(
+            f"{sum(took):.1f} s in {len(took)} attempt{'s' if len(took) > 1 else ''} on "
+            f"{mask_account_ids(model_id)}"
+            for model_id, took in by_model.items()
+        )
+        total = time.perf_counter() - self._started
+        waited = total - sum(sum(took) for took in by_model.values())
+        return (
+            f"deadline of {self._rules.deadline_seconds:g} s: {asked}, "
+            f"{max(0.0, waited):.1f} s waiting between them"
         )
 
     def _incompatible(self) -> ModelCompatibilityError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.errors import BedrockTimeoutError
 from langchain_modelmgr.failures import classify, may_be_billed
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.wire import Meter, WireClient
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.clients import Clients
     from langchain_modelmgr.concurrency import CallPool
     from langchain_modelmgr.inference_profiles import InferenceProfiles
+    from langchain_modelmgr.patience import Patience
+    from langchain_modelmgr.watchdog import Watchdog
 
 _NOT_FOR_THE_WIRE = frozenset(
     {
@@ -43,6 +47,14 @@ _NOT_FOR_THE_WIRE = frozenset(
 )
 """Call keywords that are formed here, or that are LangChain's own business."""
 
+
+logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 8
+"""Characters that one token stands for at most, over a whole prompt."""
+
+FAST_TOKENS_PER_SECOND = 150
+"""Faster than Bedrock's models write: what can't be done at this speed can't be done."""
 
 _HIDDEN = {
     "base_model_id": "unknown",
@@ -76,7 +88,7 @@ class ChatRequest:
         stop: Stop sequences of this call.
         kwargs: The call's keywords, tools among them, unformed.
         needs: What serving it takes.
-        timeout: Seconds that one attempt may wait for bytes.
+        timeout: Seconds that one attempt may wait for its first content, and for each further.
         raw: The conversation in Bedrock's own shapes, in place of ``messages``.
         keep_content: Keep the answer in Bedrock's shapes.
     """
@@ -95,6 +107,11 @@ class ChatRequest:
         return len(self.kwargs.get("tools") or ())
 
     @property
+    def least_tokens(self) -> int:
+        """How many tokens the prompt has at least: what fits by this may still overflow."""
+        return size_of(self.messages if self.raw is None else self.raw.messages) // _MOST_BYTES
+
+    @property
     def bound(self) -> ChatRequest:
         """The request as far as the caller's code fixes it, whatever the messages hold."""
         return replace(self, needs=self.needs.bound)
@@ -102,10 +119,11 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One attempt: the request and the meter that measures it."""
+    """One attempt: the request, the meter that measures it, and how long it may wait."""
 
     request: ChatRequest
     meter: Meter
+    patience: Patience
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,7 @@ class Candidate(Runnable[Trial, Any]):
         self._clients = clients
         self._pool = pool
         self._model: Any = None
+        self._warned = False
 
     @property
     def model_id(self) -> str:
@@ -167,6 +186,20 @@ class Candidate(Runnable[Trial, Any]):
         if self._model is None:  # two threads may both build one: cheaper than a lock to fork with
             self._model = self._build()
         return self._model
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """The thread that ends streams which wait too long."""
+        return self._pool.watchdog
+
+    def like(self, spec: CandidateSpec) -> Candidate:
+        """Return a candidate with the same clients and threads."""
+        return Candidate(spec, self._clients, self._pool, self._profiles)
+
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """What its health is kept by: the client, which a region stands for, and the model."""
+        return self.spec.region, self.model_id
 
     @property
     def is_hidden(self) -> bool:
@@ -203,7 +236,8 @@ class Candidate(Runnable[Trial, Any]):
         Raises:
             BedrockError: The classified failure; its cause is botocore's error.
         """
-        with _measured(input.meter):
+        self._warn_of_a_short_timeout(input)
+        with _measured(input):
             result: ChatResult = self._wired(input)._generate(
                 input.request.messages, stop=input.request.stop, **self._form(input.request)
             )
@@ -224,7 +258,7 @@ class Candidate(Runnable[Trial, Any]):
         if self._answers_whole(input.request):
             yield _as_chunk(self.invoke(input).generations[0])
             return
-        with _measured(input.meter):
+        with _measured(input):
             chunks = self._wired(input)._stream(
                 input.request.messages, stop=input.request.stop, **self._form(input.request)
             )
@@ -253,7 +287,7 @@ class Candidate(Runnable[Trial, Any]):
         client = self._clients.runtime(self.spec.region)
         raw = trial.request.raw
         system = None if raw is None else raw.system
-        wire = WireClient(client, trial.meter, trial.request.timeout, system)
+        wire = WireClient(client, trial.meter, trial.patience, self.spec.model, system)
         update = {"client": wire, "raw_blocks": None if raw is None else raw.messages}
         return self.model.model_copy(update=update)
 
@@ -274,6 +308,21 @@ class Candidate(Runnable[Trial, Any]):
             given["tools"], tool_choice=choice, strict=given.get("strict")
         )
         return {k: v for k, v in bound.kwargs.items() if v is not None}
+
+    def _warn_of_a_short_timeout(self, trial: Trial) -> None:
+        """Say once if an answer of the length that was asked for can't come in time."""
+        request = trial.request
+        asked = request.kwargs.get("max_tokens") or self.spec.parameters.get("max_tokens")
+        if self._warned or not asked or asked / FAST_TOKENS_PER_SECOND <= request.timeout:
+            return
+        self._warned = True
+        logger.warning(
+            "%s: %d tokens that are not streamed take longer than timeout_seconds %g: stream, "
+            "lower max_tokens, or raise timeout_seconds",
+            self.public_id,
+            asked,
+            request.timeout,
+        )
 
     def _build(self) -> Any:
         from langchain_aws import ChatBedrockConverse
@@ -303,6 +352,20 @@ class Candidate(Runnable[Trial, Any]):
         """
         keys = ("additional_model_request_fields", "reasoning_effort")
         return any(self.spec.parameters.get(key) for key in keys)
+
+
+def size_of(messages: Sequence[Any]) -> int:
+    """Return the characters of text that messages hold, LangChain's or Bedrock's."""
+    size = 0
+    for message in messages:
+        content = message["content"] if isinstance(message, dict) else message.content
+        if isinstance(content, str):
+            size += len(content)
+            continue
+        for block in content:
+            text = block if isinstance(block, str) else block.get("text", "")
+            size += len(text) if isinstance(text, str) else 0
+    return size
 
 
 def capped(max_tokens: int, model: ModelConfig) -> int:
@@ -351,8 +414,9 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
 class _measured:  # noqa: N801 - reads as a verb in its with statement
     """Ends the attempt's meter, however its block ends, and names the failure."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, trial: Trial) -> None:
+        self._meter = trial.meter
+        self._patience = trial.patience
 
     def __enter__(self) -> None:
         return None
@@ -367,6 +431,8 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
             self._meter.finish("answered")
             return
         failure = classify(error)
+        if self._patience.ended and isinstance(error, Exception):  # the watchdog broke the stream
+            failure = BedrockTimeoutError(self._patience.ended, code="StreamTimeout")
         if failure is not None:
             self._meter.request_id = failure.request_id or self._meter.request_id
             self._meter.may_be_billed = may_be_billed(failure)

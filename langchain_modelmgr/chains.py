@@ -10,10 +10,10 @@ from langchain_modelmgr.call import ChainRules
 from langchain_modelmgr.candidate import Candidate, CandidateSpec
 from langchain_modelmgr.compatibility import Needs, check
 from langchain_modelmgr.config import FallbackConfig
+from langchain_modelmgr.cooldown import Cooldowns
 from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.fallback import CandidateChain
 from langchain_modelmgr.inference_profiles import InferenceProfiles
-from langchain_modelmgr.policy import LAST_CANDIDATE_RETRIES
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class ChainBuilder:
         self._clients = clients
         self._pool = pool
         self._profiles = InferenceProfiles(clients, config.catalog)
+        self._cooldowns = Cooldowns()
         self._built: OrderedDict[tuple[str, CallSettings, str | None], CandidateChain] = (
             OrderedDict()
         )
@@ -103,6 +104,7 @@ class ChainBuilder:
     def reset_after_fork(self) -> None:
         """Make locks anew in a forked child."""
         self._profiles.reset()
+        self._cooldowns.reset()
 
     def _build(self, agent_name: str, settings: CallSettings, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
@@ -113,7 +115,11 @@ class ChainBuilder:
         retries = settings.max_retries
         rules = ChainRules(
             agent_name=agent_name,
-            max_retries=LAST_CANDIDATE_RETRIES if retries is None else retries,
+            max_retries=agent.retries if retries is None else retries,
+            deadline_seconds=agent.deadline_seconds,
+            cooldown_seconds=agent.cooldown_seconds,
+            cooldowns=self._cooldowns,
+            watchdog=self._pool.watchdog,
             alternatives=self._models_that_can,
         )
         return CandidateChain(runnable=primary, fallbacks=rest, rules=rules)

@@ -10,6 +10,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from langchain_modelmgr.watchdog import Watchdog
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from concurrent.futures import Future
@@ -25,16 +27,21 @@ class CallPool:
 
     Args:
         max_concurrency: Calls that run at once; further ones wait their turn.
+
+    Attributes:
+        watchdog: The thread that ends what waits too long.
     """
 
     def __init__(self, max_concurrency: int) -> None:
         self.max_concurrency = max_concurrency
+        self.watchdog = Watchdog()
         self.reset()
 
     def reset(self) -> None:
         """Forget the threads: a forked child has none of its parent's."""
         self._executor: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self.watchdog.reset()
 
     async def run(self, work: Callable[[], T], on_cancel: Callable[[], None]) -> T:
         """Run ``work`` on a thread; on cancellation call ``on_cancel`` and don't wait for it."""

@@ -70,7 +70,8 @@ class ConfiguredModel(JoinsHandler):
     """Seconds that one attempt may wait for bytes; None: the agent's ``timeout_seconds``."""
 
     max_retries: int | None = Field(default=None, ge=0)
-    """Further attempts of the last model of the chain for passing failures; None: 2."""
+    """Further attempts of the last model of the chain for passing failures; None: the agent's
+    ``retries``."""
 
     streaming: bool | None = None
     """True: ``invoke`` streams too, so that handlers hear each token. False: nothing streams."""

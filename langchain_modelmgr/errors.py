@@ -54,17 +54,20 @@ class Attempt:
         error: Class name of the failure; None if this attempt answered.
         latency_ms: Milliseconds from the first byte sent to the last byte received.
         request_id: AWS's request id, for support cases; None if no reply came.
+        adapted: What was changed in the request so that this model takes it.
     """
 
     model_id: str
     error: str | None
     latency_ms: float
     request_id: str | None = None
+    adapted: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
             f"Attempt({mask_account_ids(self.model_id)!r}, error={self.error!r}, "
-            f"latency_ms={self.latency_ms!r}, request_id={self.request_id!r})"
+            f"latency_ms={self.latency_ms!r}, request_id={self.request_id!r}, "
+            f"adapted={self.adapted!r})"
         )
 
 
@@ -113,7 +116,16 @@ class BedrockError(ModelManagerError, ModelError):
         status: HTTP status; None if the failure has none (mid-stream, no connection).
         request_id: AWS's request id, or None.
         retry_after: Seconds that the service asked to wait, or None.
+        is_lasting: True if waiting seconds won't help: a day's quota, a service quota, an
+            agreement that is being created.
+        partial_text: The text that a stream had handed on when it broke. It is content: no log
+            and no message of ours holds it.
+        usage: Token counts that were known by then (``input_tokens``, ...); None: none were.
     """
+
+    is_lasting: bool = False
+    partial_text: str = ""
+    usage: dict[str, int] | None = None
 
     def __init__(  # noqa: PLR0913 - the facts of one failure, keyword-only
         self,

@@ -133,6 +133,16 @@ _UNKNOWN_MODEL = (
 )
 _BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
 
+_LASTING_CODES = frozenset({"ServiceQuotaExceededException"})
+_LASTING = (
+    "per day",  # "Too many tokens per day, please wait before trying again."
+    "daily",
+    "agreement is being created",
+    "subscription for this model cannot be completed",
+    "if you recently fixed this issue, try again after",
+)
+"""Wordings of refusals that stay for long. One that nobody knows counts as passing."""
+
 _MESSAGE_LIMIT = 300
 """Characters of AWS's own text that an error keeps: a cause, not a transcript."""
 
@@ -193,13 +203,21 @@ def _of_aws(error: BaseException) -> BedrockError | None:
     text = str(body.get("Message", ""))
     overflow = isinstance(error, ContextOverflowError)  # langchain-aws knew the wording
     kind = BedrockContextOverflowError if overflow else _kind(code, status, text.lower())
-    return kind(
+    failure = kind(
         f"{code}: {_safe(text)}",
         code=code,
         status=status,
         request_id=reply.get("RequestId"),
         retry_after=_seconds(headers.get("retry-after")),
     )
+    failure.is_lasting = _is_lasting(failure, text.lower())
+    return failure
+
+
+def _is_lasting(failure: BedrockError, text: str) -> bool:
+    if isinstance(failure, BedrockRateLimitError | BedrockPermissionDeniedError):
+        return failure.code in _LASTING_CODES or any(words in text for words in _LASTING)
+    return False
 
 
 def _kind(code: str, status: int | None, text: str) -> type[BedrockError]:

@@ -8,9 +8,11 @@ import weakref
 from collections import OrderedDict
 from contextlib import aclosing, closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.call import ChainInput
+from langchain_modelmgr.chain_check import asked, members_of
 from langchain_modelmgr.chains import CallSettings, ChainBuilder
 from langchain_modelmgr.clients import Clients
 from langchain_modelmgr.compatibility import Needs, check
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import boto3
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
+    from langchain_modelmgr.chain_check import ChainMember
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.converse import InvokeResult
     from langchain_modelmgr.fallback import CandidateChain
@@ -234,6 +237,37 @@ class ModelManager:
             ``with manager.track() as usage: ...; print(usage.total_cost_usd)``
         """
         return self.ledger.track()
+
+    # -- proof before the outage
+
+    def check_chains(self, *, live: bool = False) -> list[ChainMember]:
+        """Tell for every enabled agent whether each model of its chain could serve it.
+
+        By what the catalog knows: what the agent ``requires``, guardrail and region, retirement,
+        context, price. A configuration that can't work is an error already when it is read.
+
+        Args:
+            live: Ask each model for one token too, which is billed and accounted.
+
+        Returns:
+            One entry a model, agent by agent, in the order of trial.
+        """
+        return [
+            member
+            for name in self.config.enabled_agents
+            for member in self._check_chain(name, live=live)
+        ]
+
+    def _check_chain(self, agent_name: str, *, live: bool) -> list[ChainMember]:
+        candidates = self.chains.chain(agent_name, CallSettings()).candidates
+        if live:
+            for candidate in candidates:
+                candidate.uncover()
+        today = datetime.now(UTC).date()
+        members = list(members_of(agent_name, self.config.agent(agent_name), candidates, today))
+        if not live:
+            return members
+        return [asked(m, c, self.ledger) for m, c in zip(members, candidates, strict=True)]
 
     # -- usage
 

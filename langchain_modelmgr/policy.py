@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_modelmgr.errors import (
+    BedrockAPIError,
     BedrockAuthenticationError,
+    BedrockConnectionError,
     BedrockContextOverflowError,
     BedrockInvalidRequestError,
+    BedrockNotFoundError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
 )
 from langchain_modelmgr.failures import died_before_reply
 
@@ -25,6 +31,12 @@ BACKOFF_CAP_SECONDS = 20.0
 
 LAST_CANDIDATE_RETRIES = 2
 """Further attempts on the last candidate, where there is nobody left to go to."""
+
+LEAST_ATTEMPT_SECONDS = 0.1
+"""An attempt with less time than this is not begun: Bedrock's fastest answers take longer."""
+
+FAIR_TIMEOUT_SECONDS = 5.0
+"""A time-out that was set shorter says nothing of the model's health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,9 @@ class NextCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Raise: no other model could mend this, or none is left."""
+    """Raise: no other model could mend this, none is left, or there is no time."""
+
+    out_of_time: bool = False
 
 
 Decision = Retry | NextCandidate | Stop
@@ -58,12 +72,14 @@ class History:
         stale_retry_used: True if a dead connection to this candidate was already replaced once.
         candidates_left: How many candidates may still be asked after the current one.
         content_delivered: True once text or a tool call of this answer was handed on.
+        seconds_left: Until the call's deadline; None: it has none.
     """
 
     failures_here: int
     candidates_left: int
     stale_retry_used: bool = False
     content_delivered: bool = False
+    seconds_left: float | None = None
 
 
 def decide(
@@ -86,14 +102,41 @@ def decide(
     """
     if history.content_delivered or _is_hopeless(failure):
         return Stop()
+    left = history.seconds_left
+    if left is not None and left < LEAST_ATTEMPT_SECONDS:
+        return Stop(out_of_time=True)
     if died_before_reply(failure) and not history.stale_retry_used:
         return Retry(delay=0.0)
     if history.candidates_left:
         return NextCandidate(larger_window=isinstance(failure, BedrockContextOverflowError))
     retries_used = history.failures_here - 1 - history.stale_retry_used
-    if failure.is_retryable and retries_used < max_retries:
-        return Retry(delay=_delay(failure, retries_used, jitter))
-    return Stop()
+    if not failure.is_retryable or failure.is_lasting or retries_used >= max_retries:
+        return Stop()
+    delay = _delay(failure, retries_used, jitter)
+    in_time = left is None or delay + LEAST_ATTEMPT_SECONDS <= left
+    return Retry(delay) if in_time else Stop(out_of_time=True)  # no sleep outlives the deadline
+
+
+Strain = Literal["none", "counts", "opens", "opens_long"]
+"""What a failure does to its model's cooldown: nothing; it counts, and the third in a row starts
+one; it starts one at once; it starts a long one."""
+
+
+def strain(failure: BedrockError, timeout: float) -> Strain:
+    """Return what a failure tells of its model's health.
+
+    Args:
+        failure: The classified failure.
+        timeout: Seconds that the attempt had: a short time-out is its caller's choice.
+    """
+    if failure.is_lasting:
+        return "opens_long"
+    if isinstance(failure, BedrockPermissionDeniedError | BedrockNotFoundError):
+        return "opens"
+    if isinstance(failure, BedrockTimeoutError):
+        return "counts" if timeout >= FAIR_TIMEOUT_SECONDS else "none"
+    passing = BedrockRateLimitError | BedrockAPIError | BedrockConnectionError
+    return "counts" if isinstance(failure, passing) else "none"
 
 
 def always_itself(failure: BedrockError) -> bool:

@@ -8,6 +8,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.adaptation import fitted
 from langchain_modelmgr.assembly import ContentAssembler
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.estimate import estimated_usage
@@ -16,6 +17,8 @@ from langchain_modelmgr.pricing import TokenCounts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.patience import Patience
     from langchain_modelmgr.records import Outcome
 
 LATENCY_OPTIMIZED = "latency-optimized"
@@ -44,6 +47,7 @@ class Meter:
         self.usage: TokenCounts | None = None
         self.service_tier: str | None = None
         self.received_bytes = 0
+        self.adapted: tuple[str, ...] = ()
         self.may_be_billed = False
         self.params: Mapping[str, Any] = {}
         self.request_id: str | None = None
@@ -64,7 +68,8 @@ class Meter:
     @property
     def attempt(self) -> Attempt:
         """The attempt as the caller sees it."""
-        return Attempt(self.model_id, self.error, round(self.latency_ms, 3), self.request_id)
+        took = round(self.latency_ms, 3)
+        return Attempt(self.model_id, self.error, took, self.request_id, self.adapted)
 
     @property
     def wasted_usage(self) -> TokenCounts | None:
@@ -89,6 +94,10 @@ class Meter:
         """End the attempt as aborted, from any thread, and free its socket if it streams."""
         self.cancelled = True
         self.finish("aborted")
+        self.shut()
+
+    def shut(self) -> None:
+        """Break the open reply of a stream, from any thread."""
         if self._raw is not None:
             # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
             with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -106,17 +115,20 @@ class Meter:
         if (reply.get("performanceConfig") or {}).get("latency") == "optimized":
             self.service_tier = LATENCY_OPTIMIZED
 
-    def received(self, delta: Mapping[str, Any]) -> None:
-        """Count the content of a stream's event."""
-        self.received_bytes += sum(
+    def received(self, delta: Mapping[str, Any]) -> int:
+        """Count the content of a block's start or delta; return its bytes."""
+        size = sum(
             len(text.encode())
             for text in (
                 delta.get("text"),
+                (delta.get("toolUse") or {}).get("name"),
                 (delta.get("toolUse") or {}).get("input"),
                 (delta.get("reasoningContent") or {}).get("text"),
             )
             if text
         )
+        self.received_bytes += size
+        return size
 
     def opened(self, raw: Any) -> None:
         """Take the open reply of a stream, so that it can be shut from outside."""
@@ -152,18 +164,25 @@ class WireClient:
     Args:
         client: The shared boto3 client, instrumented.
         meter: The attempt's meter.
-        timeout: Seconds to wait for bytes.
+        patience: How long it may wait.
+        model: The model that is asked, whose rules the request is made to fit.
         system: The system blocks of a conversation in Bedrock's own shapes; None: what
             ChatBedrockConverse formed.
     """
 
     def __init__(
-        self, client: Any, meter: Meter, timeout: float, system: list[Any] | None = None
+        self,
+        client: Any,
+        meter: Meter,
+        patience: Patience,
+        model: ModelConfig,
+        system: list[Any] | None = None,
     ) -> None:
         self._client = client
         self._system = system
+        self._model = model
         self.meter = meter
-        self.timeout = timeout
+        self.patience = patience
         self.meta = client.meta
 
     def converse(self, **params: Any) -> dict[str, Any]:
@@ -181,12 +200,13 @@ class WireClient:
         """Open one ConverseStream request."""
         reply = self._send(self._client.converse_stream, params)
         self.meter.touch()
-        reply["stream"] = _MeteredStream(reply["stream"], self.meter)
+        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.patience)
         return reply
 
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
         if self._system is not None:
             params["system"] = self._system
+        params, self.meter.adapted = fitted(params, self._model)
         self.meter.sent = True
         self.meter.params = params
         token = _CURRENT.set(self)
@@ -201,18 +221,27 @@ class WireClient:
 class _MeteredStream:
     """A ConverseStream event stream that tells the meter what passes."""
 
-    def __init__(self, stream: Any, meter: Meter) -> None:
+    def __init__(self, stream: Any, meter: Meter, patience: Patience) -> None:
         self._stream = stream
         self._meter = meter
+        self._patience = patience
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self._patience.over(self._meter.shut):
+            yield from self._events()
+
+    def _events(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
-        for event in self._stream:
+        for event in self._patience.each(self._stream):
             self._meter.touch()
             if assembler is not None:
                 assembler.take(event)
-            if "contentBlockDelta" in event:
-                self._meter.received(event["contentBlockDelta"]["delta"])
+            if "contentBlockStart" in event:
+                if self._meter.received(event["contentBlockStart"]["start"]):
+                    self._patience.content_came()
+            elif "contentBlockDelta" in event:
+                if self._meter.received(event["contentBlockDelta"]["delta"]):
+                    self._patience.content_came()
             elif "metadata" in event:
                 self._meter.read(event["metadata"])
             elif "messageStop" in event:
@@ -247,7 +276,7 @@ def _set_timeout(context: dict[str, Any], **_: Any) -> None:
     # botocore >= 1.43 reads a request's own read_timeout from its context. A shared client's
     # Config can't hold it: it is one for all.
     if wire := _CURRENT.get():
-        context["read_timeout"] = wire.timeout
+        context["read_timeout"] = wire.patience.seconds()
 
 
 def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:

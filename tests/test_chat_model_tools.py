@@ -13,6 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_modelmgr import (
+    ConfigurationError,
     ConfigurationManager,
     ManagedBedrockChat,
     ModelCompatibilityError,
@@ -192,15 +193,15 @@ def test_json_mode_is_served_by_a_forced_call_and_an_unknown_method_refused(
 def test_what_an_agent_requires_its_fallbacks_must_have_too(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    config = configured(
-        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}', '{OPUS}'], requires: [images]}}"
-    )
+    with pytest.raises(ConfigurationError, match=r"fallbacks\[0\]: .* does not support images"):
+        configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], requires: [images]}}")
+    config = configured(f"a: {{model: '{SONNET}', requires: [images]}}")  # the family rule: Haiku
     local_aws.fail(SONNET, "ThrottlingException", times=1)
 
     reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
     told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == OPUS
+    assert told["model_id"] == SONNET
     assert told["skipped"] == [{"model_id": HAIKU, "reason": "Model does not support images"}]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,3 +70,11 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_tables_of_the_docs_are_generated() -> None:
+    run = subprocess.run(
+        [sys.executable, "scripts/make_fallback_docs.py", "--check"], cwd=ROOT, check=False
+    )
+
+    assert run.returncode == 0, "run scripts/make_fallback_docs.py"

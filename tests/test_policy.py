@@ -20,6 +20,8 @@ from langchain_modelmgr.errors import (
 )
 from langchain_modelmgr.policy import (
     BACKOFF_CAP_SECONDS,
+    FAIR_TIMEOUT_SECONDS,
+    LEAST_ATTEMPT_SECONDS,
     Decision,
     History,
     NextCandidate,
@@ -27,6 +29,7 @@ from langchain_modelmgr.policy import (
     Stop,
     always_itself,
     decide,
+    strain,
 )
 
 GO_ON = [
@@ -46,10 +49,20 @@ def _most(_: float, high: float) -> float:
 
 
 def _decide(
-    failure: BedrockError, *, left: int, here: int = 1, stale: bool = False, said: bool = False
+    failure: BedrockError,
+    *,
+    left: int,
+    here: int = 1,
+    stale: bool = False,
+    said: bool = False,
+    seconds: float | None = None,
 ) -> Decision:
     history = History(
-        failures_here=here, candidates_left=left, stale_retry_used=stale, content_delivered=said
+        failures_here=here,
+        candidates_left=left,
+        stale_retry_used=stale,
+        content_delivered=said,
+        seconds_left=seconds,
     )
     return decide(failure, history, jitter=_most)
 
@@ -108,6 +121,54 @@ def test_a_time_that_the_service_asks_for_is_honoured_and_capped() -> None:
     assert _decide(BedrockRateLimitError("x", retry_after=999), left=0) == Retry(
         BACKOFF_CAP_SECONDS
     )
+
+
+def test_without_time_nothing_is_begun() -> None:
+    throttled, dead = (
+        BedrockRateLimitError("x"),
+        BedrockConnectionError("x", code="ConnectionClosedError"),
+    )
+
+    assert _decide(throttled, left=3, seconds=LEAST_ATTEMPT_SECONDS / 2) == Stop(out_of_time=True)
+    assert _decide(dead, left=3, seconds=-1) == Stop(out_of_time=True)
+    assert _decide(throttled, left=3, seconds=LEAST_ATTEMPT_SECONDS) == NextCandidate()
+
+
+def test_no_sleep_outlives_the_deadline() -> None:
+    asked = BedrockRateLimitError("x", retry_after=3)
+
+    assert _decide(asked, left=0, seconds=3.2) == Retry(3)
+    assert _decide(asked, left=0, seconds=3) == Stop(out_of_time=True)
+
+
+def test_what_lasts_is_not_waited_for() -> None:
+    for lasting in (BedrockRateLimitError("x"), BedrockPermissionDeniedError("x")):
+        lasting.is_lasting = True
+
+        assert _decide(lasting, left=1) == NextCandidate()
+        assert _decide(lasting, left=0) == Stop()
+        assert strain(lasting, 60) == "opens_long"
+
+
+@pytest.mark.parametrize(
+    ("failure", "timeout", "does"),
+    [
+        (BedrockRateLimitError("x"), 60, "counts"),
+        (BedrockAPIError("x"), 60, "counts"),
+        (BedrockConnectionError("x"), 60, "counts"),
+        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS, "counts"),
+        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS / 2, "none"),
+        (BedrockPermissionDeniedError("x"), 60, "opens"),
+        (BedrockNotFoundError("x"), 60, "opens"),
+        (BedrockInvalidRequestError("x"), 60, "none"),
+        (BedrockContextOverflowError("x"), 60, "none"),
+        (BedrockAuthenticationError("x"), 60, "none"),
+    ],
+)
+def test_what_a_failure_tells_of_a_models_health(
+    failure: BedrockError, timeout: float, does: str
+) -> None:
+    assert strain(failure, timeout) == does
 
 
 def test_what_stops_the_chain_is_raised_as_it_is() -> None:

@@ -275,7 +275,8 @@ async def test_threads_and_cancellations_add_up_in_cloudwatch(
     local_aws.script(lambda _: ScriptedReply(text="thirty", usage=USAGE))
     local_aws.fail(SONNET, "ThrottlingException", rate=0.2, seed=5)
     local_aws.latency(HAIKU, 0.01)
-    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}")
+    chain = f"{{model: '{SONNET}', fallbacks: ['{HAIKU}'], cooldown_seconds: 0}}"
+    config = configured(f"a: {chain}")
     manager = ModelManager(
         config,
         sinks=default_sinks("auto", "N/Models", client=lambda: local_aws.client("cloudwatch")),

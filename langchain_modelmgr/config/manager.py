@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from langchain_modelmgr.catalog import ModelCatalog, named_model, split_prefix
+from langchain_modelmgr.catalog import ModelCatalog, ModelConfig, named_model, split_prefix
 from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.problems import nearest, problems_of
 from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, Settings
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
 from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,10 +154,10 @@ class ConfigurationManager:
             raise _error(problems)
         data = _reshaped(_plain(filled), problems, raw)
         self._settings = _validated(data, raw, problems)
-        problems += _of_chains(self._settings, raw)
+        self.catalog = ModelCatalog({k: v.facts() for k, v in self._settings.models.items()})
+        problems += _of_chains(self._settings, raw, self.catalog)
         if problems:
             raise _error(problems)
-        self.catalog = ModelCatalog({k: v.facts() for k, v in self._settings.models.items()})
         content = json.dumps(_plain(filled), sort_keys=True, default=str)
         named = f"{self.config_dir}\0{self.environment}\0{content}"
         self.fingerprint = hashlib.sha256(named.encode()).hexdigest()
@@ -255,7 +256,7 @@ def _as_settings(raw: Located) -> Located:
     return Located({**raw.value, **scalars}, raw.file, raw.line)
 
 
-def _of_chains(settings: Settings, raw: Located) -> Iterator[Problem]:
+def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Iterator[Problem]:
     """Yield what is wrong between an agent's model and its fallbacks."""
     for name, agent in settings.agents.items():
         at = raw.value["agents"].value[name]
@@ -280,6 +281,16 @@ def _of_chains(settings: Settings, raw: Located) -> Iterator[Problem]:
                 yield Problem(place.file, place.line, text)
             if wrong := _leaves_geography(primary, fallback.model):
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
+            for wrong in _falls_short(agent, catalog.get(fallback.model)):
+                yield Problem(place.file, place.line, f"{path}: {wrong}")
+
+
+def _falls_short(agent: AgentConfig, model: ModelConfig | None) -> Iterator[str]:
+    """Yield what the agent requires and a fallback of its own choice can't do."""
+    for needed in agent.requires:
+        if model is not None and getattr(model, f"supports_{needed}") is False:
+            text = f"does not support {needed.replace('_', ' ')}, which the agent requires"
+            yield f"{mask_account_ids(model.model_id)} {text}"
 
 
 def _guarded(agent: AgentConfig | FallbackConfig) -> Any:

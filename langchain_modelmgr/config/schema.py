@@ -102,7 +102,16 @@ class AgentConfig(_HasParameters):
     """Model id, inference profile id, or ARN; None: ``agents.default_model``."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 60.0
-    """Seconds that one attempt may wait for bytes."""
+    """Seconds that one attempt may wait for its first content, and for each further."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Further attempts of the last model of the chain for passing failures."""
+
+    deadline_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    """Seconds that a whole call may take: retries, fallbacks and streams."""
+
+    cooldown_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30.0
+    """Seconds for which a model that keeps failing is passed over at first; 0: never."""
 
     fallbacks: tuple[FallbackConfig, ...] | None = None
     """Models to fall back to, in order; None: the family rule; empty: none."""

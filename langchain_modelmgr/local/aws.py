@@ -215,6 +215,14 @@ class LocalAWS:
         """Fall silent before the reply, or in mid-stream."""
         self._state.faults.order(Fault("stall", model_id, at, after, times, seconds=seconds))
 
+    def trickle(
+        self, model_id: str | None, seconds: float, *, every: float = 0.1, times: int = 1
+    ) -> None:
+        """Let streams send events without content: no socket is ever silent."""
+        self._state.faults.order(
+            Fault("trickle", model_id, "stream", 0, times, seconds=seconds, every=every)
+        )
+
     def latency(self, model_id: str | None, seconds: float, *, chunk_delay: float = 0.0) -> None:
         """Let every reply take its time, and every event of a stream."""
         self._state.set_latency(model_id, seconds, chunk_delay)

@@ -29,6 +29,7 @@ _OPERATIONS = {
     "count-tokens": "CountTokens",
 }
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
+_NOTHING = {"contentBlockIndex": 0, "delta": {"text": ""}}
 _DELTA_CHARACTERS = 12
 """Characters of one text delta: a few words, as Bedrock sends them."""
 
@@ -154,6 +155,10 @@ class Bedrock:
             if fault is not None and sent == fault.after and kind != "messageStart":
                 if fault.kind == "stall":
                     await asyncio.sleep(fault.seconds)
+                elif fault.kind == "trickle":
+                    for _ in range(round(fault.seconds / fault.every)):
+                        yield frames.event("contentBlockDelta", _NOTHING)
+                        await asyncio.sleep(fault.every)
                 elif fault.kind == "reset":
                     _reset(request)
                 else:
@@ -214,7 +219,8 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         reasoned = block["reasoningContent"]["reasoningText"]
         for piece in _pieces(reasoned["text"]):
             yield {"reasoningContent": {"text": piece}}
-        yield {"reasoningContent": {"signature": reasoned["signature"]}}
+        if "signature" in reasoned:
+            yield {"reasoningContent": {"signature": reasoned["signature"]}}
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from langchain_modelmgr.local.shapes import status_of
 
-Kind = Literal["error", "reset", "cut", "stall"]
+Kind = Literal["error", "reset", "cut", "stall", "trickle"]
 Place = Literal["request", "headers", "stream", "profile"]
 
 _MESSAGES = {
@@ -28,7 +28,8 @@ class Fault:
     """One order: for which model, what, where, and how often.
 
     Attributes:
-        kind: An error reply, a reset connection, a stream cut short, or silence.
+        kind: An error reply, a reset connection, a stream cut short, silence, or a stream of
+            events without content.
         model_id: The model; None: any.
         at: Before the reply, after its headers, or in the stream.
         after: Content events of a stream that come before the fault.
@@ -36,7 +37,8 @@ class Fault:
         rate: Share of requests that meet it; None: all.
         code: AWS's error code.
         message: AWS's text.
-        seconds: How long a stall lasts.
+        seconds: How long a stall, or a trickle, lasts.
+        every: Seconds between the events of a trickle.
         retry_after: Seconds in a ``Retry-After`` header.
     """
 
@@ -49,6 +51,7 @@ class Fault:
     code: str = ""
     message: str = ""
     seconds: float = 0.0
+    every: float = 0.0
     retry_after: float | None = None
     dice: random.Random = field(default_factory=random.Random)
 

@@ -50,7 +50,9 @@ class ScriptedModel:
         text, stop_reason = _held_to(reply.text, config)
         content: list[dict[str, Any]] = []
         if reply.reasoning:
-            reasoned = {"text": reply.reasoning, "signature": "c2lnbmVk"}
+            reasoned = {"text": reply.reasoning}
+            if "anthropic." in request.model_id:  # no other provider signs its reasoning
+                reasoned["signature"] = "c2lnbmVk"
             content.append({"reasoningContent": {"reasoningText": reasoned}})
         if text or not reply.tool_calls:
             content.append({"text": text})

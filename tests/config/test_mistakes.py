@@ -65,7 +65,10 @@ def test_a_mistake_of_the_file_is_named(mistake: Any, text: str, expected: str) 
     ("line", "expected"),
     [
         ("modle: x", "dev.yaml:4: agents.a.modle: unknown key; did you mean 'model'?"),
-        ("zzz: x", "dev.yaml:4: agents.a.zzz: unknown key; known: enabled, fallbacks"),
+        (
+            "zzz: x",
+            "dev.yaml:4: agents.a.zzz: unknown key; known: cooldown_seconds, deadline_seconds",
+        ),
         ("enabled: 5", "dev.yaml:4: agents.a.enabled: must be true or false"),
         ("timeout_seconds: 0", "dev.yaml:4: agents.a.timeout_seconds: must be more than 0"),
         ("timeout_seconds: 901", "dev.yaml:4: agents.a.timeout_seconds: must be at most 900"),

@@ -1,0 +1,155 @@
+"""Holds every chain against what its agent needs, before an outage does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import HumanMessage
+
+from langchain_modelmgr.candidate import Candidate, ChatRequest, Trial
+from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.errors import BedrockError
+from langchain_modelmgr.ledger import CallAccount, Run
+from langchain_modelmgr.patience import Patience
+from langchain_modelmgr.wire import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.config import AgentConfig
+    from langchain_modelmgr.ledger import Ledger
+
+SOON_DAYS = 90
+"""Days before a retirement date at which it is told."""
+
+_TIMEOUT = 30.0
+"""Seconds that a live check may wait for an answer."""
+
+_THINKING = ("additional_model_request_fields", "reasoning_effort")
+"""Parameters that a 1-token call can't keep: thinking wants a larger budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainMember:
+    """What one model of an agent's chain is worth to the agent.
+
+    Attributes:
+        agent_name: The agent.
+        model_id: The model, an ARN without its account id.
+        position: Its place in the chain; 0: the agent's own.
+        problems: Why it could not serve the agent.
+        warnings: What it could not serve, or what is not known of it.
+        answered: Whether it answered a 1-token call; None: it was not asked.
+        latency_ms: Milliseconds that this call took; None: it was not asked.
+    """
+
+    agent_name: str
+    model_id: str
+    position: int
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    answered: bool | None = None
+    latency_ms: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is known that would keep it from serving the agent."""
+        return not self.problems
+
+
+def members_of(
+    agent_name: str, agent: AgentConfig, candidates: tuple[Candidate, ...], today: dt.date
+) -> Iterator[ChainMember]:
+    """Yield the members of an agent's chain, judged by what the catalog knows of them."""
+    primary = candidates[0].spec.model
+    needs = Needs.of_agent(agent.requires)
+    for position, candidate in enumerate(candidates):
+        model = candidate.spec.model
+        problems = [*_unable(needs, candidate), *_retired(model, today)]
+        warnings = [*_unknown(model), *_retiring(model, today)]
+        if position:
+            warnings += _weaker(model, primary)
+        yield ChainMember(
+            agent_name, candidate.public_id, position, tuple(problems), tuple(warnings)
+        )
+
+
+def asked(member: ChainMember, candidate: Candidate, ledger: Ledger) -> ChainMember:
+    """Return the member after a call of one token, which is accounted like any other."""
+    spec = candidate.spec
+    plain = {k: v for k, v in spec.parameters.items() if k not in _THINKING}
+    tried = candidate.like(replace(spec, parameters=plain))
+    account = CallAccount(ledger, member.agent_name, Run(tags=("check_chains",)))
+
+    def enter(ended: Meter) -> None:
+        account.attempt_ended(ended, spec.model)
+
+    meter = Meter(spec.model.model_id, enter)
+    request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)
+    patience = Patience(_TIMEOUT, time.perf_counter() + _TIMEOUT, candidate.watchdog)
+    error: str | None = None
+    try:
+        tried.invoke(Trial(request, meter, patience))
+    except BedrockError as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    account.call_ended(answered=error is None, latency_ms=meter.latency_ms)
+    problems = member.problems if error is None else (*member.problems, error)
+    took = round(meter.latency_ms, 3)
+    return replace(member, problems=problems, answered=error is None, latency_ms=took)
+
+
+def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
+    if reason := check(needs, candidate.spec.model):
+        yield reason
+    request = ChatRequest([], None, {}, Needs(), _TIMEOUT)
+    if reason := candidate.why_unfit(request):
+        yield reason
+
+
+def _retired(model: ModelConfig, today: dt.date) -> Iterator[str]:
+    if (date := model.retirement_date) and dt.date.fromisoformat(date) <= today:
+        yield f"retired on {date}"
+
+
+def _retiring(model: ModelConfig, today: dt.date) -> Iterator[str]:
+    if date := model.retirement_date:
+        left = (dt.date.fromisoformat(date) - today).days
+        if 0 < left <= SOON_DAYS:
+            yield f"retires on {date}, in {left} days"
+    elif model.legacy:
+        yield "legacy: its provider has announced its end, or no list knows it any more"
+
+
+def _unknown(model: ModelConfig) -> Iterator[str]:
+    if model.base_model_id is None:
+        yield "the model behind this ARN is not known yet: live=True asks, base_model tells"
+    elif not model.in_catalog:
+        yield "not in the catalog: its abilities are taken as given"
+    if model.cost_per_1k_input_tokens is None or model.cost_per_1k_output_tokens is None:
+        yield f"its price is unknown: {model.price_unknown or 'describe it under models:'}"
+    elif model.price_disputed:
+        yield f"its price is disputed: {model.price_disputed}"
+
+
+def _weaker(model: ModelConfig, primary: ModelConfig) -> Iterator[str]:
+    """Yield what the primary can serve and this fallback can't."""
+    for able, could, what in (
+        (model.supports_tools, primary.supports_tools, "tools"),
+        (model.supports_images, primary.supports_images, "images"),
+        (model.supports_documents, primary.supports_documents, "documents"),
+        (model.supports_streaming, primary.supports_streaming, "streaming"),
+        (_can_be_forced(model), _can_be_forced(primary), "a forced tool choice"),
+    ):
+        if could and able is False:
+            yield f"does not support {what}, which the agent's own model does"
+    window, wanted = model.context_window, primary.context_window
+    if window and wanted and window < wanted:
+        yield f"its context window of {window:,} tokens is smaller than the {wanted:,} of the agent"
+
+
+def _can_be_forced(model: ModelConfig) -> bool | None:
+    return None if model.tool_choices is None else "any" in model.tool_choices

@@ -1,0 +1,103 @@
+"""Writes the tables of ``docs/fallback.md``: the policy's decisions, and the fault matrix.
+
+python scripts/make_fallback_docs.py            change the page
+python scripts/make_fallback_docs.py --check    exit 1 if it would change
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from langchain_modelmgr import errors  # noqa: E402
+from langchain_modelmgr.policy import (  # noqa: E402
+    Decision,
+    History,
+    NextCandidate,
+    Retry,
+    decide,
+    strain,
+)
+from tests.fault_matrix import table as fault_matrix  # noqa: E402
+
+PAGE = ROOT / "docs" / "fallback.md"
+_KINDS = [
+    ("throttled", errors.BedrockRateLimitError, {}),
+    ("a day's or a service quota used up", errors.BedrockRateLimitError, {"is_lasting": True}),
+    ("server error, model not ready", errors.BedrockAPIError, {}),
+    ("time-out", errors.BedrockTimeoutError, {}),
+    ("connection failed or broke", errors.BedrockConnectionError, {}),
+    (
+        "connection closed before any byte",
+        errors.BedrockConnectionError,
+        {"code": "ConnectionClosedError"},
+    ),
+    ("access denied", errors.BedrockPermissionDeniedError, {}),
+    ("agreement being created", errors.BedrockPermissionDeniedError, {"is_lasting": True}),
+    ("no such model", errors.BedrockNotFoundError, {}),
+    ("prompt too long", errors.BedrockContextOverflowError, {}),
+    ("malformed request", errors.BedrockInvalidRequestError, {}),
+    ("credentials", errors.BedrockAuthenticationError, {}),
+]
+_STRAINS = {
+    "none": "none",
+    "counts": "the third in a row starts one",
+    "opens": "starts one",
+    "opens_long": "starts a long one",
+}
+
+
+def main() -> int:
+    """Write the page, or check it; return the exit code."""
+    text = PAGE.read_text("utf-8")
+    made = _with(_with(text, "policy", policy()), "matrix", fault_matrix())
+    if "--check" in sys.argv:
+        return int(made != text)
+    PAGE.write_text(made, "utf-8")
+    return 0
+
+
+def policy() -> str:
+    """Return the table of the policy's decisions."""
+    head = ["failure", "class", "a model is left", "none is left", "after content", "cooldown"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, kind, facts in _KINDS:
+        failure = kind("x")
+        for fact, value in facts.items():
+            setattr(failure, fact, value)
+        cells = [
+            name,
+            f"`{kind.__name__}`",
+            _said(decide(failure, History(1, 1), jitter=_most)),
+            _said(decide(failure, History(1, 0), jitter=_most)),
+            _said(decide(failure, History(1, 1, content_delivered=True), jitter=_most)),
+            _STRAINS[strain(failure, 60)],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _said(decision: Decision) -> str:
+    if isinstance(decision, Retry):
+        return f"again, within {decision.delay:g} s" if decision.delay else "again, at once"
+    if isinstance(decision, NextCandidate):
+        larger = " with a larger window" if decision.larger_window else ""
+        return f"the next model{larger}"
+    return "raise"
+
+
+def _most(_: float, high: float) -> float:
+    return high
+
+
+def _with(text: str, name: str, table: str) -> str:
+    block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+    return block.sub(lambda found: found[1] + table + found[2], text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Every chain is held against its agent before an outage does it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.chain_check import members_of
+from langchain_modelmgr.chains import CallSettings
+from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, SONNET, TITAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from langchain_modelmgr import ConfigurationManager
+    from langchain_modelmgr.chain_check import ChainMember
+    from langchain_modelmgr.local import LocalAWS
+
+    Configure = Callable[..., ConfigurationManager]
+
+SONNET_4 = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+HAIKU_45 = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+
+
+def _on(manager: ModelManager, agent: str, day: str) -> list[ChainMember]:
+    chain = manager.chains.chain(agent, CallSettings())
+    today = dt.date.fromisoformat(day)
+    return list(members_of(agent, manager.config.agent(agent), chain.candidates, today))
+
+
+def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> None:
+    config = configured(
+        f"a: {{model: {SONNET_45}}}\n"
+        f"b: {{model: {HAIKU_45}, fallbacks: ['{TITAN}'], requires: [streaming]}}\n"
+        "off: {model: x.y, enabled: false}"
+    )
+
+    members = ModelManager(config, sinks=[]).check_chains()
+
+    assert [(m.agent_name, m.model_id, m.position) for m in members] == [
+        ("a", SONNET_45, 0),
+        ("a", HAIKU_45, 1),
+        ("b", HAIKU_45, 0),
+        ("b", TITAN, 1),
+    ]
+    titan = members[-1]
+    assert titan.ok
+    assert titan.answered is None
+    assert "does not support tools, which the agent's own model does" in titan.warnings
+    assert "does not support a forced tool choice, which the agent's own model does" in (
+        titan.warnings
+    )
+    assert (
+        "its context window of 32,000 tokens is smaller than the 200,000 of the agent"
+        in titan.warnings
+    )
+    assert members[2].warnings == ()
+
+
+def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None:
+    manager = ModelManager(configured(f"a: {{model: {SONNET_4}, fallbacks: []}}"), sinks=[])
+
+    (long_before,) = _on(manager, "a", "2026-01-01")
+    (before,) = _on(manager, "a", "2026-10-01")
+    (after,) = _on(manager, "a", "2026-10-14")
+
+    assert not any("retires" in w for w in long_before.warnings)
+    assert "retires on 2026-10-14, in 13 days" in before.warnings
+    assert before.ok
+    assert after.problems == ("retired on 2026-10-14",)
+    assert not after.ok
+
+
+def test_what_is_not_known_is_told(configured: Configure) -> None:
+    config = configured(
+        f"a: {{model: '{HAIKU}', fallbacks: ['{ARN}', acme.unheard-of]}}\n"
+        f"b: {{model: ca.amazon.nova-lite-v1:0, requires: [images]}}\n"
+        f"c: {{model: '{SONNET}', requires: [structured_output], fallbacks: []}}"
+    )
+
+    haiku, hidden, unheard, nova, sonnet = ModelManager(config, sinks=[]).check_chains()
+
+    assert any(w.startswith("its price is disputed: the design guide's") for w in haiku.warnings)
+    assert any(w.startswith("legacy") for w in haiku.warnings)
+    assert hidden.model_id == ARN.replace("123456789012", "*" * 12)
+    assert any("base_model tells" in w for w in hidden.warnings)
+    assert "not in the catalog: its abilities are taken as given" in unheard.warnings
+    assert any("its price is unknown: its price differs" in w for w in nova.warnings)
+    assert sonnet.problems == ("Model does not support structured output",)
+
+
+def test_live_each_model_is_asked_for_one_token_that_is_accounted(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
+    local_aws.inference_profile(ARN, HAIKU_45.removeprefix("us."))
+    thinking = "{additional_model_request_fields: {thinking: {type: enabled, budget_tokens: 1024}}}"
+    config = configured(
+        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}', '{ARN}'], parameters: {thinking}}}"
+    )
+    manager = ModelManager(config, sinks=[MemorySink()])
+    local_aws.fail(HAIKU, "AccessDeniedException")
+
+    sonnet, haiku, hidden = manager.check_chains(live=True)
+
+    assert (sonnet.ok, sonnet.answered, haiku.ok, haiku.answered) == (True, True, False, False)
+    assert sonnet.latency_ms is not None
+    assert haiku.problems[0].startswith("BedrockPermissionDeniedError: AccessDeniedException")
+    assert hidden.answered
+    assert not any("base_model tells" in w for w in hidden.warnings)
+    bodies = [c.body for c in local_aws.calls() if c.operation == "Converse"]
+    assert [b["inferenceConfig"] for b in bodies] == [{"maxTokens": 1}] * 3
+    summary = manager.get_usage_summary()
+    assert (summary["total_invocations"], summary["attempts"]) == (3, 3)
+    assert summary["total_cost_usd"] > 0
+    (sink,) = manager.ledger.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    assert {record.tags for record in sink.records} == {("check_chains",)}

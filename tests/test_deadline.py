@@ -1,0 +1,212 @@
+"""One deadline for a whole call; and a stream that says nothing ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.errors import BedrockError, BedrockRateLimitError, BedrockTimeoutError
+from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.metrics import MemorySink
+from langchain_modelmgr.patience import Patience
+from langchain_modelmgr.watchdog import Watchdog
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_modelmgr import ConfigurationManager
+    from langchain_modelmgr.local import LocalAWS
+
+    Configure = Callable[..., ConfigurationManager]
+
+LONG = "word " * 40
+"""Some 17 deltas of 12 characters."""
+
+
+def _model(configured: Configure, settings: str, fallbacks: str = f"['{HAIKU}']") -> Any:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: {fallbacks}, {settings}}}")
+    return ModelManager(config, sinks=[MemorySink()]).chat_model("a")
+
+
+def test_the_deadline_ends_retries_and_tells_how_the_time_was_spent(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _model(configured, "deadline_seconds: 1, retries: 9, cooldown_seconds: 0", "[]")
+    local_aws.fail(SONNET, "ThrottlingException", times=None, retry_after=0.4)
+    started = time.perf_counter()
+
+    with pytest.raises(
+        BedrockRateLimitError,
+        match=r"deadline of 1 s: 0\.\d s in [23] attempts on anthropic.* waiting",
+    ) as caught:
+        llm.invoke("x")
+
+    assert time.perf_counter() - started < 5
+    assert len(caught.value.attempts) in (2, 3)  # no sleep is shorter than 0.4 s
+
+
+def test_a_hop_has_what_is_left_and_is_not_begun_without(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _model(configured, "deadline_seconds: 0.6, timeout_seconds: 60")
+    local_aws.stall(SONNET, 30)
+    local_aws.stall(HAIKU, 30)
+
+    with pytest.raises(
+        BedrockTimeoutError, match=r"deadline of 0\.6 s: 0\.\d s in 1 attempt on"
+    ) as caught:
+        llm.invoke("x")
+
+    assert [a.model_id for a in caught.value.attempts] == [SONNET]
+    assert local_aws.requests(HAIKU) == 0
+
+
+async def test_async_calls_have_it_too(configured: Configure, local_aws: LocalAWS) -> None:
+    llm = _model(configured, "deadline_seconds: 0.4", "[]")
+    local_aws.stall(SONNET, 30, times=2)
+
+    with pytest.raises(BedrockTimeoutError, match="deadline"):
+        await asyncio.wait_for(llm.ainvoke("x"), 10)
+    with pytest.raises(BedrockTimeoutError, match="deadline"):
+        async for _ in llm.astream("x"):
+            pass
+
+
+def test_a_stream_ends_at_the_deadline_with_what_it_had_said(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _model(configured, "deadline_seconds: 2")
+    local_aws.script(lambda _: ScriptedReply(text=LONG))
+    local_aws.latency(SONNET, 0, chunk_delay=0.25)
+    said = []
+
+    with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
+        for chunk in llm.stream("x"):
+            said.append(chunk.text)
+
+    assert 2 < len(said) < 17
+    assert caught.value.partial_text == "".join(said)
+    assert caught.value.partial_text in LONG
+    assert "word" not in str(caught.value)
+    assert local_aws.requests(HAIKU) == 0
+
+
+def test_a_slow_reader_is_no_silent_stream(configured: Configure, local_aws: LocalAWS) -> None:
+    llm = _model(configured, "timeout_seconds: 0.2")
+    local_aws.script(lambda _: ScriptedReply(text="word " * 6))
+    said = []
+
+    for chunk in llm.stream("x"):
+        said.append(chunk.text)
+        time.sleep(0.3)
+
+    assert "".join(said) == "word " * 6
+
+
+@pytest.mark.parametrize("mode", ["stream", "astream"])
+def test_a_stream_of_events_without_content_falls_back_in_time(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    """Bytes keep coming, so that no socket's time-out ever ends it."""
+    llm = _model(configured, "timeout_seconds: 0.4")
+    local_aws.trickle(SONNET, 30, every=0.05)
+
+    async def streamed() -> list[Any]:
+        return [chunk async for chunk in llm.astream("x")]
+
+    chunks = list(llm.stream("x")) if mode == "stream" else asyncio.run(streamed())
+
+    told = chunks[-1].response_metadata["model_manager"]
+    assert [a["error"] for a in told["attempts"]] == ["BedrockTimeoutError", None]
+    assert told["attempts"][0]["latency_ms"] < 5_000
+    assert local_aws.wait_closed(10)
+
+
+def test_a_time_out_too_short_for_its_answer_is_told_once(
+    configured: Configure, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+) -> None:
+    llm = _model(configured, "timeout_seconds: 10, max_tokens: 8000")
+
+    with caplog.at_level(logging.WARNING):
+        llm.invoke("x")
+        llm.invoke("x")
+        list(llm.stream("x"))
+
+    (told,) = [r.message for r in caplog.records if "take longer than" in r.message]
+    assert "8000 tokens that are not streamed take longer than timeout_seconds 10" in told
+
+
+def test_what_broke_has_its_usage_where_it_was_known(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _model(configured, "retries: 0", "[]")
+    local_aws.cut(SONNET, after=1)
+
+    with pytest.raises(BedrockError) as caught:
+        list(llm.stream("x"))
+
+    assert caught.value.usage is None
+    assert caught.value.partial_text
+    assert len(caught.value.attempts) == 1
+
+
+# -- the parts
+
+
+def test_the_watchdog_looks_when_it_is_due_and_as_often_as_it_is_told() -> None:
+    dog, looked, done = Watchdog(), [], threading.Event()
+
+    def look(now: float) -> float | None:
+        looked.append(now)
+        if len(looked) < 3:
+            return now + 0.02
+        done.set()
+        return None
+
+    begun = time.perf_counter()
+    dog.watch(lambda _: None, begun + 60)
+    never = dog.watch(lambda _: looked.append(-1.0), begun + 0.01)
+    never.cancel()
+    dog.watch(look, begun + 0.05)
+
+    assert done.wait(10)
+    assert looked[0] >= begun + 0.05
+    assert -1.0 not in looked
+
+
+def test_only_waiting_counts() -> None:
+    dog = Watchdog()
+    patience = Patience(0.2, time.perf_counter() + 60, dog)
+
+    def events() -> Iterator[int]:
+        for i in range(4):
+            time.sleep(0.1)
+            yield i
+
+    seen = []
+    with patience.over(lambda: None):
+        for i in patience.each(events()):
+            seen.append(i)
+            patience.content_came()
+            time.sleep(0.3)
+
+    assert seen == [0, 1, 2, 3]
+    assert not patience.ended
+
+
+def test_no_event_is_waited_for_past_the_deadline() -> None:
+    patience = Patience(60, time.perf_counter() - 1, Watchdog())
+    shut = []
+
+    with patience.over(lambda: shut.append(1)), pytest.raises(TimeoutError):
+        next(patience.each([1]))
+
+    assert patience.ended == "the call's deadline passed"
+    assert shut
