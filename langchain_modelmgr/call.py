@@ -275,7 +275,11 @@ class Call:
     def _attempt_ended(self, meter: Meter) -> None:
         self._attempts.append(meter.attempt)
         self._last_byte = meter.last_byte
-        record = self._account.attempt_ended(meter, self.candidate.spec.model)
+        record = self._account.attempt_ended(
+            meter,
+            self.candidate.spec.model,
+            is_fallback=self.candidate is not self._candidates[0],
+        )
         self._cost = record.cost_usd
         self._wasted += record.estimated_wasted_cost_usd or 0
 

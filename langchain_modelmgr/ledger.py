@@ -177,7 +177,9 @@ class CallAccount:
         for track in self._tracks:
             track.attempt(record)
 
-    def attempt_ended(self, meter: Meter, model: ModelConfig) -> ModelUsageMetrics:
+    def attempt_ended(
+        self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
+    ) -> ModelUsageMetrics:
         """Enter one attempt as it ends; return its record."""
         usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
         record = self.record(
@@ -190,6 +192,8 @@ class CallAccount:
             request_id=meter.request_id,
             service_tier=tier,
             estimated_wasted_cost_usd=None if wasted is None else cost_of(wasted, model),
+            time_to_first_token_ms=meter.time_to_first_token_ms,
+            is_fallback=is_fallback,
         )
         self.enter(record, price_unknown=model.price_unknown)
         return record
@@ -221,8 +225,7 @@ class CallAccount:
         latency_ms: float = 0.0,
         error: str | None = None,
         request_id: str | None = None,
-        service_tier: str | None = None,
-        estimated_wasted_cost_usd: Decimal | None = None,
+        **more: Any,
     ) -> ModelUsageMetrics:
         """Return the record of one attempt of this call."""
         tokens = usage or TokenCounts()
@@ -245,8 +248,7 @@ class CallAccount:
             run_id=self._run.run_id,
             tags=self._run.tags,
             metadata=dict(self._run.metadata),
-            service_tier=service_tier,
-            estimated_wasted_cost_usd=estimated_wasted_cost_usd,
+            **more,
         )
 
 

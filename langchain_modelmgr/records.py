@@ -46,6 +46,9 @@ class ModelUsageMetrics:
         estimated_wasted_cost_usd: USD that Bedrock probably billed for an attempt that broke, an
             estimate: of the input, and of the output as far as it was received. None if it was
             not billed, or if its price is unknown.
+        time_to_first_token_ms: Milliseconds from the start of the attempt to its first content;
+            None if it was not streamed, or gave none.
+        is_fallback: True if another than the chain's first model was asked.
     """
 
     agent_name: str
@@ -68,6 +71,8 @@ class ModelUsageMetrics:
     metadata: dict[str, Any] = field(default_factory=dict)
     service_tier: str | None = None
     estimated_wasted_cost_usd: Decimal | None = None
+    time_to_first_token_ms: float | None = None
+    is_fallback: bool = False
 
     @property
     def tokens(self) -> TokenCounts:

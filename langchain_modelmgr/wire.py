@@ -47,6 +47,7 @@ class Meter:
         self.usage: TokenCounts | None = None
         self.service_tier: str | None = None
         self.received_bytes = 0
+        self.first_content: float | None = None
         self.adapted: tuple[str, ...] = ()
         self.may_be_billed = False
         self.params: Mapping[str, Any] = {}
@@ -64,6 +65,11 @@ class Meter:
     def latency_ms(self) -> float:
         """Milliseconds from the start of the attempt to the last byte received."""
         return (self.last_byte - self._started) * 1000
+
+    @property
+    def time_to_first_token_ms(self) -> float | None:
+        """Milliseconds to the first content of a stream; None: none came, or it was no stream."""
+        return None if self.first_content is None else (self.first_content - self._started) * 1000
 
     @property
     def attempt(self) -> Attempt:
@@ -127,6 +133,8 @@ class Meter:
             )
             if text
         )
+        if size and not self.received_bytes:
+            self.first_content = time.perf_counter()
         self.received_bytes += size
         return size
 

@@ -166,7 +166,7 @@ class Account:
         self.attempts = 0
         self.calls: list[Any] = []
 
-    def attempt_ended(self, meter: Any, model: Any) -> Any:
+    def attempt_ended(self, meter: Any, model: Any, **_: Any) -> Any:
         self.attempts += 1
         return SimpleNamespace(cost_usd=None, estimated_wasted_cost_usd=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from langchain_modelmgr.metrics.at_exit import exit_on_sigterm
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_client
 from langchain_modelmgr.metrics.defaults import default_sinks
 from langchain_modelmgr.metrics.memory import MemorySink
@@ -18,4 +19,5 @@ __all__ = [
     "UsageSummary",
     "cloudwatch_client",
     "default_sinks",
+    "exit_on_sigterm",
 ]

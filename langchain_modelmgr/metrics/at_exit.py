@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import atexit
+import signal
+import sys
 import time
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 EXIT_SECONDS = 5.0
 """What the end of a program may wait for its metrics."""
+
+
+_SIGNALLED = 128
+"""Added to a signal's number it is the exit code of a process that the signal ended."""
 
 
 class _Flushable(Protocol):
     def flush(self, timeout: float | None = None) -> object: ...
 
     def report_undelivered(self) -> None: ...
+
+    def let_go(self) -> None: ...
 
 
 class AtExit:
@@ -44,6 +55,27 @@ class AtExit:
         for sink in tuple(self._sinks):
             sink.flush(max(end - time.monotonic(), 0.0))
             sink.report_undelivered()
+            sink.let_go()
 
 
 AT_EXIT = AtExit()
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process as ``sys.exit`` does, so that exit handlers run: an offer.
+
+    Containers and services are ended by SIGTERM, at which Python runs no exit handler: what was
+    recorded waits in the journal for the next process. Call it in the main thread, at start. A
+    handler that was there before is called first.
+
+    Raises:
+        ValueError: It was not called in the main thread.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if callable(before):
+            before(number, frame)
+        sys.exit(_SIGNALLED + number)
+
+    signal.signal(signal.SIGTERM, end)

@@ -12,19 +12,22 @@ import os
 import threading
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.metrics.aggregate import MAX_SERIES, Aggregator
 from langchain_modelmgr.metrics.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.metrics.datums import checked_namespace
-from langchain_modelmgr.metrics.delivery import Clock, Courier
+from langchain_modelmgr.metrics.delivery import Clock, Courier, samples_in
+from langchain_modelmgr.metrics.keeper import JournalKeeper
 from langchain_modelmgr.metrics.outbox import MAX_DATUMS, MAX_PENDING_BYTES, Outbox
 from langchain_modelmgr.metrics.quiet import QuietLog
 from langchain_modelmgr.metrics.stats import SinkStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
+    from langchain_modelmgr.metrics.destination import Destination
     from langchain_modelmgr.records import ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 60.0
 FLUSH_SECONDS = 30.0
 """Time of a flush whose caller sets none: one hung request and what comes after it."""
+
+_LOOK_EVERY = 32
+"""Records after which a sink looks whether much has come."""
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10
@@ -76,6 +82,11 @@ class CloudWatchSink:
         interval_seconds: Seconds between two publications.
         max_series: Metrics of this process at most; agents and models beyond become ``other``.
         max_pending_bytes: What may wait in an outage; beyond it the oldest is dropped.
+        extra: What is published beyond the guide's five, see ``docs/metrics.md``.
+        on_ambiguous: What was sent without an answer: ``drop`` counts it, ``resend`` sends it
+            again, perhaps twice.
+        journal: The folder of the journals; None: memory alone.
+        destination: What a journal is kept for; without it there is none.
         clock: Time.
 
     Raises:
@@ -90,6 +101,10 @@ class CloudWatchSink:
         interval_seconds: float = INTERVAL_SECONDS,
         max_series: int = MAX_SERIES,
         max_pending_bytes: int = MAX_PENDING_BYTES,
+        extra: Iterable[str] = (),
+        on_ambiguous: Literal["drop", "resend"] = "drop",
+        journal: Path | None = None,
+        destination: Destination | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.namespace = checked_namespace(namespace)
@@ -97,26 +112,39 @@ class CloudWatchSink:
         self._interval = interval_seconds
         self._max_series = max_series
         self._max_pending_bytes = max_pending_bytes
+        self._extra = tuple(extra)
+        self._resend = on_ambiguous == "resend"
+        self._keeper = JournalKeeper(journal, destination, self._extra)
         self._clock = clock or Clock()
         self._thread: threading.Thread | None = None
         # SimpleQueue.put may be called from a finaliser; an Event may not.
         self._orders: SimpleQueue[_Flush | None] = SimpleQueue()
         self._woken = False
+        self._unlooked = 0
         self.reset_after_fork()
         AT_EXIT.remember(self)
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Count one attempt. Takes microseconds, never blocks and never raises."""
         try:
-            self._notice_fork()
+            if self._pid != os.getpid():
+                self.reset_after_fork()
             self._aggregate.add(usage)
             if self._thread is None:
                 self._start()
-            if self._aggregate.cells >= MAX_DATUMS and not self._woken:
-                self._woken = True
-                self._orders.put(None)
+            self._unlooked += 1
+            if self._unlooked >= _LOOK_EVERY:
+                self._unlooked = 0
+                self._look()
         except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
             self._failed(error)
+
+    def _look(self) -> None:
+        """Publish early if much has come."""
+        much = self._aggregate.cells >= MAX_DATUMS or self._keeper.is_large
+        if much and not self._woken:
+            self._woken = True
+            self._orders.put(None)
 
     def flush(self, timeout: float | None = None) -> SinkStats:
         """Deliver what is left, and wait for it.
@@ -149,6 +177,7 @@ class CloudWatchSink:
         if thread is not None:
             self._wait(orders, EXIT_SECONDS, is_last=True)
             self.report_undelivered()
+        self.let_go()
 
     def stats(self) -> SinkStats:
         """Return what became of the usage so far."""
@@ -156,7 +185,8 @@ class CloudWatchSink:
         # Before `recorded`: nothing is sent before it is recorded, so `kept` is never negative.
         sent, ambiguous = courier.sent, courier.ambiguous
         dropped = courier.invalid + self._outbox.dropped
-        recorded, refused = self._aggregate.recorded, self._aggregate.refused
+        recorded, refused = self._aggregate.recorded + self._adopted, self._aggregate.refused
+        oldest = self._outbox.oldest_minute
         return SinkStats(
             recorded=recorded + refused,
             sent=sent,
@@ -166,27 +196,59 @@ class CloudWatchSink:
             requests=courier.requests,
             folded=self._aggregate.folded,
             errors=self._errors,
+            adopted=self._adopted,
+            resent=courier.resent,
+            oldest_age_seconds=0.0 if oldest is None else max(0.0, self._clock.wall() - oldest),
         )
+
+    def let_go(self) -> None:
+        """Let go of the journal, for the next process; of an empty one nothing is left."""
+        self._keeper.close(is_empty=not self.stats().kept)
 
     def report_undelivered(self) -> None:
         """Log what is still kept, where nobody will send it any more."""
-        if kept := self.stats().kept:
+        kept = self.stats().kept
+        if kept and self._keeper.is_on:
+            logger.warning(
+                "%d data points could not be delivered to CloudWatch: the journal keeps them for "
+                "the next process",
+                kept,
+            )
+        elif kept:
             logger.warning("%d data points could not be delivered to CloudWatch", kept)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: what was recorded before is the parent's to send."""
         self._pid = os.getpid()
         self._log = QuietLog(logger, self._clock.monotonic)
-        self._aggregate = Aggregator(max_series=self._max_series)
-        self._outbox = Outbox(max_bytes=self._max_pending_bytes)
-        self._courier = Courier(
-            self._client_factory, self.namespace, self._outbox, clock=self._clock, log=self._log
+        self._keeper.let_go_after_fork()
+        self._aggregate = Aggregator(
+            max_series=self._max_series,
+            extra=self._extra,
+            keep=self._keeper.keep if self._keeper.is_on else None,
+            lock=self._keeper.lock,
         )
+        self._outbox = Outbox(
+            max_bytes=self._max_pending_bytes,
+            on_drop=lambda datums: self._keeper.mark("done", datums),
+        )
+        self._courier = Courier(
+            self._client_factory,
+            self.namespace,
+            self._outbox,
+            clock=self._clock,
+            log=self._log,
+            mark=self._keeper.mark,
+            resend=self._resend,
+        )
+        self._adopted = 0
+        self._has_adopted = False
         self._publishing = threading.Lock()
         self._starting = threading.Lock()
         self._orders = SimpleQueue()
         self._thread = None
         self._woken = False
+        self._unlooked = 0
         self._errors = 0
 
     def _wait(
@@ -242,11 +304,25 @@ class CloudWatchSink:
     def _publish(self, order: _Flush | None) -> None:
         with self._publishing:
             self._woken = False
-            self._outbox.add(self._aggregate.drain())
+            if order is not None or not self._has_adopted:
+                self._adopt()
+            drained = self._aggregate.drain(self._keeper.mark_drained)
+            self._outbox.add(self._keeper.take(drained))
             if order is None:
                 self._courier.deliver()
             else:
                 self._courier.deliver_now(order.deadline)
+            self._keeper.tidy(self._aggregate, self._outbox.waiting)
+
+    def _adopt(self) -> None:
+        """Take over what processes that died had left for the same destination."""
+        self._has_adopted = True
+        for left in self._keeper.adopt():
+            self._adopted += samples_in([*left.waiting, *left.ambiguous]) + left.given_up
+            self._courier.ambiguous += left.given_up
+            self._outbox.add(left.waiting)
+            if left.ambiguous and self._courier.unanswered(left.ambiguous):
+                self._outbox.add(left.ambiguous)
 
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():

@@ -1,10 +1,10 @@
-"""One attempt's usage as the design guide's five metrics: which, in what unit, under what names."""
+"""One attempt's usage as CloudWatch's metrics: which, in what unit, under what names."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from langchain_modelmgr.records import ModelUsageMetrics
 
 Unit = Literal["Milliseconds", "Count", "None"]
@@ -25,6 +27,7 @@ MAX_VALUES = 150
 _MAX_NAMESPACE = 255
 _MAX_DIMENSION_VALUE = 1024
 _LARGEST = 2.0**360
+_LARGEST_DIGITS = 108
 _SMALLEST = 2.0**-360
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#][A-Za-z0-9._\-/#: ]*")
@@ -38,19 +41,52 @@ class Series(NamedTuple):
     dimensions: tuple[tuple[str, str], ...]
 
 
-class AgentSeries(NamedTuple):
-    """All series of one agent with one model."""
+class Metric(NamedTuple):
+    """One metric that an attempt may have a data point of.
 
-    succeeded: Series
-    failed: Series
-    latency: Series
-    input_tokens: Series
-    output_tokens: Series
-    cost: Series
+    Attributes:
+        name: CloudWatch's name.
+        unit: CloudWatch's unit.
+        success: The value of the dimension ``Success``; None: the metric has no such dimension.
+        extra: The name under ``metrics.extra`` that publishes it; empty: always published.
+    """
+
+    name: str
+    unit: Unit
+    success: str | None = None
+    extra: str = ""
 
 
-Observation = tuple[Series, float | Decimal]
-"""One data point: its series and its value. Money is a Decimal."""
+METRICS = (
+    Metric("ModelInvocations", "Count", "true"),
+    Metric("ModelInvocations", "Count", "false"),
+    Metric("ModelLatency", "Milliseconds"),
+    Metric("InputTokens", "Count"),
+    Metric("OutputTokens", "Count"),
+    Metric("ModelCost", "None"),
+    Metric("TimeToFirstToken", "Milliseconds", extra="time_to_first_token"),
+    Metric("CacheReadTokens", "Count", extra="cache_tokens"),
+    Metric("CacheWriteTokens", "Count", extra="cache_tokens"),
+    Metric("Fallbacks", "Count", extra="fallbacks"),
+    Metric("Throttles", "Count", extra="throttles"),
+    Metric("WastedCost", "None", extra="wasted_cost"),
+    Metric("UnpricedAttempts", "Count", extra="unpriced"),
+)
+"""The guide's five, of which one has two series; and what is published only if it is asked for."""
+
+_SUCCEEDED, _FAILED, _LATENCY, _INPUT, _OUTPUT, _COST = range(6)
+_FIRST_TOKEN, _CACHE_READ, _CACHE_WRITE, _FALLBACKS, _THROTTLES, _WASTED, _UNPRICED = range(6, 13)
+
+ROLLUP = "rollup"
+"""Under ``metrics.extra``: every metric without the dimension ``Agent`` too, for alarms."""
+
+EXTRAS = (*dict.fromkeys(metric.extra for metric in METRICS if metric.extra), ROLLUP)
+"""What ``metrics.extra`` may name."""
+
+_THROTTLED = "BedrockRateLimitError"
+
+Observation = tuple[int, float | Decimal]
+"""One data point: the index of its metric in ``METRICS``, and its value. Money is a Decimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +98,14 @@ class Datum:
         minute: Start of the minute, in seconds since 1970.
         values: Distinct values, ascending, at most 150.
         counts: How often each value occurred.
+        number: Its number in the journal; 0: it is in none.
     """
 
     series: Series
     minute: int
     values: tuple[float, ...]
     counts: tuple[int, ...]
+    number: int = field(default=0, compare=False)
 
     @property
     def samples(self) -> int:
@@ -95,22 +133,29 @@ class Datum:
         }
 
 
-def agent_series(agent_name: str, model_id: str) -> AgentSeries:
-    """Return the series of one agent with one model, their dimensions made valid."""
-    agent = ("Agent", dimension_value(agent_name))
-    model = ("Model", dimension_value(public_model_id(model_id)))
-    both = (agent, model)
-    return AgentSeries(
-        succeeded=Series("ModelInvocations", "Count", (*both, ("Success", "true"))),
-        failed=Series("ModelInvocations", "Count", (*both, ("Success", "false"))),
-        latency=Series("ModelLatency", "Milliseconds", both),
-        input_tokens=Series("InputTokens", "Count", both),
-        output_tokens=Series("OutputTokens", "Count", both),
-        cost=Series("ModelCost", "None", both),
-    )
+def series_of(metric: Metric, agent_name: str | None, model_id: str) -> Series:
+    """Return a metric's series of an agent with a model, the dimensions made valid.
+
+    Args:
+        metric: One of ``METRICS``.
+        agent_name: The agent; None: the roll-up over all agents.
+        model_id: The model.
+    """
+    dimensions = [("Model", dimension_value(public_model_id(model_id)))]
+    if agent_name is not None:
+        dimensions.insert(0, ("Agent", dimension_value(agent_name)))
+    if metric.success is not None:
+        dimensions.append(("Success", metric.success))
+    return Series(metric.name, metric.unit, tuple(dimensions))
 
 
-def observations(usage: ModelUsageMetrics, series: AgentSeries) -> list[Observation]:
+def indexes_of(extra: Iterable[str]) -> frozenset[int]:
+    """Return the indexes of the metrics that are published."""
+    wanted = {"", *extra}
+    return frozenset(i for i, metric in enumerate(METRICS) if metric.extra in wanted)
+
+
+def observations(usage: ModelUsageMetrics, published: frozenset[int]) -> list[Observation]:
     """Return the data points of one attempt.
 
     Every attempt that was sent counts as an invocation; one that the caller abandoned is no
@@ -119,23 +164,53 @@ def observations(usage: ModelUsageMetrics, series: AgentSeries) -> list[Observat
     """
     if usage.outcome == "cached":
         return []
-    found: list[Observation] = [
-        (series.failed if usage.outcome == "failed" else series.succeeded, 1.0)
-    ]
+    found: list[Observation] = [(_FAILED if usage.outcome == "failed" else _SUCCEEDED, 1)]
     if usage.has_usage:
-        found.append((series.latency, float(usage.latency_ms)))
-        found.append((series.input_tokens, float(usage.input_tokens)))
-        found.append((series.output_tokens, float(usage.output_tokens)))
+        found += (
+            (_LATENCY, usage.latency_ms),
+            (_INPUT, usage.input_tokens),
+            (_OUTPUT, usage.output_tokens),
+        )
         if usage.cost_usd is not None:
-            found.append((series.cost, usage.cost_usd))
+            found.append((_COST, usage.cost_usd))
+    if len(published) > _FIRST_TOKEN:
+        found += [point for point in _extra(usage) if point[0] in published]
     return found
+
+
+def _extra(usage: ModelUsageMetrics) -> Iterator[Observation]:
+    if usage.time_to_first_token_ms is not None:
+        yield _FIRST_TOKEN, float(usage.time_to_first_token_ms)
+    if usage.has_usage:
+        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+        yield _CACHE_READ, float(usage.cache_read_tokens)
+        yield _CACHE_WRITE, float(written)
+        if usage.cost_usd is None:
+            yield _UNPRICED, 1.0
+    if usage.is_fallback and usage.outcome == "answered":
+        yield _FALLBACKS, 1.0
+    if usage.error_message == _THROTTLED:
+        yield _THROTTLES, 1.0
+    if usage.estimated_wasted_cost_usd is not None:
+        yield _WASTED, usage.estimated_wasted_cost_usd
 
 
 def is_publishable(value: float | Decimal) -> bool:
     """Tell whether CloudWatch would take the value: no NaN, no infinity, not negative."""
-    if isinstance(value, Decimal) and not value.is_finite():
-        return False  # comparing a Decimal NaN raises
+    if isinstance(value, Decimal):  # comparing one with a float is slow, and a NaN raises
+        return value.is_finite() and not value.is_signed() and value.adjusted() < _LARGEST_DIGITS
     return 0 <= value <= _LARGEST
+
+
+def are_publishable(found: Iterable[Observation]) -> bool:
+    """Tell whether CloudWatch would take all the values: the common case, told fast."""
+    for _, value in found:
+        if type(value) is Decimal:
+            if not is_publishable(value):
+                return False
+        elif not 0 <= value <= _LARGEST:
+            return False
+    return True
 
 
 def wire_value(value: float | Decimal) -> float:

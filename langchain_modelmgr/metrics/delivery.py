@@ -46,15 +46,18 @@ class Courier:
         outbox: What is to be sent; what fails for a passing reason goes back to it.
         clock: Time.
         log: For warnings.
+        mark: Told that datums are ``sending``, ``kept``, ``done`` or ``ambiguous``.
+        resend: Send again what was sent without an answer; else it is given up, and counted.
 
     Attributes:
         requests: Requests made.
         sent: Data points that CloudWatch took.
         invalid: Data points it refused as invalid; they are dropped.
-        ambiguous: Data points that were sent without an answer; they are not sent again.
+        ambiguous: Data points that were sent without an answer, and not sent again.
+        resent: Data points that were sent without an answer, and again: perhaps counted twice.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a delivery needs, keyword-only
         self,
         client_factory: Callable[[], Any],
         namespace: str,
@@ -62,7 +65,14 @@ class Courier:
         *,
         clock: Clock,
         log: QuietLog,
+        mark: Callable[[str, Sequence[Datum]], None] = lambda _state, _datums: None,
+        resend: bool = False,
     ) -> None:
+        self.resent = 0
+        self._mark = mark
+        self._resend = resend
+        self._part: Sequence[Datum] = ()
+        self._told_of_first = False
         self.requests = 0
         self.sent = 0
         self.invalid = 0
@@ -125,29 +135,45 @@ class Courier:
             verdict = self._put(part) if searched < MAX_REQUESTS_A_SEARCH else Verdict.RETRY
             searched += 1
             if verdict is Verdict.INVALID and len(part) > 1:
+                self._mark("kept", part)
                 middle = len(part) // 2
                 todo += (part[middle:], part[:middle])
                 continue
             self._settle(part, verdict)
             if verdict not in (Verdict.SENT, Verdict.INVALID):
-                left = todo if verdict is Verdict.AMBIGUOUS else [*todo, part]
+                given_up = verdict is Verdict.AMBIGUOUS and not self._resend
+                left = todo if given_up else [*todo, part]
                 self._outbox.put_back([datum for rest in reversed(left) for datum in rest])
                 self.back_off()
                 return verdict
         return Verdict.SENT
 
+    def unanswered(self, datums: Sequence[Datum]) -> bool:
+        """Count datums that were sent without an answer; tell whether they are sent again."""
+        if self._resend:
+            self.resent += samples_in(datums)
+        else:
+            self.ambiguous += samples_in(datums)
+        self._mark("kept" if self._resend else "ambiguous", datums)
+        return self._resend
+
     def _settle(self, part: Sequence[Datum], verdict: Verdict) -> None:
+        if verdict in (Verdict.SENT, Verdict.INVALID):
+            self._mark("done", part)
+        elif verdict is not Verdict.AMBIGUOUS and self._is_sending:
+            self._mark("kept", part)
         if verdict is Verdict.SENT:
             self.sent += samples_in(part)
             self._failures = 0
             self._told_of_credentials = False
         elif verdict is Verdict.AMBIGUOUS:
-            self.ambiguous += samples_in(part)
+            self.unanswered(part)
         elif verdict is Verdict.INVALID:
             self.invalid += samples_in(part)
 
     def _put(self, part: Sequence[Datum]) -> Verdict:
         self._is_sending = False
+        self._part = part
         try:
             data = [datum.to_request() for datum in part]
             self._connect().put_metric_data(Namespace=self._namespace, MetricData=data)
@@ -170,6 +196,7 @@ class Courier:
         return self._client
 
     def _on_send(self, **_: Any) -> None:
+        self._mark("sending", self._part)
         self._is_sending = True
         self.requests += 1
 
@@ -177,11 +204,8 @@ class Courier:
         if verdict is Verdict.RETRY:
             self._warn("took no metrics (%s): they are kept and sent again later", error)
         elif verdict is Verdict.AMBIGUOUS:
-            self._warn(
-                "did not answer (%s): %d data points may be lost and are not sent twice",
-                error,
-                samples_in(part),
-            )
+            what = "are sent again" if self._resend else "may be lost and are not sent twice"
+            self._warn("did not answer (%s): %d data points " + what, error, samples_in(part))
         elif verdict is Verdict.INVALID and len(part) == 1:
             self._warn("refused a datum (%s) of %s: dropped", error, part[0].series.name)
         elif verdict is Verdict.UNUSABLE:

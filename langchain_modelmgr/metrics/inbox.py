@@ -34,7 +34,8 @@ class Inbox(Generic[T]):
         self._items.append(item)
         if self._lock.acquire(blocking=False):
             try:
-                self._fold_all()
+                while self._items:
+                    self._fold(self._items.popleft())
             finally:
                 self._lock.release()
 
@@ -42,9 +43,10 @@ class Inbox(Generic[T]):
     def settled(self) -> Iterator[None]:
         """Hold the lock with every item folded, to read or to swap the state."""
         with self._lock:
-            self._fold_all()
+            self.fold_all()
             yield
 
-    def _fold_all(self) -> None:
+    def fold_all(self) -> None:
+        """Fold what waits; for who holds the lock, in ``settled``."""
         while self._items:
             self._fold(self._items.popleft())

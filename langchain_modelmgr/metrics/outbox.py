@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_modelmgr.metrics.datums import MAX_VALUES, Datum, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 MAX_DATUMS = 1_000
 """Datums in one request (PutMetricData's limit)."""
@@ -30,13 +30,20 @@ class Outbox:
 
     Args:
         max_bytes: Size of all that waits; beyond it the oldest are dropped.
+        on_drop: Told what is dropped.
 
     Attributes:
         dropped: Data points dropped so far, for lack of room or for age.
     """
 
-    def __init__(self, *, max_bytes: int = MAX_PENDING_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_PENDING_BYTES,
+        on_drop: Callable[[list[Datum]], None] = lambda _: None,
+    ) -> None:
         self.dropped = 0
+        self._on_drop = on_drop
         self._max_bytes = max_bytes
         self._bytes = 0
         self._datums: deque[tuple[Datum, int]] = deque()
@@ -79,13 +86,30 @@ class Outbox:
         """Drop what CloudWatch would refuse for its age; ``now`` in seconds since 1970."""
         oldest = now - MAX_AGE_SECONDS
         kept = [entry for entry in self._datums if entry[0].minute >= oldest]
-        self.dropped += sum(datum.samples for datum, _ in self._datums if datum.minute < oldest)
+        self._drop([datum for datum, _ in self._datums if datum.minute < oldest])
         self._datums = deque(kept)
         self._bytes = sum(size for _, size in kept)
 
+    @property
+    def oldest_minute(self) -> int | None:
+        """The start of the oldest minute that waits, in seconds since 1970; None: nothing waits."""
+        return min((datum.minute for datum, _ in self._datums), default=None)
+
+    @property
+    def waiting(self) -> list[Datum]:
+        """All that waits, in order."""
+        return [datum for datum, _ in self._datums]
+
     def _fit(self) -> None:
+        dropped = []
         while self._bytes > self._max_bytes:
-            self.dropped += self._remove_oldest().samples
+            dropped.append(self._remove_oldest())
+        self._drop(dropped)
+
+    def _drop(self, datums: list[Datum]) -> None:
+        if datums:
+            self.dropped += sum(datum.samples for datum in datums)
+            self._on_drop(datums)
 
     def _remove_oldest(self) -> Datum:
         datum, size = self._datums.popleft()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class SinkStats:
         requests: Requests made.
         folded: Attempts counted under ``other``, for too many agents and models.
         errors: Faults of the sink itself, each kept from the caller.
+        adopted: Taken over from processes that died; they are in ``recorded``.
+        resent: Sent again without knowing whether the first time counted.
+        oldest_age_seconds: Age of the oldest that is kept; 0: nothing is.
     """
 
     recorded: int = 0
@@ -30,3 +33,17 @@ class SinkStats:
     requests: int = 0
     folded: int = 0
     errors: int = 0
+    adopted: int = 0
+    resent: int = 0
+    oldest_age_seconds: float = 0.0
+
+    def __add__(self, other: SinkStats) -> SinkStats:
+        """Return both together; the age is the greater."""
+        sums = {
+            f.name: getattr(self, f.name) + getattr(other, f.name)
+            for f in fields(self)
+            if f.name != "oldest_age_seconds"
+        }
+        return SinkStats(
+            **sums, oldest_age_seconds=max(self.oldest_age_seconds, other.oldest_age_seconds)
+        )

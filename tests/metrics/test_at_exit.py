@@ -13,6 +13,9 @@ class Sink:
     def flush(self, timeout: float | None = None) -> None:
         self.timeouts.append(timeout)
 
+    def let_go(self) -> None:
+        pass
+
     def report_undelivered(self) -> None:
         self.reports += 1
 

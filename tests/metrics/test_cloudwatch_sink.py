@@ -22,6 +22,7 @@ from langchain_modelmgr.metrics import (
     cloudwatch_client,
 )
 from langchain_modelmgr.metrics.delivery import Clock
+from langchain_modelmgr.metrics.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,19 +239,17 @@ def test_values_that_are_no_numbers_are_counted_as_dropped(
 
 
 def test_a_fault_of_its_own_does_not_end_the_thread(
-    faulty: FaultyCloudWatch, usage: MakeUsage
+    faulty: FaultyCloudWatch, usage: MakeUsage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wall() -> float:
-        if is_broken:
-            raise ZeroDivisionError
-        return float(usage().timestamp.timestamp())
+    def broken_expire(self: Outbox, now: float) -> None:
+        raise ZeroDivisionError
 
-    is_broken = True
-    sink = CloudWatchSink(faulty.client, "x/Models", clock=Clock(wall=wall))
+    sink = CloudWatchSink(faulty.client, "x/Models")
     sink.record(usage())
 
-    broken = sink.flush()
-    is_broken = False
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, "expire", broken_expire)
+        broken = sink.flush()
     mended = sink.flush()
     sink.close()
 

@@ -5,33 +5,39 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_modelmgr.metrics.datums import (
+    EXTRAS,
+    METRICS,
     Datum,
     Series,
-    agent_series,
     dimension_value,
+    indexes_of,
     is_publishable,
     namespace_for,
     observations,
     public_model_id,
+    series_of,
     wire_value,
 )
 
 if TYPE_CHECKING:
     from tests.metrics.conftest import MakeUsage
 
-SERIES = agent_series("sql_agent", "amazon.nova-pro-v1:0")
+FIVE = indexes_of(())
+SUCCEEDED, FAILED, LATENCY, INPUT, OUTPUT, COST = range(6)
 DIMENSIONS = (("Agent", "sql_agent"), ("Model", "amazon.nova-pro-v1:0"))
 
 
 def test_the_five_metrics_have_the_names_units_and_dimensions_of_the_guide() -> None:
-    assert {(s.name, s.unit, s.dimensions) for s in SERIES} == {
+    assert {
+        tuple(series_of(METRICS[index], "sql_agent", "amazon.nova-pro-v1:0")) for index in FIVE
+    } == {
         ("ModelLatency", "Milliseconds", DIMENSIONS),
         ("InputTokens", "Count", DIMENSIONS),
         ("OutputTokens", "Count", DIMENSIONS),
@@ -42,35 +48,35 @@ def test_the_five_metrics_have_the_names_units_and_dimensions_of_the_guide() -> 
 
 
 def test_an_answered_attempt_publishes_all_five_metrics(usage: MakeUsage) -> None:
-    found = observations(usage(), SERIES)
+    found = observations(usage(), FIVE)
 
     assert found == [
-        (SERIES.succeeded, 1),
-        (SERIES.latency, 812.5),
-        (SERIES.input_tokens, 120),
-        (SERIES.output_tokens, 30),
-        (SERIES.cost, Decimal("0.00081")),
+        (SUCCEEDED, 1),
+        (LATENCY, 812.5),
+        (INPUT, 120),
+        (OUTPUT, 30),
+        (COST, Decimal("0.00081")),
     ]
 
 
 def test_an_unpriced_attempt_publishes_no_cost(usage: MakeUsage) -> None:
-    found = observations(usage(cost_usd=None), SERIES)
+    found = observations(usage(cost_usd=None), FIVE)
 
-    assert SERIES.cost not in dict(found)
+    assert COST not in dict(found)
     assert len(found) == 4
 
 
 def test_a_failed_attempt_publishes_its_failure_and_nothing_else(usage: MakeUsage) -> None:
     failed = usage(outcome="failed", success=False, has_usage=False, cost_usd=None)
 
-    assert observations(failed, SERIES) == [(SERIES.failed, 1)]
+    assert observations(failed, FIVE) == [(FAILED, 1)]
 
 
 def test_a_failed_attempt_that_was_billed_publishes_what_it_cost(usage: MakeUsage) -> None:
-    found = dict(observations(usage(outcome="failed", success=False), SERIES))
+    found = dict(observations(usage(outcome="failed", success=False), FIVE))
 
-    assert SERIES.succeeded not in found
-    assert found[SERIES.cost] == Decimal("0.00081")
+    assert SUCCEEDED not in found
+    assert found[COST] == Decimal("0.00081")
 
 
 def test_an_abandoned_attempt_is_no_failure_and_its_unknown_usage_is_not_zero(
@@ -78,11 +84,11 @@ def test_an_abandoned_attempt_is_no_failure_and_its_unknown_usage_is_not_zero(
 ) -> None:
     aborted = usage(outcome="aborted", has_usage=False, input_tokens=0, output_tokens=0)
 
-    assert observations(aborted, SERIES) == [(SERIES.succeeded, 1)]
+    assert observations(aborted, FIVE) == [(SUCCEEDED, 1)]
 
 
 def test_an_answer_from_the_cache_publishes_nothing(usage: MakeUsage) -> None:
-    assert observations(usage(outcome="cached"), SERIES) == []
+    assert observations(usage(outcome="cached"), FIVE) == []
 
 
 @pytest.mark.parametrize(
@@ -165,10 +171,53 @@ NUMBERS = st.floats(min_value=0, max_value=2.0**360)
 def test_the_size_of_a_datum_is_never_less_than_its_json(
     agent: str, values: dict[float, int]
 ) -> None:
-    series = Series("ModelLatency", "Milliseconds", agent_series(agent, 'a"\\b').latency.dimensions)
+    series = Series(
+        "ModelLatency", "Milliseconds", series_of(METRICS[LATENCY], agent, 'a"\\b').dimensions
+    )
     datum = Datum(series, 1_700_000_000, tuple(values), tuple(values.values()))
 
     request = datum.to_request()
 
     text = json.dumps(request, default=datetime.timestamp)
     assert len(text) <= datum.size
+
+
+def test_what_is_opted_into_comes_beside_the_five(usage: MakeUsage) -> None:
+    all_of_them = indexes_of(EXTRAS)
+    rich = usage(
+        cache_read_tokens=7,
+        cache_write_5m_tokens=2,
+        cache_write_1h_tokens=3,
+        time_to_first_token_ms=120.5,
+        is_fallback=True,
+        cost_usd=None,
+    )
+    throttled = usage(
+        outcome="failed", has_usage=False, cost_usd=None, error_message="BedrockRateLimitError"
+    )
+    wasted = usage(
+        outcome="aborted",
+        has_usage=False,
+        cost_usd=None,
+        estimated_wasted_cost_usd=Decimal("0.003"),
+    )
+
+    def named(record: Any, published: frozenset[int]) -> dict[str, float | Decimal]:
+        return {METRICS[i].name: value for i, value in observations(record, published)}
+
+    assert named(rich, all_of_them) == {
+        "ModelInvocations": 1,
+        "ModelLatency": 812.5,
+        "InputTokens": 120,
+        "OutputTokens": 30,
+        "TimeToFirstToken": 120.5,
+        "CacheReadTokens": 7,
+        "CacheWriteTokens": 5,
+        "UnpricedAttempts": 1,
+        "Fallbacks": 1,
+    }
+    assert named(throttled, all_of_them) == {"ModelInvocations": 1, "Throttles": 1}
+    assert named(wasted, all_of_them) == {"ModelInvocations": 1, "WastedCost": Decimal("0.003")}
+    assert named(rich, FIVE).keys().isdisjoint({"TimeToFirstToken", "Fallbacks"})
+    assert named(wasted, indexes_of(["wasted_cost"]))["WastedCost"] == Decimal("0.003")
+    assert "Throttles" not in named(throttled, indexes_of(["wasted_cost"]))

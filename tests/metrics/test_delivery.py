@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import NoRegionError
 
-from langchain_modelmgr.metrics.datums import Datum, agent_series
+from langchain_modelmgr.metrics.datums import METRICS, Datum, Series, series_of
 from langchain_modelmgr.metrics.delivery import (
     FLUSH_RETRIES,
     MAX_BACKOFF_SECONDS,
@@ -19,6 +19,11 @@ from langchain_modelmgr.metrics.delivery import (
 )
 from langchain_modelmgr.metrics.outbox import Outbox
 from langchain_modelmgr.metrics.quiet import QuietLog
+
+
+def latency_series(agent: str, model: str) -> Series:
+    return series_of(METRICS[2], agent, model)
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +35,7 @@ THROTTLED = "Throttling 400"
 
 
 def datum(agent: str = "a", *, minute: int = MINUTE) -> Datum:
-    return Datum(agent_series(agent, "m").latency, minute, (1.0,), (1,))
+    return Datum(latency_series(agent, "m"), minute, (1.0,), (1,))
 
 
 class Delivery:

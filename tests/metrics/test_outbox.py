@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.metrics.datums import Datum, Series, agent_series
+from langchain_modelmgr.metrics.datums import METRICS, Datum, Series, series_of
 from langchain_modelmgr.metrics.outbox import MAX_AGE_SECONDS, MAX_REQUEST_BYTES, Outbox
 
-LATENCY = agent_series("a", "m").latency
+
+def latency_series(agent: str, model: str) -> Series:
+    return series_of(METRICS[2], agent, model)
+
+
+LATENCY = latency_series("a", "m")
 
 
 def datum(minute: int = 0, *, values: int = 1, series: Series = LATENCY) -> Datum:
@@ -14,7 +19,7 @@ def datum(minute: int = 0, *, values: int = 1, series: Series = LATENCY) -> Datu
 
 def test_a_request_takes_a_thousand_datums_in_their_order() -> None:
     outbox = Outbox()
-    series = [agent_series(f"a{n}", "m").latency for n in range(1_001)]
+    series = [latency_series(f"a{n}", "m") for n in range(1_001)]
     outbox.add(datum(series=one) for one in series)
 
     first, second, third = outbox.take(), outbox.take(), outbox.take()
@@ -25,7 +30,7 @@ def test_a_request_takes_a_thousand_datums_in_their_order() -> None:
 
 def test_a_request_stays_below_its_bytes() -> None:
     outbox = Outbox()
-    outbox.add(datum(values=150, series=agent_series(f"a{n}", "m").latency) for n in range(900))
+    outbox.add(datum(values=150, series=latency_series(f"a{n}", "m")) for n in range(900))
 
     batches = []
     while batch := outbox.take():

@@ -1,0 +1,111 @@
+"""Many values as few: in memory finely, and for CloudWatch in at most 150."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.metrics.datums import MAX_VALUES
+from langchain_modelmgr.metrics.exact import EXACT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Value = float | Decimal
+Cell = dict[Value, int]
+"""The values of one series in one minute, and how often each occurred."""
+
+_BODY, _SHOULDER, _TAIL = 50, 54, 44
+"""Bins up to p95, up to p99.5, and above; two more are the minimum and the maximum."""
+
+_BODY_ENDS, _SHOULDER_ENDS = 0.05, 0.005
+"""Shares of the values that lie above the body, and above the shoulder."""
+
+
+def merge(cell: Mapping[Value, int], limit: int) -> Cell:
+    """Return the values in at most ``limit`` bins, each with the mean of what is in it.
+
+    The bins are spaced evenly on a logarithmic scale: merging again changes little. Count,
+    minimum and maximum stay exact, and the sum but for rounding.
+
+    Args:
+        cell: Values of zero or more, all floats or all Decimals.
+        limit: Bins at most, 3 or more.
+    """
+    if len(cell) <= limit:
+        return dict(cell)
+    low, *inner, high = sorted(cell)
+    return _ends(cell, low, high) | _merged(cell, inner, _by_value(inner, limit - 2))
+
+
+def publishable(cell: Mapping[Value, int]) -> Cell:
+    """Return the values as one datum takes them: at most 150, percentiles kept.
+
+    Up to p95 each bin holds as many data points; from there to p99.5 ever fewer, so that p99 is
+    kept; above, bins are spaced by value, for the tail. ``benchmarks/metrics.py`` measures it: p99
+    within 1 %, p99.9 within 2 %.
+    """
+    if len(cell) <= MAX_VALUES:
+        return dict(cell)
+    low, *inner, high = sorted(cell)
+    return _ends(cell, low, high) | _merged(cell, inner, _by_rank(cell, inner))
+
+
+def _ends(cell: Mapping[Value, int], low: Value, high: Value) -> Cell:
+    return {low: cell[low], high: cell[high]}
+
+
+def _by_value(values: Sequence[Value], bins: int) -> Callable[[Value], int]:
+    if not values:
+        return lambda _: 0
+    start, end = _log(values[0]), _log(values[-1])
+    scale = (bins - 1) / (end - start) if end > start else 0.0
+    return lambda value: int((_log(value) - start) * scale)
+
+
+def _by_rank(cell: Mapping[Value, int], values: Sequence[Value]) -> Callable[[Value], int]:
+    total = sum(cell[value] for value in values)
+    places: dict[Value, int] = {}
+    seen = 0
+    for at, value in enumerate(values):
+        above = 1 - (seen + cell[value] / 2) / total
+        seen += cell[value]
+        if above > _BODY_ENDS:
+            places[value] = int((1 - above) / (1 - _BODY_ENDS) * _BODY)
+        elif above > _SHOULDER_ENDS:
+            share = math.log(_BODY_ENDS / above) / math.log(_BODY_ENDS / _SHOULDER_ENDS)
+            places[value] = _BODY + min(_SHOULDER - 1, int(share * _SHOULDER))
+        else:
+            tail = _by_value(values[at:], _TAIL)
+            places |= {rest: _BODY + _SHOULDER + tail(rest) for rest in values[at:]}
+            break
+    return places.__getitem__
+
+
+def _merged(
+    cell: Mapping[Value, int], values: Iterable[Value], place: Callable[[Value], int]
+) -> Cell:
+    bins: Cell = {}
+    for _, group in groupby(values, key=place):
+        members = list(group)
+        count = sum(cell[value] for value in members)
+        mean = _mean([(value, cell[value]) for value in members], count)
+        # Rounding may put the mean of neighbours beside them.
+        mean = min(max(mean, members[0]), members[-1])
+        bins[mean] = bins.get(mean, 0) + count
+    return bins
+
+
+def _log(value: Value) -> float:
+    return math.log(max(float(value), math.ulp(0.0)))
+
+
+def _mean(members: list[tuple[Value, int]], count: int) -> Value:
+    if isinstance(members[0][0], Decimal):
+        total = Decimal(0)
+        for value, times in members:
+            total = EXACT.fma(Decimal(value), times, total)
+        return EXACT.divide(total, count)
+    return math.fsum(float(value) * times for value, times in members) / count

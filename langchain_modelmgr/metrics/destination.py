@@ -1,0 +1,81 @@
+"""Where metrics go, and where a process keeps those that have not gone yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FOLDER_VARIABLE = "MODELMGR_STATE_DIR"
+
+_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A namespace in one account and region, as far as a process knows it without asking AWS.
+
+    Attributes:
+        namespace: CloudWatch's namespace.
+        region: AWS region; empty: unknown.
+        endpoint: An endpoint of its own; empty: AWS's.
+        scope: Stands for the credentials, which it does not tell: a hash.
+    """
+
+    namespace: str
+    region: str
+    endpoint: str
+    scope: str
+
+    @classmethod
+    def of(cls, namespace: str, region: str | None, profile: str | None) -> Destination:
+        """Return the destination of a process with these settings and its environment."""
+        env = os.environ.get
+        session = env("AWS_SESSION_TOKEN", "")
+        identity = (
+            profile or env("AWS_PROFILE", ""),
+            # A session's key is another one each hour; a user's own stands for the user.
+            "" if session else env("AWS_ACCESS_KEY_ID", ""),
+            env("AWS_ROLE_ARN", ""),
+        )
+        return cls(
+            namespace=namespace,
+            region=region or env("AWS_DEFAULT_REGION", "") or env("AWS_REGION", ""),
+            endpoint=env("AWS_ENDPOINT_URL_CLOUDWATCH", "") or env("AWS_ENDPOINT_URL", ""),
+            scope=_hash("\0".join(identity)),
+        )
+
+    @property
+    def folder_name(self) -> str:
+        """A folder name of its own for each destination."""
+        return _hash(json.dumps(asdict(self), sort_keys=True))
+
+
+def state_folder(setting: str) -> Path | None:
+    """Return the folder where journals lie, or None: there are none.
+
+    Args:
+        setting: ``metrics.journal``: ``auto``, ``off``, or a folder. ``auto`` is the variable
+            MODELMGR_STATE_DIR, else the user's own state folder by the rules of the system, and
+            none in AWS Lambda, whose disk outlives no process.
+    """
+    if setting == "off" or (setting == "auto" and _LAMBDA in os.environ):
+        return None
+    if setting != "auto":
+        return Path(setting).expanduser()
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        return Path(folder)
+    from platformdirs import user_state_path
+
+    return user_state_path("langchain-modelmgr", appauthor=False)
+
+
+def in_lambda() -> bool:
+    """Tell whether this process runs in AWS Lambda."""
+    return _LAMBDA in os.environ
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
