@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.converse import InvokeResult
     from langchain_modelmgr.fallback import CandidateChain
     from langchain_modelmgr.ledger import UsageTrack
-    from langchain_modelmgr.metrics import MetricsSink
+    from langchain_modelmgr.metrics import MetricsSink, SinkStats
 
 MAX_CONCURRENCY = 256
 """Async calls that run at once, and connections that are kept: one thread each."""
@@ -84,6 +84,11 @@ class ModelManager:
                 config.metrics.sink,
                 config.namespace,
                 client=self.clients.cloudwatch,
+                region=region or config.aws.region,
+                profile=config.aws.profile if session is None else session.profile_name,
+                extra=config.metrics.extra,
+                on_ambiguous=config.metrics.on_ambiguous,
+                journal=config.metrics.journal,
             )
         self.ledger = Ledger(UsageSummary(), SinkGroup(sinks))
         _after_fork.watch(self)
@@ -274,13 +279,22 @@ class ModelManager:
     def get_usage_summary(self) -> dict[str, Any]:
         """Return calls, attempts, tokens, latency and cost so far, in all, by agent and by model.
 
-        Counts and floats can always be formatted; ``docs/metrics.md`` lists the keys.
+        Counts and floats can always be formatted; ``docs/metrics.md`` lists the keys. Under
+        ``metrics`` stands what became of the sinks' data points.
         """
-        return self.ledger.summary.as_dict()
+        return {**self.ledger.summary.as_dict(), "metrics": asdict(self.ledger.sinks.stats())}
 
-    def flush_metrics(self, timeout: float | None = None) -> None:
-        """Deliver what the sinks still hold; wait ``timeout`` seconds at most, None: their own."""
+    def flush_metrics(self, timeout: float | None = None) -> SinkStats:
+        """Deliver what the sinks still hold.
+
+        Args:
+            timeout: Seconds to wait at most; None: the sinks' own time.
+
+        Returns:
+            What was delivered so far, and what is kept, in data points.
+        """
         self.ledger.sinks.flush(timeout)
+        return self.ledger.sinks.stats()
 
     def close(self) -> None:
         """Deliver what is left and let threads go. Calls that still run are left to end."""

@@ -35,6 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    monkeypatch.setenv("MODELMGR_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.fixture

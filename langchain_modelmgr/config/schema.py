@@ -50,6 +50,15 @@ PLACES = {
 """Fields of ChatBedrockConverse that are no request's, with the place where they belong."""
 
 Capability = Literal["tools", "streaming", "images", "documents", "structured_output"]
+ExtraMetric = Literal[
+    "time_to_first_token",
+    "cache_tokens",
+    "fallbacks",
+    "throttles",
+    "wasted_cost",
+    "unpriced",
+    "rollup",
+]
 Price = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -156,8 +165,17 @@ class AWSConfig(_Strict):
 class MetricsConfig(_Strict):
     """Where usage records go."""
 
-    sink: Literal["auto", "cloudwatch", "memory", "none"] = "auto"
-    """``auto`` is CloudWatch."""
+    sink: Literal["auto", "cloudwatch", "emf", "memory", "none"] = "auto"
+    """``auto`` is EMF on standard output in AWS Lambda, and CloudWatch elsewhere."""
+
+    extra: tuple[ExtraMetric, ...] = ()
+    """What is published beyond the guide's five metrics."""
+
+    on_ambiguous: Literal["drop", "resend"] = "drop"
+    """What becomes of what was sent without an answer: given up and counted, or sent again."""
+
+    journal: Text = "auto"
+    """``auto``, ``off``, or the folder where what waits to be sent is kept."""
 
 
 class ModelOverride(_Strict):

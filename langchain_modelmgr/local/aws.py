@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.local.cloudwatch import CloudWatchStore
@@ -39,6 +41,9 @@ _SETTINGS = {
 }
 
 
+_NAMES = frozenset({*_SETTINGS, "MODELMGR_STATE_DIR"})
+
+
 class LocalAWS:
     """Bedrock Runtime, Bedrock and CloudWatch over real HTTP, with a scripted model and faults.
 
@@ -53,6 +58,7 @@ class LocalAWS:
         self._wanted_port = port
         self._server: Server | None = None
         self._state = State()
+        self._state_folder = ""
         self.metrics = CloudWatchStore()
         self.prices = PriceList()
 
@@ -61,6 +67,7 @@ class LocalAWS:
     def start(self) -> Self:
         """Start serving."""
         if self._server is None:
+            self._state_folder = mkdtemp(prefix="local-aws-")
             self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
         return self
 
@@ -69,6 +76,7 @@ class LocalAWS:
         if self._server is not None:
             server, self._server = self._server, None
             server.stop()
+            shutil.rmtree(self._state_folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -87,7 +95,12 @@ class LocalAWS:
 
     def env(self) -> dict[str, str]:
         """Return the variables that point boto3 here. Other AWS variables must be unset."""
-        return {**_SETTINGS, "AWS_ENDPOINT_URL": self.url}
+        return {
+            **_SETTINGS,
+            "AWS_ENDPOINT_URL": self.url,
+            # What waits to be sent here must not lie among what waits for AWS.
+            "MODELMGR_STATE_DIR": self._state_folder,
+        }
 
     @contextmanager
     def environment(self) -> Iterator[None]:
@@ -253,5 +266,5 @@ class LocalAWS:
 
 def _drop_settings() -> dict[str, str]:
     """Unset every variable that may point boto3 elsewhere; return what was set."""
-    names = [name for name in os.environ if name.startswith("AWS_") or name in _SETTINGS]
+    names = [name for name in os.environ if name.startswith("AWS_") or name in _NAMES]
     return {name: os.environ.pop(name) for name in names}

@@ -108,7 +108,7 @@ class Bedrock:
         if fault.kind == "stall":
             await asyncio.sleep(fault.seconds)
         elif fault.kind == "reset":
-            _reset(request)
+            reset_connection(request)
         else:
             raise AwsError(fault.code, fault.message, fault.retry_after)
 
@@ -130,7 +130,7 @@ class Bedrock:
         response = web.StreamResponse(headers=_headers())
         response.content_length = len(json.dumps(body))
         await response.prepare(request)
-        _reset(request)
+        reset_connection(request)
         return response
 
     async def _streamed(
@@ -150,7 +150,7 @@ class Bedrock:
     ) -> AsyncIterator[bytes]:
         sent = 0
         if fault is not None and fault.at == "headers":
-            _reset(request)
+            reset_connection(request)
         for kind, payload in _events(answer):
             if fault is not None and sent == fault.after and kind != "messageStart":
                 if fault.kind == "stall":
@@ -160,7 +160,7 @@ class Bedrock:
                         yield frames.event("contentBlockDelta", _NOTHING)
                         await asyncio.sleep(fault.every)
                 elif fault.kind == "reset":
-                    _reset(request)
+                    reset_connection(request)
                 else:
                     if fault.kind == "error":
                         code = fault.code[0].lower() + fault.code[1:]
@@ -243,7 +243,7 @@ def _check(body: dict[str, Any], operation: str) -> None:
         raise AwsError("ValidationException", f"1 validation error detected: {text}")
 
 
-def _reset(request: web.BaseRequest) -> None:
+def reset_connection(request: web.BaseRequest) -> None:
     """Break the connection as a crash would: with a TCP reset, at once."""
     transport = request.transport
     if transport is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections import deque
@@ -25,6 +26,10 @@ MAX_BYTES = 1_000_000
 _STATUS = {"Throttling": 400, "ThrottlingException": 400, "InternalServiceFault": 500,
            "InternalServiceError": 500, "ServiceUnavailable": 503, "AccessDenied": 403,
            "ExpiredToken": 403}  # fmt: skip
+
+
+_BROKEN = 0
+"""Stands for a status where there is no reply: the connection breaks."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class CloudWatchStore:
         self._datums: list[Datum] = []
         self._failures: deque[str] = deque()
         self._hang = 0.0
+        self._rate = 0.0
+        self._dice = random.Random(0)
+        self._resets = 0
+        self._poison: str | None = None
         self._requests = 0
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "PutMetricData": self._put,
@@ -100,12 +109,28 @@ class CloudWatchStore:
         """Let every PutMetricData request wait before it is taken."""
         self._hang = seconds
 
+    def throttle(self, rate: float, *, seed: int = 0) -> None:
+        """Let a share of all PutMetricData requests be throttled, from now on; 0 ends it."""
+        with self._lock:
+            self._rate, self._dice = rate, random.Random(seed)
+
+    def reset(self, times: int = 1) -> None:
+        """Let the next PutMetricData requests be taken, and their connections break unanswered."""
+        with self._lock:
+            self._resets += times
+
+    def poison(self, dimension_value: str | None) -> None:
+        """Refuse every datum with a dimension of this value, as AWS refuses an invalid one."""
+        self._poison = dimension_value
+
     def respond(self, operation: str, raw: bytes) -> Reply:
         """Answer one request of the JSON protocol."""
         try:
             status, body = self.handle(operation, json.loads(raw or b"{}"), size=len(raw))
         except ValueError:
             status, body = 400, {"__type": "SerializationException", "message": "no JSON"}
+        if status == _BROKEN:
+            return Reply(_BROKEN, "", {})
         kind = str(body.get("__type", ""))
         headers = {"x-amzn-query-error": f"{kind};Sender"} if kind else {}
         return Reply(status, json.dumps(body), headers)
@@ -139,6 +164,8 @@ class CloudWatchStore:
         with self._lock:
             self._requests += 1
             code = self._failures.popleft() if self._failures else None
+            if code is None and self._rate and self._dice.random() < self._rate:
+                code = "Throttling"
         if self._hang:
             time.sleep(self._hang)
         if code:
@@ -157,8 +184,13 @@ class CloudWatchStore:
             raise CloudWatchError("InvalidParameterValue", text)
         # One bad datum fails the whole request: nothing is stored before all are checked.
         taken = [checked_datum(namespace, datum, time.time()) for datum in given]
+        if any(value == self._poison for datum in taken for _, value in datum.dimensions):
+            raise CloudWatchError("InvalidParameterValue", "A datum is poisoned.")
         with self._lock:
             self._datums += taken
+            broken, self._resets = self._resets > 0, max(0, self._resets - 1)
+        if broken:
+            raise CloudWatchError("", "", _BROKEN)
         return {}
 
     def _get_data(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from langchain_modelmgr.local.bedrock import Bedrock
+from langchain_modelmgr.local.bedrock import Bedrock, reset_connection
 from langchain_modelmgr.local.price_list import PRICE_LIST
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Server:
             return web.json_response(self._prices.products(body))
         # A fault may hang: CloudWatch's store is asked on a thread, so that the others go on.
         reply = await asyncio.to_thread(self._metrics.respond, operation, body)
+        if not reply.status:
+            reset_connection(request)
         return web.Response(
             text=reply.body,
             status=reply.status,

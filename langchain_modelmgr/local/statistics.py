@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,26 @@ _STATISTICS: dict[str, Callable[[Weighted], float]] = {
 }
 
 
+def _percentile(stat: str) -> Callable[[Weighted], float]:
+    """Return the statistic that ``p99``, ``p99.9``, ... names: the value of that rank."""
+    named = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,10})?|100)", stat)
+    if named is None:
+        raise KeyError(stat)
+    share = float(named[1]) / 100
+
+    def of(values: Weighted) -> float:
+        ordered = sorted(values)
+        wanted = share * math.fsum(count for _, count in ordered)
+        seen = 0.0
+        for value, count in ordered:
+            seen += count
+            if seen >= wanted:
+                return value
+        return ordered[-1][0]
+
+    return of
+
+
 def series_of(
     datums: Iterable[Datum], period: int, start: float, end: float, stat: str
 ) -> list[tuple[float, float]]:
@@ -48,7 +69,7 @@ def series_of(
     Raises:
         KeyError: The statistic is not served.
     """
-    statistic = _STATISTICS[stat]
+    statistic = _STATISTICS.get(stat) or _percentile(stat)
     buckets: defaultdict[float, list[tuple[float, float]]] = defaultdict(list)
     for datum in datums:
         if start <= datum.timestamp < end:

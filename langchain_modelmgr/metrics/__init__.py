@@ -5,6 +5,7 @@ from __future__ import annotations
 from langchain_modelmgr.metrics.at_exit import exit_on_sigterm
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_client
 from langchain_modelmgr.metrics.defaults import default_sinks
+from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
 from langchain_modelmgr.metrics.sinks import MetricsSink, SinkGroup
 from langchain_modelmgr.metrics.stats import SinkStats
@@ -12,6 +13,7 @@ from langchain_modelmgr.metrics.summary import UsageSummary
 
 __all__ = [
     "CloudWatchSink",
+    "EMFSink",
     "MemorySink",
     "MetricsSink",
     "SinkGroup",

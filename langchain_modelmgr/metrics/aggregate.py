@@ -62,7 +62,8 @@ class Aggregator:
         lock: The reentrant lock under which it is told.
 
     Attributes:
-        recorded: Data points taken so far, drained ones included.
+        recorded: Data points taken so far, drained ones included; those of a roll-up from
+            their drain on.
         refused: Data points not taken: not a number, negative, or no room.
         folded: Attempts counted under ``other``.
         pairs: Agents and models in the order in which they came; ``other`` is the first.
@@ -113,8 +114,10 @@ class Aggregator:
         number = self._numbers.get(pair)
         if number is None:
             number = self._admit(pair)
-        stamp = usage.timestamp if usage.timestamp.tzinfo else usage.timestamp.replace(tzinfo=UTC)
-        minute = int(stamp.timestamp()) // _SECONDS * _SECONDS
+        stamp = usage.timestamp
+        if stamp.tzinfo is None:
+            stamp = stamp.replace(tzinfo=UTC)
+        minute = int(stamp.timestamp() // _SECONDS) * _SECONDS
         if self._keep is None:
             self._inbox.put((number, minute, found))
             return
@@ -152,7 +155,10 @@ class Aggregator:
             self._share = _SHARE[1]
             if mark is not None and cells:
                 mark()
-        return [_datum(series, minute, cell) for series, minute, cell in self._series(cells)]
+        datums = [_datum(series, minute, cell) for series, minute, cell in self._series(cells)]
+        if self._rolled_up:
+            self.recorded += sum(d.samples for d in datums if _is_rolled_up(d.series))
+        return datums
 
     def as_lines(self) -> Iterator[bytes]:
         """Yield what is counted now as a journal's lines; for who holds everything still."""
@@ -212,8 +218,9 @@ class Aggregator:
                 if cell is None:
                     taken -= 1
                     continue
-            if value in cell:
-                cell[value] += 1
+            known = cell.get(value)
+            if known is not None:
+                cell[value] = known + 1
                 continue
             cell[value] = 1
             if len(cell) > self._share:
@@ -229,6 +236,10 @@ class Aggregator:
         self._share = min(most, max(least, MAX_VALUES_HELD // self._count))
         cell = by_metric[index] = {}
         return cell
+
+
+def _is_rolled_up(series: Series) -> bool:
+    return series.dimensions[0][0] != "Agent"
 
 
 def _datum(series: Series, minute: int, cell: Cell) -> Datum:

@@ -206,7 +206,7 @@ def are_publishable(found: Iterable[Observation]) -> bool:
     """Tell whether CloudWatch would take all the values: the common case, told fast."""
     for _, value in found:
         if type(value) is Decimal:
-            if not is_publishable(value):
+            if not value.is_finite() or value.is_signed() or value.adjusted() >= _LARGEST_DIGITS:
                 return False
         elif not 0 <= value <= _LARGEST:
             return False

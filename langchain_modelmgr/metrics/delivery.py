@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from langchain_modelmgr.metrics.datums import Datum
     from langchain_modelmgr.metrics.outbox import Outbox
     from langchain_modelmgr.metrics.quiet import QuietLog
+
+logger = logging.getLogger(__name__)
+
+METRIC_USD_A_MONTH = 0.30
+"""Of the first 10,000 custom metrics of an account. Source: AWS, CloudWatch pricing, 2026-11-23."""
 
 MAX_BACKOFF_SECONDS = 300.0
 FLUSH_RETRIES = 4
@@ -164,12 +170,25 @@ class Courier:
             self._mark("kept", part)
         if verdict is Verdict.SENT:
             self.sent += samples_in(part)
+            self._told_of_first = self._told_of_first or self._tell_of_first(part)
             self._failures = 0
             self._told_of_credentials = False
         elif verdict is Verdict.AMBIGUOUS:
             self.unanswered(part)
         elif verdict is Verdict.INVALID:
             self.invalid += samples_in(part)
+
+    def _tell_of_first(self, part: Sequence[Datum]) -> bool:
+        series = len({datum.series for datum in part})
+        region = self._client.meta.region_name if self._client is not None else "unknown"
+        logger.info(
+            "metrics go to namespace %s in %s: %d custom metrics so far, about %.2f USD a month",
+            self._namespace,
+            region,
+            series,
+            series * METRIC_USD_A_MONTH,
+        )
+        return True
 
     def _put(self, part: Sequence[Datum]) -> Verdict:
         self._is_sending = False

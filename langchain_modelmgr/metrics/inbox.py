@@ -31,11 +31,12 @@ class Inbox(Generic[T]):
 
     def put(self, item: T) -> None:
         """Leave an item; fold it now, or leave that to whoever holds the lock next."""
-        self._items.append(item)
-        if self._lock.acquire(blocking=False):
+        items = self._items
+        items.append(item)
+        if self._lock.acquire(False):
             try:
-                while self._items:
-                    self._fold(self._items.popleft())
+                while items:
+                    self._fold(items.popleft())
             finally:
                 self._lock.release()
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from langchain_modelmgr.metrics.quiet import QuietLog
+from langchain_modelmgr.metrics.stats import SinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,17 @@ class SinkGroup:
         """Flush every sink, all within ``timeout`` seconds; what each returned, in order."""
         end = None if timeout is None else time.monotonic() + timeout
         return tuple(self._flush(sink, end) for sink in self.sinks)
+
+    def stats(self) -> SinkStats:
+        """Return what became of all usage, of the sinks that tell it."""
+        total = SinkStats(errors=self.sink_errors)
+        for sink in self.sinks:
+            told = getattr(sink, "stats", None)
+            try:
+                total += told() if callable(told) else SinkStats()
+            except Exception as error:  # noqa: BLE001 - metrics boundary: a user's sink may have any stats
+                self._failed(sink, error)
+        return total
 
     def close(self) -> None:
         """Close every sink."""

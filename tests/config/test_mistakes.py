@@ -47,7 +47,7 @@ def agent(line: str) -> str:
         ("agents:\n  a: {}\n", "dev.yaml:2: agents.a: no model; give model, or agents.default_model"),
         ("agents:\n  'a b': {model: x.y}\n", "agents.a b: an agent's name must be 1 to 64 letters"),
         ("agents: {a: {model: x.y}}\nmetrics: {sink: cloudwach}",
-         "dev.yaml:2: metrics.sink: must be one of 'auto', 'cloudwatch', 'memory' or 'none'; did you"
+         "dev.yaml:2: metrics.sink: must be one of 'auto', 'cloudwatch', 'emf', 'memory' or 'none'; did you"
          " mean 'cloudwatch'?"),
         ("agents: {a: {model: x.y}}\naws: {endpoint_url: localhost}",
          "dev.yaml:2: aws.endpoint_url: must start with http:// or https://"),

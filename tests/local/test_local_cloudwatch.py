@@ -149,10 +149,10 @@ def test_get_metric_data_gives_periods_in_the_order_asked_for(local_aws: LocalAW
 def test_what_is_not_served_says_so(local_aws: LocalAWS) -> None:
     client = local_aws.client("cloudwatch")
     now = datetime.now(UTC)
-    stat = {"Metric": {"Namespace": "N", "MetricName": "M"}, "Period": 60, "Stat": "p99"}
+    stat = {"Metric": {"Namespace": "N", "MetricName": "M"}, "Period": 60, "Stat": "TM(1%:99%)"}
     window = {"StartTime": now - timedelta(hours=1), "EndTime": now}
 
-    with pytest.raises(ClientError, match="p99 is not served"):
+    with pytest.raises(ClientError, match="is not served"):
         client.get_metric_data(MetricDataQueries=[{"Id": "m", "MetricStat": stat}], **window)
     with pytest.raises(ClientError, match="Only MetricStat"):
         client.get_metric_data(MetricDataQueries=[{"Id": "m", "Expression": "1"}], **window)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-_EXPORTS = 11
+_EXPORTS = 12
 """Lines that the command prints before it serves: the variables to set and to unset."""
 
 
