@@ -27,6 +27,7 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
+	$(BIN)/python benchmarks/metrics.py
 
 catalog: $(VENV)/.dev   ## generate data/models.json from its sources, and show what changed
 	$(BIN)/python scripts/make_catalog.py

@@ -1,0 +1,9 @@
+"""Dashboard, alarms and the least IAM policy, as code made from the configuration.
+
+``python -m langchain_modelmgr.dashboard`` prints a CloudFormation template, ``--iam`` the policy.
+"""
+
+from langchain_modelmgr.dashboard.iam import iam_policy
+from langchain_modelmgr.dashboard.template import template_of
+
+__all__ = ["iam_policy", "template_of"]

@@ -1,0 +1,76 @@
+"""The agents of a configuration with their chains, as metrics and policies name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.metrics.datums import dimension_value, public_model_id
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.config import AgentConfig, ConfigurationManager
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One model of a chain.
+
+    Attributes:
+        model_id: As it is asked.
+        region: Its own region; None: that of all models.
+        base_model: The model behind an ARN, where the configuration tells it.
+    """
+
+    model_id: str
+    region: str | None = None
+    base_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One enabled agent and its models, the agent's own first.
+
+    Attributes:
+        agent_name: The agent.
+        members: Its models.
+        parameters: The agent's request fields.
+    """
+
+    agent_name: str
+    members: tuple[Member, ...]
+    parameters: dict[str, Any]
+
+    @property
+    def agent(self) -> str:
+        """The value of the dimension ``Agent``."""
+        return dimension_value(self.agent_name)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The values of the dimension ``Model``, each once."""
+        return tuple(
+            dict.fromkeys(dimension_value(public_model_id(m.model_id)) for m in self.members)
+        )
+
+
+def chains_of(config: ConfigurationManager) -> list[Chain]:
+    """Return the chains of all enabled agents.
+
+    Raises:
+        ConfigurationError: No agent is enabled.
+    """
+    names = config.enabled_agents
+    if not names:
+        raise ConfigurationError(f"{config}: no agent is enabled: there is nothing to watch")
+    return [_chain(config, name, config.agent(name)) for name in names]
+
+
+def _chain(config: ConfigurationManager, name: str, agent: AgentConfig) -> Chain:
+    own = Member(agent.chosen_model)
+    if agent.fallbacks is not None:
+        rest = [Member(f.model, f.region, f.base_model) for f in agent.fallbacks]
+    else:
+        by_family = config.catalog.fallback_for(agent.chosen_model)
+        rest = [Member(by_family)] if by_family else []
+    return Chain(name, (own, *rest), dict(agent.parameters))
