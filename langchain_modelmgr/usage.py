@@ -109,16 +109,19 @@ class UsageCallbackHandler(BaseCallbackHandler):
             return
         tokens = tokens_of_message(usage) if usage else None
         model = self._manager.catalog.resolve(model_id)
+        tier = (metadata.get("serviceTier") or {}).get("type")
         latency_ms = _since(open_run)
         account.enter(
             account.record(
                 model_id,
                 "answered",
                 usage=tokens,
-                cost_usd=cost_of(tokens, model) if tokens else None,
+                cost_usd=cost_of(tokens, model, tier) if tokens else None,
                 latency_ms=latency_ms,
                 request_id=(metadata.get("ResponseMetadata") or {}).get("RequestId"),
-            )
+                service_tier=tier,
+            ),
+            price_unknown=model.price_unknown,
         )
         account.call_ended(answered=True, latency_ms=latency_ms)
 

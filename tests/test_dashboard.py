@@ -60,7 +60,7 @@ def test_the_template_is_clean_under_cfn_lint(environment: str, tmp_path: Path) 
     template.write_text(json.dumps(template_of(ConfigurationManager(environment, CONFIG))))
 
     run = subprocess.run(
-        [sys.executable, "-m", "cfnlint", str(template)],
+        [str(Path(sys.executable).with_name("cfn-lint")), str(template)],
         capture_output=True,
         text=True,
         check=False,
