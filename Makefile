@@ -26,6 +26,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev   ## ratios against what a user would take instead
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
 

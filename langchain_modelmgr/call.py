@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_modelmgr.candidate import Candidate, ChatRequest, Trial
 from langchain_modelmgr.errors import (
     AllModelsFailedError,
     Attempt,
@@ -33,6 +32,7 @@ from langchain_modelmgr.policy import (
     strain,
 )
 from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.request import ChatRequest, Trial
 from langchain_modelmgr.wire import Meter
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
 
+    from langchain_modelmgr.candidate import Candidate
     from langchain_modelmgr.compatibility import Needs
     from langchain_modelmgr.cooldown import Cooldowns
     from langchain_modelmgr.ledger import CallAccount

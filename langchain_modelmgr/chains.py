@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.call import ChainRules
-from langchain_modelmgr.candidate import Candidate, CandidateSpec
+from langchain_modelmgr.candidate import Candidate
 from langchain_modelmgr.compatibility import Needs, check
 from langchain_modelmgr.config import FallbackConfig
 from langchain_modelmgr.cooldown import Cooldowns
@@ -15,6 +15,7 @@ from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.fallback import CandidateChain
 from langchain_modelmgr.inference_profiles import InferenceProfiles
 from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.request import CandidateSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

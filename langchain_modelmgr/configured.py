@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_modelmgr.call import ChainInput
-from langchain_modelmgr.candidate import ChatRequest
 from langchain_modelmgr.chains import CallSettings
 from langchain_modelmgr.compatibility import Needs, needs_of
 from langchain_modelmgr.config import ConfigurationManager
@@ -21,6 +20,7 @@ from langchain_modelmgr.manager import (
     shared_config,
 )
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
+from langchain_modelmgr.request import ChatRequest
 from langchain_modelmgr.tools import neutral_choice
 from langchain_modelmgr.usage import UsageCallbackHandler
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
-from langchain_modelmgr.candidate import ChatRequest, RawConversation
 from langchain_modelmgr.compatibility import needs_of, needs_of_blocks
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import REQUEST_FIELDS
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.pricing import TokenCounts
+from langchain_modelmgr.request import ChatRequest, RawConversation
 from langchain_modelmgr.tools import neutral_choice, neutral_tools
 
 if TYPE_CHECKING:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import OrderedDict
 from contextlib import aclosing, closing
 from dataclasses import asdict
@@ -19,6 +17,7 @@ from langchain_modelmgr.compatibility import Needs, check
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
+from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.ledger import CallAccount, Ledger, Run
 from langchain_modelmgr.metrics import SinkGroup, default_sinks
 from langchain_modelmgr.metrics.summary import UsageSummary
@@ -91,7 +90,7 @@ class ModelManager:
                 journal=config.metrics.journal,
             )
         self.ledger = Ledger(UsageSummary(), SinkGroup(sinks))
-        _after_fork.watch(self)
+        AFTER_FORK.watch(self)
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -301,6 +300,13 @@ class ModelManager:
         self.ledger.sinks.close()
         self.pool.close()
 
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: the parent reports what was counted before the fork."""
+        self.clients.reset()
+        self.pool.reset()
+        self.chains.reset_after_fork()
+        self.ledger.reset_after_fork()
+
     def _open(  # noqa: PLR0913, PLR0917 - what invoke_model is given
         self,
         agent_name: str,
@@ -341,42 +347,15 @@ class ModelManager:
         return _restored, (self.config,)
 
 
-class _AfterFork:
-    """Gives every manager of a forked child fresh clients, threads and accounts.
-
-    The parent goes on to report what was counted before the fork.
-    """
-
-    def __init__(self) -> None:
-        self._managers: weakref.WeakSet[ModelManager] = weakref.WeakSet()
-        self._registered = False
-
-    def watch(self, manager: ModelManager) -> None:
-        self._managers.add(manager)
-        if not self._registered and hasattr(os, "register_at_fork"):
-            self._registered = True
-            os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        for manager in list(self._managers):
-            manager.clients.reset()
-            manager.pool.reset()
-            manager.chains.reset_after_fork()
-            manager.ledger.reset_after_fork()
-        _kept.reset()
-
-
-_after_fork = _AfterFork()
-
-
 class _Kept:
     """The managers that models share which were given a configuration, or not even that."""
 
     def __init__(self) -> None:
         self._configs: OrderedDict[str, ConfigurationManager] = OrderedDict()
-        self.reset()
+        self._lock = threading.RLock()
+        AFTER_FORK.watch(self)
 
-    def reset(self) -> None:
+    def reset_after_fork(self) -> None:
         self._lock = threading.RLock()
 
     def of_config(self, config: ConfigurationManager) -> ModelManager:

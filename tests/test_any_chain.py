@@ -17,7 +17,6 @@ from langchain_core.runnables import Runnable
 
 from langchain_modelmgr import call, fallback, patience, wire
 from langchain_modelmgr.call import ChainInput, ChainRules
-from langchain_modelmgr.candidate import ChatRequest, Trial
 from langchain_modelmgr.compatibility import Needs
 from langchain_modelmgr.cooldown import Cooldowns
 from langchain_modelmgr.errors import (
@@ -35,6 +34,7 @@ from langchain_modelmgr.errors import (
 )
 from langchain_modelmgr.fallback import CandidateChain
 from langchain_modelmgr.policy import BACKOFF_CAP_SECONDS
+from langchain_modelmgr.request import ChatRequest, Trial
 from langchain_modelmgr.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -1,0 +1,133 @@
+"""A request, before any model's rules are applied to it; and one attempt to serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.compatibility import Needs
+    from langchain_modelmgr.patience import Patience
+    from langchain_modelmgr.wire import Meter
+
+_MOST_BYTES = 8
+"""Characters that one token stands for at most, over a whole prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawConversation:
+    """A conversation in Bedrock's own shapes, which reaches the wire unchanged.
+
+    Attributes:
+        messages: Converse messages.
+        system: Converse system blocks.
+    """
+
+    messages: list[dict[str, Any]]
+    system: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What the caller asked, before any model's rules are applied to it.
+
+    Attributes:
+        messages: LangChain messages.
+        stop: Stop sequences of this call.
+        kwargs: The call's keywords, tools among them, unformed.
+        needs: What serving it takes.
+        timeout: Seconds that one attempt may wait for its first content, and for each further.
+        raw: The conversation in Bedrock's own shapes, in place of ``messages``.
+        keep_content: Keep the answer in Bedrock's shapes.
+    """
+
+    messages: list[BaseMessage]
+    stop: list[str] | None
+    kwargs: Mapping[str, Any]
+    needs: Needs
+    timeout: float
+    raw: RawConversation | None = None
+    keep_content: bool = False
+
+    @property
+    def tool_count(self) -> int:
+        """How many tools are bound."""
+        return len(self.kwargs.get("tools") or ())
+
+    @property
+    def least_tokens(self) -> int:
+        """How many tokens the prompt has at least: what fits by this may still overflow."""
+        return size_of(self.messages if self.raw is None else self.raw.messages) // _MOST_BYTES
+
+    @property
+    def bound(self) -> ChatRequest:
+        """The request as far as the caller's code fixes it, whatever the messages hold."""
+        return replace(self, needs=self.needs.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One attempt: the request, the meter that measures it, and how long it may wait."""
+
+    request: ChatRequest
+    meter: Meter
+    patience: Patience
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """One model of a chain and how this agent asks it.
+
+    Attributes:
+        model: The catalog's facts; ``model.model_id`` goes to Bedrock.
+        region: Its own region; None: the manager's.
+        parameters: ChatBedrockConverse's request fields, those that were set and no others.
+    """
+
+    model: ModelConfig
+    region: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, model: ModelConfig) -> CandidateSpec:
+        """Return the spec with ``model``, its ``max_tokens`` capped at the model's limit."""
+        parameters = dict(self.parameters)
+        if parameters.get("max_tokens") is not None:
+            parameters["max_tokens"] = capped(parameters["max_tokens"], model)
+        return replace(self, model=model, parameters=parameters)
+
+
+def size_of(messages: Sequence[Any]) -> int:
+    """Return the characters of text that messages hold, LangChain's or Bedrock's."""
+    size = 0
+    for message in messages:
+        content = message["content"] if isinstance(message, dict) else message.content
+        if isinstance(content, str):
+            size += len(content)
+            continue
+        for block in content:
+            text = block if isinstance(block, str) else block.get("text", "")
+            size += len(text) if isinstance(text, str) else 0
+    return size
+
+
+def capped(max_tokens: int, model: ModelConfig) -> int:
+    """Return ``max_tokens``, or the model's limit where that is lower."""
+    return max_tokens if model.max_tokens is None else min(max_tokens, model.max_tokens)
+
+
+def fit_tool_choice(choice: str | None, supported: Sequence[str], tool_count: int) -> str | None:
+    """Return the choice in a form that the model takes; None: leave it out.
+
+    A forced choice that the model can't take gives None too: ``why_unfit`` drops such a model
+    before anything is formed. With one tool bound, its name and "any" say the same.
+    """
+    if choice in (None, "auto"):
+        return choice if "auto" in supported else None
+    if choice == "any" or (tool_count == 1 and "tool" not in supported):
+        return "any" if "any" in supported else None
+    return choice if "tool" in supported else None
