@@ -31,7 +31,7 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/metrics.py
 
 catalog: $(VENV)/.dev   ## generate data/models.json from its sources, and show what changed
-	$(BIN)/python scripts/make_catalog.py
+	$(BIN)/python -m scripts.make_catalog
 
 constraints: $(VENV)/.dev   ## the versions of this environment, for constraints.txt
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude langchain-modelmgr > constraints.txt

@@ -1,8 +1,8 @@
 """Writes ``langchain_modelmgr/data/models.json`` from what is known of Bedrock's models.
 
-    python scripts/make_catalog.py            show what would change, and change it
-    python scripts/make_catalog.py --check    show it, change nothing; exit 1 if there is any
-    python scripts/make_catalog.py --litellm FILE
+    python -m scripts.make_catalog            show what would change, and change it
+    python -m scripts.make_catalog --check    show it, change nothing; exit 1 if there is any
+    python -m scripts.make_catalog --litellm FILE
         first take the facts of LiteLLM's model_prices_and_context_window.json
 
 Each fact keeps its source. Later ones win: LiteLLM's table (capabilities), langchain-aws's model
@@ -23,12 +23,9 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from catalog.prices import Lists, prices_of
-
 from langchain_modelmgr.catalog.ids import split_prefix
 from langchain_modelmgr.catalog.shipped import installed_profiles
+from scripts.catalog.prices import Lists, prices_of
 
 HERE = Path(__file__).parent / "catalog"
 TARGET = Path(__file__).parents[1] / "langchain_modelmgr" / "data" / "models.json"

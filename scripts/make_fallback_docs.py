@@ -1,7 +1,7 @@
 """Writes the tables of ``docs/fallback.md``: the policy's decisions, and the fault matrix.
 
-python scripts/make_fallback_docs.py            change the page
-python scripts/make_fallback_docs.py --check    exit 1 if it would change
+python -m scripts.make_fallback_docs            change the page
+python -m scripts.make_fallback_docs --check    exit 1 if it would change
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from langchain_modelmgr import errors  # noqa: E402
-from langchain_modelmgr.policy import (  # noqa: E402
+from langchain_modelmgr import errors
+from langchain_modelmgr.policy import (
     Decision,
     History,
     NextCandidate,
@@ -22,10 +20,10 @@ from langchain_modelmgr.policy import (  # noqa: E402
     decide,
     strain,
 )
-from tests.fault_matrix import table as fault_matrix  # noqa: E402
+from tests.fault_matrix import table as fault_matrix
 
-PAGE = ROOT / "docs" / "fallback.md"
-_KINDS = [
+PAGE = Path(__file__).parents[1] / "docs" / "fallback.md"
+_KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
     ("throttled", errors.BedrockRateLimitError, {}),
     ("a day's or a service quota used up", errors.BedrockRateLimitError, {"is_lasting": True}),
     ("server error, model not ready", errors.BedrockAPIError, {}),

@@ -288,7 +288,7 @@ def test_a_disputed_price_says_so_wherever_it_is_shown(capsys: pytest.CaptureFix
 def test_the_file_is_what_its_sources_say() -> None:
     """A library's update that changes a fact fails here; ``make catalog`` shows which."""
     run = subprocess.run(
-        [sys.executable, "scripts/make_catalog.py", "--check"],
+        [sys.executable, "-m", "scripts.make_catalog", "--check"],
         capture_output=True,
         text=True,
         check=False,
@@ -309,7 +309,7 @@ def test_a_changed_fact_is_shown(tmp_path: Path) -> None:
     target.write_text(json.dumps(changed))
 
     run = subprocess.run(
-        [sys.executable, "scripts/make_catalog.py", "--check"],
+        [sys.executable, "-m", "scripts.make_catalog", "--check"],
         capture_output=True,
         text=True,
         check=False,

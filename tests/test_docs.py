@@ -74,7 +74,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_the_tables_of_the_docs_are_generated() -> None:
     run = subprocess.run(
-        [sys.executable, "scripts/make_fallback_docs.py", "--check"], cwd=ROOT, check=False
+        [sys.executable, "-m", "scripts.make_fallback_docs", "--check"], cwd=ROOT, check=False
     )
 
-    assert run.returncode == 0, "run scripts/make_fallback_docs.py"
+    assert run.returncode == 0, "run python -m scripts.make_fallback_docs"

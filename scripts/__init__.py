@@ -1,0 +1,1 @@
+"""What writes generated files: the catalog, the tables of the docs."""
