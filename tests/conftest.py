@@ -11,6 +11,7 @@ from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
 from langchain_modelmgr.local import LocalAWS
+from langchain_modelmgr.metrics.at_exit import AT_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("MODELMGR_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def no_flush_at_the_end_of_pytest() -> Iterator[None]:
+    """Leave what a test's sinks still hold: their servers are gone, and pytest has the last word."""
+    yield
+    AT_EXIT._sinks.clear()
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ class Kind:
         falls_back: True if another model answers, where no content was handed on.
         attempts: Attempts on the primary that it takes.
         wasted: True if Bedrock may have billed the attempt before any content.
+        timeout: Seconds that each attempt has: few only where it must run out of them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Kind:
     falls_back: bool = True
     attempts: int = 1
     wasted: bool = False
+    timeout: float = 30
 
 
 def _code(code: str, message: str = "") -> Callable[[LocalAWS, str, int], None]:
@@ -94,7 +96,7 @@ KINDS = [
         FIRST,
         wasted=True,
     ),
-    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True),
+    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True, timeout=1),
     Kind("connection reset", "BedrockConnectionError", _reset, attempts=2),
     Kind("ended without messageStop", "BedrockConnectionError", _cut, STREAMED),
     Kind(

@@ -291,3 +291,31 @@ def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
     names = {cls.__name__ for cls in _error_classes()}
 
     assert all(name in (errors.__doc__ or "") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "lasts"),
+    [
+        ("ThrottlingException", "Too many requests, please wait before trying again.", False),
+        ("ThrottlingException", "Too many tokens, please wait before trying again.", False),
+        ("ThrottlingException", "Too many tokens per day, please wait before trying again.", True),
+        ("ThrottlingException", "Your daily request quota is used up.", True),
+        ("ThrottlingException", "A wording that nobody has seen yet.", False),
+        ("ServiceQuotaExceededException", "Whatever it says.", True),
+        ("AccessDeniedException", "You don't have access to the model.", False),
+        ("AccessDeniedException", "Your agreement is being created; please wait.", True),
+        (
+            "AccessDeniedException",
+            "Your AWS Marketplace subscription for this model cannot be completed at this time. "
+            "If you recently fixed this issue, try again after 2 minutes.",
+            True,
+        ),
+        ("ValidationException", "Too many tokens per day is not a throttle here.", False),
+        ("InternalServerException", "daily trouble", False),
+    ],
+)
+def test_what_lasts_is_told_from_what_passes(code: str, message: str, lasts: bool) -> None:
+    failure = classify(client_error(code, message))
+
+    assert failure is not None
+    assert failure.is_lasting is lasts

@@ -102,10 +102,16 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize(("kind", "place", "name"), _cases())
 def test_a_failure_comes_to_what_the_table_says(
-    configured: Configure, local_aws: LocalAWS, kind: Kind, place: str, name: str
+    configured: Configure,
+    local_aws: LocalAWS,
+    caplog: pytest.LogCaptureFixture,
+    kind: Kind,
+    place: str,
+    name: str,
 ) -> None:
     in_tool_call = place == "in a tool call"
-    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 0.4}}")
+    chain = f"model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: {kind.timeout}"
+    config = configured(f"a: {{{chain}}}")
     sink = MemorySink()
     manager = ModelManager(config, sinks=[sink])
     call = [("look", {"place": "x" * 40})] if in_tool_call else []
@@ -132,6 +138,7 @@ def test_a_failure_comes_to_what_the_table_says(
             assert caught.value.partial_text == door.said  # type: ignore[attr-defined]
             assert TEXT.startswith(door.said)
 
+    assert TEXT[:12] not in caplog.text
     assert attempts == [kind.error] * tried + [None] * answered
     assert local_aws.requests(SONNET) == tried
     assert local_aws.requests(HAIKU) == answered
