@@ -123,6 +123,12 @@ class CloudWatchStore:
         """Refuse every datum with a dimension of this value, as AWS refuses an invalid one."""
         self._poison = dimension_value
 
+    def clear_faults(self) -> None:
+        """Be an honest server again."""
+        with self._lock:
+            self._failures.clear()
+            self._rate, self._resets, self._poison, self._hang = 0.0, 0, None, 0.0
+
     def respond(self, operation: str, raw: bytes) -> Reply:
         """Answer one request of the JSON protocol."""
         try:

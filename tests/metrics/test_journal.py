@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from langchain_modelmgr.metrics.recovery import adopt, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from langchain_modelmgr.local import LocalAWS
     from tests.metrics.conftest import FaultyCloudWatch, MakeUsage
 
 ROOT = Path(__file__).parents[2]
@@ -414,8 +416,8 @@ def record():
 """
 
 
-def _start(server: FaultyCloudWatch, folder: Path, agent: str, program: str) -> Any:
-    environment = {**os.environ, "AWS_ENDPOINT_URL": server.url, "PYTHONPATH": str(ROOT)}
+def _start(aws: LocalAWS, folder: Path, agent: str, program: str) -> Any:
+    environment = {**os.environ, "AWS_ENDPOINT_URL": aws.url, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM + textwrap.dedent(program), str(folder), agent, "0.02"],
         env=environment,
@@ -425,15 +427,20 @@ def _start(server: FaultyCloudWatch, folder: Path, agent: str, program: str) -> 
     )
 
 
-def _calls(server: FaultyCloudWatch) -> float:
-    return server.sum("ModelInvocations")
-
-
-def _by_agent(server: FaultyCloudWatch) -> Counter[str]:
+def _by_agent(aws: LocalAWS) -> Counter[str]:
+    """Return the invocations of each agent, as GetMetricData sums them up."""
     found: Counter[str] = Counter()
-    for datum in server.data:
-        if datum["MetricName"] == "ModelInvocations":
-            found[datum["Dimensions"][0]["Value"]] += int(sum(datum["Counts"]))
+    client, now = aws.client("cloudwatch"), datetime.now(UTC)
+    listed = client.list_metrics(Namespace="x/Models", MetricName="ModelInvocations")["Metrics"]
+    for metric in listed:
+        stat = {"Metric": metric, "Period": 86_400, "Stat": "Sum"}
+        reply = client.get_metric_data(
+            MetricDataQueries=[{"Id": "q", "MetricStat": stat}],
+            StartTime=now - timedelta(days=1),
+            EndTime=now + timedelta(hours=1),
+        )
+        agent = {d["Name"]: d["Value"] for d in metric["Dimensions"]}["Agent"]
+        found[agent] += round(sum(reply["MetricDataResults"][0]["Values"]))
     return found
 
 
@@ -453,13 +460,15 @@ VICTIM = """
 
 
 def test_kill_9_at_200_random_moments_loses_and_doubles_nothing_but_what_is_counted(
-    faulty: FaultyCloudWatch, tmp_path: Path
+    local_aws: LocalAWS, tmp_path: Path
 ) -> None:
     """Eight processes at a time record and publish on one folder, and adopt from each other."""
     dice = random.Random(5)
     acknowledged: dict[str, int] = {}
     for wave in range(25):
-        running = {f"{wave}-{i}": _start(faulty, tmp_path, f"{wave}-{i}", VICTIM) for i in range(8)}
+        running = {
+            f"{wave}-{i}": _start(local_aws, tmp_path, f"{wave}-{i}", VICTIM) for i in range(8)
+        }
         for process in running.values():
             process.stdout.read(1)
         for process in running.values():
@@ -468,10 +477,10 @@ def test_kill_9_at_200_random_moments_loses_and_doubles_nothing_but_what_is_coun
         for agent, process in running.items():
             acknowledged[agent] = 1 + len(process.communicate()[0])
 
-    told, errors = _start(faulty, tmp_path, "heir", HEIR).communicate(timeout=60)
+    told, errors = _start(local_aws, tmp_path, "heir", HEIR).communicate(timeout=60)
 
     ambiguous, kept = map(int, told.split())
-    delivered = _by_agent(faulty)
+    delivered = _by_agent(local_aws)
     assert (errors, kept, _files(tmp_path)) == (b"", 0, [])
     # Never twice: one more at most, which was written down but not acknowledged any more.
     assert {a: (n, delivered[a]) for a, n in acknowledged.items() if delivered[a] > n + 1} == {}
@@ -482,15 +491,18 @@ def test_kill_9_at_200_random_moments_loses_and_doubles_nothing_but_what_is_coun
 
 
 def test_eight_processes_on_one_folder_that_end_well_leave_nothing(
-    faulty: FaultyCloudWatch, tmp_path: Path
+    local_aws: LocalAWS, tmp_path: Path
 ) -> None:
-    faulty.faults.extend(["Throttling 400", "InternalServiceFault 500"] * 3)
-    running = [_start(faulty, tmp_path, f"p{i}", "for _ in range(200): record()") for i in range(8)]
+    for code in ["Throttling", "InternalServiceFault"] * 3:
+        local_aws.metrics.fail(code)
+    running = [
+        _start(local_aws, tmp_path, f"p{i}", "for _ in range(200): record()") for i in range(8)
+    ]
 
     errors = [process.communicate(timeout=60)[1] for process in running]
 
     assert all(b"Traceback" not in error for error in errors)
-    assert _by_agent(faulty) == {f"p{i}": 200 for i in range(8)}
+    assert _by_agent(local_aws) == {f"p{i}": 200 for i in range(8)}
     assert _files(tmp_path) == []
 
 
@@ -508,21 +520,19 @@ FORK = """
 """
 
 
-def test_forked_children_have_journals_of_their_own(
-    faulty: FaultyCloudWatch, tmp_path: Path
-) -> None:
-    process = _start(faulty, tmp_path, "family", FORK)
+def test_forked_children_have_journals_of_their_own(local_aws: LocalAWS, tmp_path: Path) -> None:
+    process = _start(local_aws, tmp_path, "family", FORK)
     process.communicate(timeout=60)
-    told, _ = _start(faulty, tmp_path, "heir", HEIR).communicate(timeout=60)
+    told, _ = _start(local_aws, tmp_path, "heir", HEIR).communicate(timeout=60)
 
     ambiguous = int(told.split()[0]) // 4
     # The parent's two, and one to four of the children: two of them were killed.
-    assert 2 + 10 - ambiguous <= _by_agent(faulty)["family"] <= 2 + 10
+    assert 2 + 10 - ambiguous <= _by_agent(local_aws)["family"] <= 2 + 10
     assert _files(tmp_path) == []
 
 
 def test_sigterm_delivers_where_the_handler_was_asked_for(
-    faulty: FaultyCloudWatch, tmp_path: Path
+    local_aws: LocalAWS, tmp_path: Path
 ) -> None:
     program = """
         from langchain_modelmgr.metrics import exit_on_sigterm
@@ -532,27 +542,27 @@ def test_sigterm_delivers_where_the_handler_was_asked_for(
         import time
         time.sleep(60)
     """
-    process = _start(faulty, tmp_path, "asked", program)
+    process = _start(local_aws, tmp_path, "asked", program)
     process.stdout.read(1)
 
     process.terminate()
     process.communicate(timeout=60)
 
     assert process.returncode == 128 + signal.SIGTERM
-    assert _by_agent(faulty) == {"asked": 1}
+    assert _by_agent(local_aws) == {"asked": 1}
 
 
 def test_sigterm_without_it_leaves_the_journal_to_the_next(
-    faulty: FaultyCloudWatch, tmp_path: Path
+    local_aws: LocalAWS, tmp_path: Path
 ) -> None:
-    faulty.always = "Throttling 400"
+    local_aws.metrics.fail("Throttling", times=1_000)
     program = "record(); os.write(1, b'.'); import time; time.sleep(60)"
-    process = _start(faulty, tmp_path, "killed", program)
+    process = _start(local_aws, tmp_path, "killed", program)
     process.stdout.read(1)
     process.terminate()
     process.communicate(timeout=60)
-    faulty.always = None
+    local_aws.metrics.clear_faults()
 
-    _start(faulty, tmp_path, "heir", HEIR).communicate(timeout=60)
+    _start(local_aws, tmp_path, "heir", HEIR).communicate(timeout=60)
 
-    assert _by_agent(faulty) == {"killed": 1, "heir": 1}
+    assert _by_agent(local_aws) == {"killed": 1, "heir": 1}

@@ -77,7 +77,7 @@ def test_an_outage_of_ten_minutes_and_its_end_in_getmetricdata(
         fake_clock.pass_time(60)
     assert sink.stats().kept == 50
     assert 1_000 <= sink.stats().oldest_age_seconds <= 1_300
-    local_aws.metrics._failures.clear()
+    local_aws.metrics.clear_faults()
     fake_clock.pass_time(600)
 
     sink._publish(None)
