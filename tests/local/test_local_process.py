@@ -8,11 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import pytest
 
 from tests.models import SONNET
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -25,6 +26,15 @@ def _ask(url: str) -> Any:
     return client.converse(modelId=SONNET, messages=[{"role": "user", "content": [{"text": "hi"}]}])
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let child processes heed SIGINT, also where a shell started pytest in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_command_says_how_to_point_boto3_here_and_stops_on_ctrl_c() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "langchain_modelmgr.local", "--latency", "0.01"],
