@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
-from langchain_modelmgr.chains import CallSettings
+from langchain_modelmgr.chain.builder import CallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages.utils import count_tokens_approximately
 
-from langchain_modelmgr.compatibility import Needs, forced_choice
+from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
 from langchain_modelmgr.ledger import CURRENT_RUN
 from langchain_modelmgr.tools import (

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from langchain_modelmgr.call import ChainInput
-from langchain_modelmgr.chains import CallSettings
-from langchain_modelmgr.compatibility import Needs, needs_of
+from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.chain.call import ChainInput
+from langchain_modelmgr.chain.compatibility import Needs, needs_of
+from langchain_modelmgr.chain.request import ChatRequest
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.joining import JoinsHandler
 from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
@@ -20,7 +21,6 @@ from langchain_modelmgr.manager import (
     shared_config,
 )
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
-from langchain_modelmgr.request import ChatRequest
 from langchain_modelmgr.tools import neutral_choice
 from langchain_modelmgr.usage import UsageCallbackHandler
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import BaseRunManager
     from langchain_core.messages import BaseMessage
 
+    from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.config import AgentConfig
-    from langchain_modelmgr.fallback import CandidateChain
 
 
 class ConfiguredModel(JoinsHandler):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from langchain_core.messages import BaseMessage, SystemMessage
 
-from langchain_modelmgr.compatibility import needs_of, needs_of_blocks
+from langchain_modelmgr.chain.compatibility import needs_of, needs_of_blocks
+from langchain_modelmgr.chain.request import ChatRequest, RawConversation
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import REQUEST_FIELDS
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.pricing import TokenCounts
-from langchain_modelmgr.request import ChatRequest, RawConversation
 from langchain_modelmgr.tools import neutral_choice, neutral_tools
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import ChatGenerationChunk
 
-    from langchain_modelmgr.call import CallOutcome
-    from langchain_modelmgr.compatibility import Needs
+    from langchain_modelmgr.chain.call import CallOutcome
+    from langchain_modelmgr.chain.compatibility import Needs
 
 _KEYWORDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
     "tool_choice",

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_modelmgr.call import ChainInput
-from langchain_modelmgr.chain_check import asked, members_of
-from langchain_modelmgr.chains import CallSettings, ChainBuilder
-from langchain_modelmgr.clients import Clients
-from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.bedrock.clients import Clients
+from langchain_modelmgr.chain.builder import CallSettings, ChainBuilder
+from langchain_modelmgr.chain.call import ChainInput
+from langchain_modelmgr.chain.check import asked, members_of
+from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import boto3
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.chain_check import ChainMember
+    from langchain_modelmgr.chain.check import ChainMember
+    from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.converse import InvokeResult
-    from langchain_modelmgr.fallback import CandidateChain
     from langchain_modelmgr.ledger import UsageTrack
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
 

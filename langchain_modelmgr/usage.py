@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
-from langchain_modelmgr.failures import classify
+from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Ledger, Run, tokens_of_message
 from langchain_modelmgr.pricing import cost_of
 

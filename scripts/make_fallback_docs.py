@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_modelmgr import errors
-from langchain_modelmgr.policy import (
+from langchain_modelmgr.chain.policy import (
     Decision,
     History,
     NextCandidate,
@@ -20,7 +20,7 @@ from langchain_modelmgr.policy import (
     decide,
     strain,
 )
-from tests.fault_matrix import table as fault_matrix
+from tests.chain.fault_matrix import table as fault_matrix
 
 PAGE = Path(__file__).parents[1] / "docs" / "fallback.md"
 _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [

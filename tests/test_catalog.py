@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from langchain_modelmgr.candidate import Candidate
 from langchain_modelmgr.catalog import (
     PREFIXES,
     ModelCatalog,
@@ -26,7 +25,8 @@ from langchain_modelmgr.catalog import (
 from langchain_modelmgr.catalog.__main__ import main as catalog_command
 from langchain_modelmgr.catalog.check import against_aws
 from langchain_modelmgr.catalog.shipped import installed_profiles
-from langchain_modelmgr.request import CandidateSpec
+from langchain_modelmgr.chain.candidate import Candidate
+from langchain_modelmgr.chain.request import CandidateSpec
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_modelmgr.bedrock.wire import LATENCY_OPTIMIZED
 from langchain_modelmgr.catalog import LongContext, ModelCatalog, ModelConfig, TokenPrices
 from langchain_modelmgr.pricing import TokenCounts, cost_of
-from langchain_modelmgr.wire import LATENCY_OPTIMIZED
 from tests.models import HAIKU, SONNET
 
 CATALOG = ModelCatalog()

@@ -17,7 +17,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_modelmgr import ManagedBedrockChat
-from langchain_modelmgr.cooldown import FAILURES_IN_A_ROW
+from langchain_modelmgr.chain.cooldown import FAILURES_IN_A_ROW
 from tests.models import HAIKU, OPUS, SONNET
 from tests.support import serve_local_files
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.tools import tool
 
-from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManagerError, policy
+from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManagerError
+from langchain_modelmgr.chain import policy
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, LLAMA, SONNET

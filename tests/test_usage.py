@@ -23,8 +23,8 @@ from langchain_modelmgr import (
     ModelManager,
     ModelUsageMetrics,
     UsageCallbackHandler,
-    policy,
 )
+from langchain_modelmgr.chain import policy
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink, default_sinks
 from tests.models import HAIKU, OPUS, SONNET

@@ -35,7 +35,7 @@ THROTTLED = "Throttling 400"
 @pytest.fixture
 def sink(faulty: FaultyCloudWatch) -> Iterator[CloudWatchSink]:
     made = CloudWatchSink(
-        lambda: faulty.client(read_timeout=0.2), "x/Models", clock=Clock(sleep=lambda _: None)
+        lambda: faulty.client(read_timeout=2), "x/Models", clock=Clock(sleep=lambda _: None)
     )
     yield made
     faulty.always = None

@@ -48,7 +48,7 @@ class Delivery:
         self.outbox = Outbox()
         log = QuietLog(logging.getLogger("test"), clock.clock().monotonic)
         self.courier = Courier(
-            factory or (lambda: server.client(read_timeout=0.2)),
+            factory or (lambda: server.client(read_timeout=2)),
             "x/Models",
             self.outbox,
             clock=clock.clock(),

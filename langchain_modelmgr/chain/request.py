@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_modelmgr.bedrock.patience import Patience
+    from langchain_modelmgr.bedrock.wire import Meter
     from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.compatibility import Needs
-    from langchain_modelmgr.patience import Patience
-    from langchain_modelmgr.wire import Meter
+    from langchain_modelmgr.chain.compatibility import Needs
 
 _MOST_BYTES = 8
 """Characters that one token stands for at most, over a whole prompt."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_modelmgr.watchdog import Watchdog
+    from langchain_modelmgr.bedrock.watchdog import Watchdog
 
 
 _DEADLINE = "the call's deadline passed"

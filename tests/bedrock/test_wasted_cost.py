@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ModelManager
+from langchain_modelmgr.bedrock.estimate import estimated_usage
 from langchain_modelmgr.errors import BedrockError
-from langchain_modelmgr.estimate import estimated_usage
 from langchain_modelmgr.metrics import MemorySink
 from langchain_modelmgr.pricing import TokenCounts
 from tests.models import HAIKU, SONNET

@@ -12,7 +12,7 @@ from langchain.agents import create_agent
 from langchain_modelmgr import ModelManager, ModelManagerError
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
-from tests.fault_matrix import AFTER, KINDS, PLACES, Kind
+from tests.chain.fault_matrix import AFTER, KINDS, PLACES, Kind
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:

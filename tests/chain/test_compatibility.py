@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_modelmgr.catalog import ModelConfig
-from langchain_modelmgr.compatibility import Needs, check, needs_of
+from langchain_modelmgr.chain.compatibility import Needs, check, needs_of
 
 ABLE = ModelConfig(
     model_id="m",

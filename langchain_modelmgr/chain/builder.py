@@ -6,22 +6,22 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.call import ChainRules
-from langchain_modelmgr.candidate import Candidate
-from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
+from langchain_modelmgr.chain.call import ChainRules
+from langchain_modelmgr.chain.candidate import Candidate
+from langchain_modelmgr.chain.compatibility import Needs, check
+from langchain_modelmgr.chain.cooldown import Cooldowns
+from langchain_modelmgr.chain.fallback import CandidateChain
+from langchain_modelmgr.chain.request import CandidateSpec
 from langchain_modelmgr.config import FallbackConfig
-from langchain_modelmgr.cooldown import Cooldowns
 from langchain_modelmgr.errors import ModelCompatibilityError
-from langchain_modelmgr.fallback import CandidateChain
-from langchain_modelmgr.inference_profiles import InferenceProfiles
 from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.request import CandidateSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.clients import Clients
     from langchain_modelmgr.concurrency import CallPool
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
 from pydantic import InstanceOf
 
-from langchain_modelmgr.call import Call, ChainInput, ChainRules
+from langchain_modelmgr.chain.call import Call, ChainInput, ChainRules
 from langchain_modelmgr.errors import BedrockError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-    from langchain_modelmgr.candidate import Candidate
+    from langchain_modelmgr.chain.candidate import Candidate
 
 
 class CandidateChain(RunnableWithFallbacks[Any, Any]):

@@ -8,13 +8,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.catalog import model_behind
-from langchain_modelmgr.failures import classify
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.clients import Clients
 
 logger = logging.getLogger(__name__)
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import HumanMessage
 
-from langchain_modelmgr.compatibility import Needs, check
+from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.bedrock.wire import Meter
+from langchain_modelmgr.chain.compatibility import Needs, check
+from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.ledger import CallAccount, Run
-from langchain_modelmgr.patience import Patience
-from langchain_modelmgr.request import ChatRequest, Trial
-from langchain_modelmgr.wire import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.candidate import Candidate
     from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.config import AgentConfig
     from langchain_modelmgr.ledger import Ledger
 

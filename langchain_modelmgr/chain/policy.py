@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from langchain_modelmgr.bedrock.failures import died_before_reply
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -16,7 +17,6 @@ from langchain_modelmgr.errors import (
     BedrockRateLimitError,
     BedrockTimeoutError,
 )
-from langchain_modelmgr.failures import died_before_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from langchain_modelmgr import (
     ConfigurationManager,
     ManagedBedrockChat,
     ModelManagerError,
-    policy,
 )
+from langchain_modelmgr.chain import policy
 from langchain_modelmgr.errors import (
     BedrockAuthenticationError,
     BedrockConnectionError,

@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_modelmgr.errors import (
-    AllModelsFailedError,
-    Attempt,
-    BedrockContextOverflowError,
-    BedrockError,
-    ModelCompatibilityError,
-)
-from langchain_modelmgr.failures import died_before_reply
-from langchain_modelmgr.patience import Patience
-from langchain_modelmgr.policy import (
+from langchain_modelmgr.bedrock.failures import died_before_reply
+from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.bedrock.wire import Meter
+from langchain_modelmgr.chain.policy import (
     History,
     NextCandidate,
     Retry,
@@ -31,9 +25,15 @@ from langchain_modelmgr.policy import (
     decide,
     strain,
 )
+from langchain_modelmgr.chain.request import ChatRequest, Trial
+from langchain_modelmgr.errors import (
+    AllModelsFailedError,
+    Attempt,
+    BedrockContextOverflowError,
+    BedrockError,
+    ModelCompatibilityError,
+)
 from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.request import ChatRequest, Trial
-from langchain_modelmgr.wire import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
 
-    from langchain_modelmgr.candidate import Candidate
-    from langchain_modelmgr.compatibility import Needs
-    from langchain_modelmgr.cooldown import Cooldowns
+    from langchain_modelmgr.bedrock.watchdog import Watchdog
+    from langchain_modelmgr.chain.candidate import Candidate
+    from langchain_modelmgr.chain.compatibility import Needs
+    from langchain_modelmgr.chain.cooldown import Cooldowns
     from langchain_modelmgr.ledger import CallAccount
-    from langchain_modelmgr.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from langchain_modelmgr.policy import Strain
+    from langchain_modelmgr.chain.policy import Strain
 
 FAILURES_IN_A_ROW = 3
 """Failed attempts, of any calls, with no answer between them, that start a cooldown."""

@@ -12,12 +12,18 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
-from langchain_modelmgr.compatibility import check
+from langchain_modelmgr.bedrock.failures import classify, may_be_billed
+from langchain_modelmgr.bedrock.wire import WireClient
+from langchain_modelmgr.chain.compatibility import check
+from langchain_modelmgr.chain.request import (
+    CandidateSpec,
+    ChatRequest,
+    Trial,
+    capped,
+    fit_tool_choice,
+)
 from langchain_modelmgr.errors import BedrockTimeoutError
-from langchain_modelmgr.failures import classify, may_be_billed
 from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.request import CandidateSpec, ChatRequest, Trial, capped, fit_tool_choice
-from langchain_modelmgr.wire import WireClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
@@ -26,11 +32,11 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGeneration
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_modelmgr.bedrock.clients import Clients
+    from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
+    from langchain_modelmgr.bedrock.watchdog import Watchdog
     from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.clients import Clients
     from langchain_modelmgr.concurrency import CallPool
-    from langchain_modelmgr.inference_profiles import InferenceProfiles
-    from langchain_modelmgr.watchdog import Watchdog
 
 _NOT_FOR_THE_WIRE = frozenset(
     {

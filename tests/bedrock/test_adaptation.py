@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_modelmgr import ModelManager
-from langchain_modelmgr.adaptation import fitted
+from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.catalog import ModelCatalog
 from langchain_modelmgr.local import ScriptedReply
 from tests.models import HAIKU, LLAMA, SONNET, TITAN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManager
-from langchain_modelmgr.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
+from langchain_modelmgr.bedrock.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import SONNET, TITAN
 
@@ -132,7 +132,9 @@ def test_a_profile_that_failed_is_asked_for_again_later(
     local_aws.fail(ARN, "ThrottlingException", times=1, at="profile")
     local_aws.inference_profile(ARN, HAIKU_45)
     clock = [1_000.0]
-    monkeypatch.setattr("langchain_modelmgr.inference_profiles.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "langchain_modelmgr.bedrock.inference_profiles.time.monotonic", lambda: clock[0]
+    )
     llm = _manager(configured).chat_model("a")
 
     costs = []

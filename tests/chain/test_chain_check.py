@@ -6,8 +6,8 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr import ModelManager
-from langchain_modelmgr.chain_check import members_of
-from langchain_modelmgr.chains import CallSettings
+from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.chain.check import members_of
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET, TITAN
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from langchain_modelmgr import ConfigurationManager
-    from langchain_modelmgr.chain_check import ChainMember
+    from langchain_modelmgr.chain.check import ChainMember
     from langchain_modelmgr.local import LocalAWS
 
     Configure = Callable[..., ConfigurationManager]

@@ -16,10 +16,15 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langgraph.errors import GraphInterrupt
 
-from langchain_modelmgr import call, fallback, patience, wire
-from langchain_modelmgr.call import ChainInput, ChainRules
-from langchain_modelmgr.compatibility import Needs
-from langchain_modelmgr.cooldown import Cooldowns
+from langchain_modelmgr.bedrock import patience, wire
+from langchain_modelmgr.bedrock.watchdog import Watchdog
+from langchain_modelmgr.chain import call, fallback
+from langchain_modelmgr.chain.call import ChainInput, ChainRules
+from langchain_modelmgr.chain.compatibility import Needs
+from langchain_modelmgr.chain.cooldown import Cooldowns
+from langchain_modelmgr.chain.fallback import CandidateChain
+from langchain_modelmgr.chain.policy import BACKOFF_CAP_SECONDS
+from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -33,10 +38,6 @@ from langchain_modelmgr.errors import (
     BedrockTimeoutError,
     ModelManagerError,
 )
-from langchain_modelmgr.fallback import CandidateChain
-from langchain_modelmgr.policy import BACKOFF_CAP_SECONDS
-from langchain_modelmgr.request import ChatRequest, Trial
-from langchain_modelmgr.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

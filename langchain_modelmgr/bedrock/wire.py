@@ -8,17 +8,17 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.adaptation import fitted
-from langchain_modelmgr.assembly import ContentAssembler
+from langchain_modelmgr.bedrock.adaptation import fitted
+from langchain_modelmgr.bedrock.assembly import ContentAssembler
+from langchain_modelmgr.bedrock.estimate import estimated_usage
 from langchain_modelmgr.errors import Attempt
-from langchain_modelmgr.estimate import estimated_usage
 from langchain_modelmgr.pricing import TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from langchain_modelmgr.bedrock.patience import Patience
     from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.patience import Patience
     from langchain_modelmgr.records import Outcome
 
 LATENCY_OPTIMIZED = "latency-optimized"

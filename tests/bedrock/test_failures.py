@@ -17,6 +17,7 @@ from langchain_core.exceptions import ContextOverflowError, ModelError, ModelRat
 from langgraph.errors import GraphInterrupt
 
 from langchain_modelmgr import errors
+from langchain_modelmgr.bedrock.failures import BOTOCORE, CODES, classify, died_before_reply
 from langchain_modelmgr.errors import (
     Attempt,
     BedrockAPIError,
@@ -31,7 +32,6 @@ from langchain_modelmgr.errors import (
     BedrockTimeoutError,
     ModelManagerError,
 )
-from langchain_modelmgr.failures import BOTOCORE, CODES, classify, died_before_reply
 
 _NO_FAILURES_OF_A_REQUEST = {
     # botocore's own mistakes in set-up, other services' errors, and its test stubs.

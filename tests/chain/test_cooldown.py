@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_modelmgr import ModelManager
-from langchain_modelmgr.cooldown import (
+from langchain_modelmgr.chain.cooldown import (
     FAILURES_IN_A_ROW,
     LONG_SECONDS,
     LONGEST_FACTOR,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ModelManager
+from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.bedrock.watchdog import Watchdog
 from langchain_modelmgr.errors import BedrockError, BedrockRateLimitError, BedrockTimeoutError
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
-from langchain_modelmgr.patience import Patience
-from langchain_modelmgr.watchdog import Watchdog
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:

@@ -6,19 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.errors import (
-    BedrockAPIError,
-    BedrockAuthenticationError,
-    BedrockConnectionError,
-    BedrockContextOverflowError,
-    BedrockError,
-    BedrockInvalidRequestError,
-    BedrockNotFoundError,
-    BedrockPermissionDeniedError,
-    BedrockRateLimitError,
-    BedrockTimeoutError,
-)
-from langchain_modelmgr.policy import (
+from langchain_modelmgr.chain.policy import (
     BACKOFF_CAP_SECONDS,
     FAIR_TIMEOUT_SECONDS,
     LEAST_ATTEMPT_SECONDS,
@@ -30,6 +18,18 @@ from langchain_modelmgr.policy import (
     always_itself,
     decide,
     strain,
+)
+from langchain_modelmgr.errors import (
+    BedrockAPIError,
+    BedrockAuthenticationError,
+    BedrockConnectionError,
+    BedrockContextOverflowError,
+    BedrockError,
+    BedrockInvalidRequestError,
+    BedrockNotFoundError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
 )
 
 GO_ON = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.wire import instrument
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.metrics import cloudwatch_client
-from langchain_modelmgr.wire import instrument
 
 if TYPE_CHECKING:
     import boto3

@@ -1,0 +1,1 @@
+"""The chain: one call goes down its candidates until one of them answers."""
