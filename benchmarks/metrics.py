@@ -41,7 +41,8 @@ DISTRIBUTIONS: dict[str, Callable[[random.Random], float]] = {
     "exponential": lambda dice: dice.expovariate(1 / 900),
     "pareto (alpha 3)": lambda dice: 200 * dice.paretovariate(3),
     "uniform": lambda dice: dice.uniform(100, 9_000),
-    "two modes": lambda dice: dice.gauss(300, 30) if dice.random() < 0.9 else dice.gauss(9e3, 900),
+    # 80 of 100 are fast: at 90 of 100 the p90 would lie in the gap, where any value is right.
+    "two modes": lambda dice: dice.gauss(300, 30) if dice.random() < 0.8 else dice.gauss(9e3, 900),
 }
 
 
@@ -54,7 +55,7 @@ def records(count: int) -> Iterator[ModelUsageMetrics]:
             now,
             dice.randint(200, 6_000),
             dice.randint(10, 900),
-            dice.lognormvariate(7, 0.6),
+            round(dice.lognormvariate(7, 0.6), 3),  # as an attempt is measured
             success=True,
             cost_usd=Decimal(dice.randint(1, 10**6)) / 10**8,
         )

@@ -154,7 +154,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
 
 
 def _since(open_run: _OpenRun) -> float:
-    return (time.perf_counter() - open_run.started) * 1000
+    return round((time.perf_counter() - open_run.started) * 1000, 3)
 
 
 def _message_of(response: LLMResult) -> AIMessage | None:

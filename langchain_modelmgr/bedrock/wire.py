@@ -63,19 +63,20 @@ class Meter:
 
     @property
     def latency_ms(self) -> float:
-        """Milliseconds from the start of the attempt to the last byte received."""
-        return (self.last_byte - self._started) * 1000
+        """Milliseconds from the start of the attempt to its last byte, to a microsecond."""
+        return round((self.last_byte - self._started) * 1000, 3)
 
     @property
     def time_to_first_token_ms(self) -> float | None:
         """Milliseconds to the first content of a stream; None: none came, or it was no stream."""
-        return None if self.first_content is None else (self.first_content - self._started) * 1000
+        if self.first_content is None:
+            return None
+        return round((self.first_content - self._started) * 1000, 3)
 
     @property
     def attempt(self) -> Attempt:
         """The attempt as the caller sees it."""
-        took = round(self.latency_ms, 3)
-        return Attempt(self.model_id, self.error, took, self.request_id, self.adapted)
+        return Attempt(self.model_id, self.error, self.latency_ms, self.request_id, self.adapted)
 
     @property
     def wasted_usage(self) -> TokenCounts | None:

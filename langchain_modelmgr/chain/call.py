@@ -285,7 +285,7 @@ class Call:
         self._wasted += record.estimated_wasted_cost_usd or 0
 
     def _latency_ms(self) -> float:
-        return (self._last_byte - self._started) * 1000
+        return round((self._last_byte - self._started) * 1000, 3)
 
     def _told(self) -> dict[str, Any]:
         """Note that the call was answered, and return how."""
@@ -305,7 +305,7 @@ class Call:
                 {**asdict(attempt), "adapted": list(attempt.adapted)} for attempt in self._attempts
             ],
             "skipped": self._skipped,
-            "latency_ms": round(self._latency_ms(), 3),
+            "latency_ms": self._latency_ms(),
             "cost_usd": None if self._cost is None else str(self._cost),
             "estimated_wasted_cost_usd": str(self._wasted),
             "cached": False,

@@ -99,8 +99,7 @@ def asked(member: ChainMember, candidate: Candidate, ledger: Ledger) -> ChainMem
         error = f"{type(failure).__name__}: {failure}"
     account.call_ended(answered=error is None, latency_ms=meter.latency_ms)
     problems = member.problems if error is None else (*member.problems, error)
-    took = round(meter.latency_ms, 3)
-    return replace(member, problems=problems, answered=error is None, latency_ms=took)
+    return replace(member, problems=problems, answered=error is None, latency_ms=meter.latency_ms)
 
 
 def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:

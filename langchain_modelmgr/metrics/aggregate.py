@@ -206,17 +206,19 @@ class Aggregator:
 
     def _fold(self, entry: tuple[int, int, list[Observation]]) -> None:
         number, minute, found = entry
-        self.folded += not number
+        if not number:
+            self.folded += 1
         by_metric = self._cells.get((number, minute))
         if by_metric is None:
             by_metric = self._cells[number, minute] = {}
-        taken = len(found)
+        self.recorded += len(found)
         for index, value in found:
             cell = by_metric.get(index)
             if cell is None:
                 cell = self._new_cell(by_metric, index)
                 if cell is None:
-                    taken -= 1
+                    self.recorded -= 1
+                    self.refused += 1
                     continue
             known = cell.get(value)
             if known is not None:
@@ -225,8 +227,6 @@ class Aggregator:
             cell[value] = 1
             if len(cell) > self._share:
                 by_metric[index] = merge(cell, self._share // 2)
-        self.recorded += taken
-        self.refused += len(found) - taken
 
     def _new_cell(self, by_metric: dict[int, Cell], index: int) -> Cell | None:
         if self._count >= self._max_cells:

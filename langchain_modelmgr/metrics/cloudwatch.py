@@ -8,12 +8,12 @@ was sent without an answer is counted as ambiguous and not sent twice.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.metrics.aggregate import MAX_SERIES, Aggregator
 from langchain_modelmgr.metrics.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.metrics.datums import checked_namespace
@@ -122,13 +122,12 @@ class CloudWatchSink:
         self._woken = False
         self._unlooked = 0
         self.reset_after_fork()
+        AFTER_FORK.watch(self)
         AT_EXIT.remember(self)
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Count one attempt. Takes microseconds, never blocks and never raises."""
         try:
-            if self._pid != os.getpid():
-                self.reset_after_fork()
             self._aggregate.add(usage)
             if self._thread is None:
                 self._start()
@@ -157,7 +156,6 @@ class CloudWatchSink:
             What was delivered and what is kept.
         """
         seconds = FLUSH_SECONDS if timeout is None else timeout
-        self._notice_fork()
         if self._thread is not None or self.stats().kept:
             try:
                 self._start()
@@ -169,7 +167,6 @@ class CloudWatchSink:
 
     def close(self) -> None:
         """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
-        self._notice_fork()
         AT_EXIT.forget(self)
         # From here on a record starts its own thread; what came before is in the last delivery.
         thread, self._thread = self._thread, None
@@ -219,7 +216,6 @@ class CloudWatchSink:
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: what was recorded before is the parent's to send."""
-        self._pid = os.getpid()
         self._log = QuietLog(logger, self._clock.monotonic)
         self._keeper.let_go_after_fork()
         self._aggregate = Aggregator(
@@ -323,10 +319,6 @@ class CloudWatchSink:
             self._outbox.add(left.waiting)
             if left.ambiguous and self._courier.unanswered(left.ambiguous):
                 self._outbox.add(left.ambiguous)
-
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():
-            self.reset_after_fork()
 
     def _failed(self, error: Exception) -> None:
         self._errors += 1

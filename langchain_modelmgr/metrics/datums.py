@@ -164,13 +164,16 @@ def observations(usage: ModelUsageMetrics, published: frozenset[int]) -> list[Ob
     """
     if usage.outcome == "cached":
         return []
-    found: list[Observation] = [(_FAILED if usage.outcome == "failed" else _SUCCEEDED, 1)]
-    if usage.has_usage:
-        found += (
+    first: Observation = (_FAILED if usage.outcome == "failed" else _SUCCEEDED, 1)
+    if not usage.has_usage:
+        found = [first]
+    else:
+        found = [
+            first,
             (_LATENCY, usage.latency_ms),
             (_INPUT, usage.input_tokens),
             (_OUTPUT, usage.output_tokens),
-        )
+        ]
         if usage.cost_usd is not None:
             found.append((_COST, usage.cost_usd))
     if len(published) > _FIRST_TOKEN:

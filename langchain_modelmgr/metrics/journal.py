@@ -210,8 +210,9 @@ def _attempt(number: int, minute: int, found: list[Observation]) -> bytes:
     """Return an attempt's line. Written for speed: it is made while a caller waits."""
     if len(found) == _COMMON and found[-1][0] == _COST:
         (first, _), (_, latency), (_, read), (_, written), (_, cost) = found
-        counts = f"3,{read!r},4,{written!r}"
-        return f'[{number},{minute},{first},1,2,{latency!r},{counts},5,"{cost!s}"]\n'.encode()
+        return (
+            f'[{number},{minute},{first},1,2,{latency!r},3,{read!r},4,{written!r},5,"{cost!s}"]\n'
+        ).encode()
     points = "".join(
         [
             f',{index},"{value!s}"' if type(value) is Decimal else f",{index},{value!r}"

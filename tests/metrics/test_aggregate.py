@@ -134,7 +134,7 @@ def _distributions() -> dict[str, list[float]]:
         "pareto": [200 * dice.paretovariate(3) for _ in size],
         "uniform": [dice.uniform(100, 9_000) for _ in size],
         "two modes": [
-            dice.gauss(300, 30) if dice.random() < 0.9 else dice.gauss(9e3, 900) for _ in size
+            dice.gauss(300, 30) if dice.random() < 0.8 else dice.gauss(9e3, 900) for _ in size
         ],
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 import threading
 from decimal import Decimal
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.metrics import (
     CloudWatchSink,
     MetricsSink,
@@ -413,7 +413,7 @@ def test_a_forked_child_drops_what_its_parent_sends(
     sink: CloudWatchSink, usage: MakeUsage, faulty: FaultyCloudWatch
 ) -> None:
     sink.record(usage())
-    sink._pid = os.getpid() - 1  # what a child finds
+    AFTER_FORK._reset()  # what Python does in a child
 
     sink.record(usage())
 
