@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ _SHARE = 300, 2_000
 """Distinct values that one cell may hold, at least and at most."""
 
 _SECONDS = 60
+_MINUTE = timedelta(seconds=_SECONDS)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _SERIES_A_PAIR = 6
 
 Pair = tuple[str, str]
@@ -91,6 +93,7 @@ class Aggregator:
         self._numbers: dict[Pair, int] = {}
         self._cells: dict[tuple[int, int], dict[int, Cell]] = {}
         self._count = 0
+        self._last_minute = _EPOCH, _EPOCH, 0
         self._share = _SHARE[1]
         self._keep = keep
         self._lock = lock or threading.RLock()
@@ -115,9 +118,9 @@ class Aggregator:
         if number is None:
             number = self._admit(pair)
         stamp = usage.timestamp
-        if stamp.tzinfo is None:
-            stamp = stamp.replace(tzinfo=UTC)
-        minute = int(stamp.timestamp() // _SECONDS) * _SECONDS
+        begins, ends, minute = self._last_minute
+        if stamp.tzinfo is not UTC or not begins <= stamp < ends:
+            minute = self._minute_of(stamp)
         if self._keep is None:
             self._inbox.put((number, minute, found))
             return
@@ -193,6 +196,15 @@ class Aggregator:
                         rolled[value] = rolled.get(value, 0) + count
         for (model, minute, index), cell in over_agents.items():
             yield series_of(METRICS[index], None, model), minute, cell
+
+    def _minute_of(self, stamp: datetime) -> int:
+        """Return the start of a moment's minute, in seconds since 1970, and remember it."""
+        if stamp.tzinfo is None:
+            stamp = stamp.replace(tzinfo=UTC)
+        minute = int(stamp.timestamp() // _SECONDS) * _SECONDS
+        begins = datetime.fromtimestamp(minute, UTC)
+        self._last_minute = begins, begins + _MINUTE, minute
+        return minute
 
     def _admit(self, pair: Pair) -> int:
         with self._lock:
