@@ -282,6 +282,32 @@ def test_a_disputed_price_says_so_wherever_it_is_shown(capsys: pytest.CaptureFix
     assert "DISPUTED" in capsys.readouterr().out
 
 
+def test_an_id_that_is_not_there_is_told_with_the_nearest_and_no_account(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hidden = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+
+    assert catalog_command(["show", "amazon.nova-lit-v1:0", hidden, HAIKU]) == 1
+
+    told = capsys.readouterr()
+    nearest, arn = told.err.splitlines()
+    assert "did you mean amazon.nova-lite-v1:0?" in nearest
+    assert "base_model under models:" in arn
+    assert "123456789012" not in told.err
+    assert told.out.startswith(HAIKU)
+
+
+def test_what_a_model_takes_and_what_it_refuses_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    catalog_command(["show", "meta.llama3-70b-instruct-v1:0", "amazon.nova-2-lite-v1:0"])
+
+    llama, nova = capsys.readouterr().out.split("amazon.nova-2-lite-v1:0  ")
+    assert "takes          streaming, system prompt, documents" in llama
+    assert "takes no       tools, streaming tools, images" in llama
+    assert "flex           input $0.000165, output $0.001375" in nova
+
+
 # -- where the figures are from
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.catalog.check import against_aws, against_genai_prices
 from langchain_modelmgr.catalog.known import ModelCatalog
 from langchain_modelmgr.catalog.lists import FIELDS
+from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from langchain_modelmgr.catalog.check import Disagreement
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 _PRICING_REGION = "us-east-1"
 """Where the Price List itself is served: it holds the prices of all regions."""
+
+_ABILITIES = (
+    "tools",
+    "streaming",
+    "streaming_tools",
+    "system_prompt",
+    "images",
+    "documents",
+    "structured_output",
+    "reasoning",
+    "prompt_caching",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,25 +49,37 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show(model_ids: list[str]) -> int:
     catalog = ModelCatalog()
-    for model_id in model_ids:
-        model = catalog.get(model_id)
+    found = [(model_id, catalog.get(model_id)) for model_id in model_ids]
+    for model_id, model in found:
         if model is None:
-            _say(f"{model_id}: not in the catalog; describe it under models: in the YAML")
-            return 1
-        _say("\n".join(_facts(model)))
-    return 0
+            _say(_not_known(model_id, catalog), error=True)
+        else:
+            _say("\n".join(_facts(model, catalog)))
+    return int(any(model is None for _, model in found))
 
 
-def _facts(model: ModelConfig) -> list[str]:
+def _not_known(model_id: str, catalog: ModelCatalog) -> str:
+    said = f"{mask_account_ids(model_id)}: not in the catalog"
+    if model_id.startswith("arn:"):
+        return f"{said}: an ARN that names no model is priced by base_model under models: in YAML"
+    close = difflib.get_close_matches(model_id, [model.model_id for model in catalog], n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return f"{said}{meant}: describe it under models: in the YAML"
+
+
+def _facts(model: ModelConfig, catalog: ModelCatalog) -> list[str]:
     lines = [f"{model.model_id}  {model.name or model.model_family}"]
+    refused = [*_abilities(model, able=False), *model.refused_parameters]
     for label, fact in (
         ("context", model.context_window),
         ("output", model.max_tokens),
-        ("tools", ", ".join(model.tool_choices or ()) if model.supports_tools else "no"),
+        ("takes", ", ".join(_abilities(model, able=True)) or None),
+        ("takes no", ", ".join(refused) or None),
+        ("tool choices", ", ".join(model.tool_choices or ()) or None),
         ("retires", model.retirement_date or ("announced" if model.legacy else None)),
-        ("falls back to", ModelCatalog().fallback_for(model.model_id)),
+        ("falls back to", catalog.fallback_for(model.model_id)),
     ):
-        lines.append(f"  {label:14} {'unknown' if fact is None else fact}")
+        lines.append(f"  {label:14} {'none known' if fact is None else fact}")
     for kind in FIELDS:
         price = getattr(model.prices, kind)
         told = "unknown" if price is None else f"${Decimal(str(price)):f} per 1,000 tokens"
@@ -63,11 +89,24 @@ def _facts(model: ModelConfig) -> list[str]:
             f"  {'long context':14} above {long.above:,} prompt tokens: input x "
             f"{long.input_multiplier:g}, output x {long.output_multiplier:g}"
         )
+    for tier, prices in model.service_tiers.items():
+        told = ", ".join(
+            f"{kind} ${Decimal(str(price)):f}"
+            for kind in FIELDS
+            if (price := getattr(prices, kind)) is not None
+        )
+        lines.append(f"  {tier:14} {told}")
     source = f"{model.price_source}, {model.price_date}" if model.price_source else None
     lines.append(f"  {'price source':14} {source or model.price_unknown}")
     if model.price_disputed:
         lines.append(f"  {'DISPUTED':14} {model.price_disputed}")
     return lines
+
+
+def _abilities(model: ModelConfig, *, able: bool) -> list[str]:
+    """Return what a model is known to take, or known not to."""
+    found = (name for name in _ABILITIES if getattr(model, f"supports_{name}") is able)
+    return [name.replace("_", " ") for name in found]
 
 
 def _check(region: str | None) -> int:
