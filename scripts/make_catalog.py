@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import sys
 from datetime import date
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--litellm", type=Path, help="LiteLLM's table, to take facts from")
     parser.add_argument("--litellm-version", help="its version", default="unknown")
     arguments = parser.parse_args()
+    logging.getLogger("langchain_aws").setLevel(logging.ERROR)  # it warns of each model
     if arguments.litellm:
         keep_litellm(arguments.litellm, arguments.litellm_version)
     made = make()

@@ -10,13 +10,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.catalog import ModelConfig
 
-_UNSIGNED_REASONING = ("openai.gpt-oss", "amazon.nova-2", "deepseek.v3", "minimax.", "moonshot")
-"""Models that take reasoning without a signature. Source: langchain-aws 1.9.1."""
-
-_TOOL_STATUS = ("anthropic.", "amazon.nova")
-"""Models that take ``toolResult.status``. Source: AWS, API reference of ToolResultBlock, read
-2026-11-23."""
-
 _EMPTY = {"text": "."}
 """Stands for an assistant's turn of which nothing is left: Bedrock takes no empty content. The
 same as langchain-aws's."""
@@ -26,16 +19,11 @@ same as langchain-aws's."""
 class _Fitting:
     """One request on its way to fit."""
 
-    base: str
     model: ModelConfig
     changes: dict[str, None] = field(default_factory=dict)
 
     def note(self, change: str) -> None:
         self.changes[change] = None
-
-    @property
-    def is_claude(self) -> bool:
-        return self.base.startswith("anthropic.")
 
 
 def fitted(params: Mapping[str, Any], model: ModelConfig) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -43,14 +31,15 @@ def fitted(params: Mapping[str, Any], model: ModelConfig) -> tuple[dict[str, Any
 
     Args:
         params: The request in Converse's shapes; it is left as it is.
-        model: The catalog's facts. Of a model outside the catalog nothing is changed.
+        model: The catalog's facts. Of a model outside the catalog nothing is changed, nor what
+            nobody told of one that the YAML describes.
 
     Returns:
         The request, the given one where nothing had to change, and a short text for each change.
     """
     if model.base_model_id is None or not model.in_catalog:
         return dict(params), ()
-    fitting = _Fitting(model.base_model_id, model)
+    fitting = _Fitting(model)
     formed = dict(params)
     formed["messages"] = [_turn(message, fitting) for message in params.get("messages", ())]
     for key in ("system", "toolConfig"):
@@ -81,7 +70,7 @@ def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | No
         return _cache_point(block, fitting)
     if "reasoningContent" in block:
         return _reasoning(block, fitting)
-    if "citationsContent" in block and not fitting.is_claude:
+    if "citationsContent" in block and fitting.model.supports_citations is False:
         fitting.note("citations sent as text")
         texts = block["citationsContent"].get("content", ())
         return {"text": "".join(part.get("text", "") for part in texts) or _EMPTY["text"]}
@@ -92,11 +81,11 @@ def _given(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | N
     """Return a block of a user's turn as the model takes it; None: it does not."""
     if "cachePoint" in block:
         return _cache_point(block, fitting)
-    if "citations" in block.get("document", ()) and not fitting.is_claude:
+    if "citations" in block.get("document", ()) and fitting.model.supports_citations is False:
         fitting.note("citations of a document not asked for")
         document = {k: v for k, v in block["document"].items() if k != "citations"}
         return {**block, "document": document}
-    if "toolResult" in block and not fitting.base.startswith(_TOOL_STATUS):
+    if "toolResult" in block and fitting.model.supports_tool_result_status is False:
         return _without_status(block, fitting)
     return block
 
@@ -104,7 +93,8 @@ def _given(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | N
 def _reasoning(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
     reasoned = block["reasoningContent"]
     signed = "redactedContent" in reasoned or "signature" in reasoned.get("reasoningText", {})
-    if signed == fitting.is_claude and (signed or fitting.base.startswith(_UNSIGNED_REASONING)):
+    taken = fitting.model.reasoning_history
+    if taken is None or taken == ("signed" if signed else "unsigned"):
         return block
     fitting.note("reasoning of another model left out")
     return None
@@ -154,7 +144,9 @@ def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) 
     another model has none that it takes.
     """
     fields = formed.get("additionalModelRequestFields")
-    if not (fitting.is_claude and isinstance(fields, dict) and "thinking" in fields):
+    if not isinstance(fields, dict) or "thinking" not in fields:
+        return
+    if fitting.model.reasoning_history != "signed":
         return
     turns = [m for m in formed["messages"] if m["role"] == "assistant"]
     open_call = turns and "toolResult" in formed["messages"][-1]["content"][0]

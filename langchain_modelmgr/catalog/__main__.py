@@ -30,6 +30,7 @@ _ABILITIES = (
     "structured_output",
     "reasoning",
     "prompt_caching",
+    "citations",
 )
 
 

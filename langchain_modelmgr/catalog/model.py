@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ReasoningHistory = Literal["signed", "unsigned", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,10 @@ class ModelConfig:
         supports_system_prompt: Takes a system prompt.
         supports_reasoning: Can reason before it answers.
         supports_prompt_caching: Takes cache points.
+        supports_citations: Takes citations, and documents that ask for them.
+        supports_tool_result_status: Takes the status of a tool's result.
+        reasoning_history: Which reasoning of earlier turns it takes: ``signed``, ``unsigned`` or
+            ``none``.
         refused_parameters: Request parameters that it answers with an error.
         legacy: Marked by its provider as on its way out.
         retirement_date: Its end of life on Bedrock, ISO 8601.
@@ -113,6 +119,9 @@ class ModelConfig:
     supports_system_prompt: bool | None = None
     supports_reasoning: bool | None = None
     supports_prompt_caching: bool | None = None
+    supports_citations: bool | None = None
+    supports_tool_result_status: bool | None = None
+    reasoning_history: ReasoningHistory | None = None
     refused_parameters: tuple[str, ...] = ()
     legacy: bool = False
     retirement_date: str | None = None

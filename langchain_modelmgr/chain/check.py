@@ -151,5 +151,8 @@ def _weaker(model: ModelConfig, primary: ModelConfig) -> Iterator[str]:
         yield f"its context window of {window:,} tokens is smaller than the {wanted:,} of the agent"
 
 
+_FORCED = "any"
+
+
 def _can_be_forced(model: ModelConfig) -> bool | None:
-    return None if model.tool_choices is None else "any" in model.tool_choices
+    return None if model.tool_choices is None else _FORCED in model.tool_choices

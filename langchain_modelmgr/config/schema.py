@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from langchain_modelmgr.catalog.model import ReasoningHistory
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -198,6 +200,9 @@ class ModelOverride(_Strict):
     supports_system_prompt: bool | None = None
     supports_reasoning: bool | None = None
     supports_prompt_caching: bool | None = None
+    supports_citations: bool | None = None
+    supports_tool_result_status: bool | None = None
+    reasoning_history: ReasoningHistory | None = None
     refused_parameters: tuple[Text, ...] | None = None
     retirement_date: date | None = None
     tool_choices: tuple[Literal["auto", "any", "tool"], ...] | None = None

@@ -165,6 +165,18 @@ def test_a_model_that_nobody_knows_gets_the_request_as_it_is() -> None:
         assert fitted(params, model) == (params, ())
 
 
+def test_a_model_that_the_yaml_describes_is_held_to_what_it_says() -> None:
+    params = {"messages": [{"role": "assistant", "content": [SIGNED, UNSIGNED, TEXT]}]}
+    told = {"reasoning_history": "signed", "supports_prompt_caching": True}
+    described = ModelCatalog({"acme.new": told, "acme.other": {"supports_tools": True}})
+
+    formed, changes = fitted(params, described.resolve("acme.new"))
+
+    assert formed["messages"][0]["content"] == [SIGNED, TEXT]
+    assert changes == ("reasoning of another model left out",)
+    assert fitted(params, described.resolve("acme.other")) == (params, ())
+
+
 # -- over the wire, whose rules refuse what a model does not take
 
 
