@@ -125,7 +125,7 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
             self._answered = False
-        self._rules.cooldowns.left(self.candidate.key)  # a probe that had no end of its own
+        self._rules.cooldowns.left(self.candidate.key, self)  # a probe that had no end of its own
         primary = self._candidates[0]
         self._account.call_ended(
             answered=self._answered,
@@ -152,7 +152,10 @@ class Call:
         self._failures_here += 1
         timeout = min(self._request.timeout, self._patience.begun_with)
         self._rules.cooldowns.failed(
-            self.candidate.key, strain(failure, timeout), self._rules.cooldown_seconds
+            self.candidate.key,
+            self,
+            strain(failure, timeout),
+            self._rules.cooldown_seconds,
         )
         decision = decide(
             failure,
@@ -258,7 +261,7 @@ class Call:
         while True:
             candidate = self._waiting.popleft()
             cooldowns = self._rules.cooldowns
-            if cooldowns.admits(candidate.key) or not self._waiting:
+            if cooldowns.admits(candidate.key, self) or not self._waiting:
                 return candidate
             left = cooldowns.seconds_left(candidate.key)
             self._skip(candidate, f"Model is cooling down after failures, for {left:.0f} s more")

@@ -27,14 +27,15 @@ class _Health:
     failures: int = 0
     cooldowns: int = 0
     until: float = 0.0
-    probing: bool = False
+    probe: object | None = None
 
 
 class Cooldowns:
     """The health of all models that a manager's calls have asked, in this process.
 
     Closed: calls pass. Cooling: none does. Over: exactly one call passes, as a probe; it
-    ends the cooldown or starts a longer one. All methods may be called from any thread.
+    ends the cooldown or starts a longer one. All methods may be called from any thread. A call is
+    any object of its own: another's end does not end a probe.
 
     Args:
         clock: Seconds that only go forward.
@@ -54,7 +55,7 @@ class Cooldowns:
         health = self._models.get(model)
         return 0.0 if health is None else max(0.0, health.until - self._clock())
 
-    def admits(self, model: Hashable) -> bool:
+    def admits(self, model: Hashable, call: object) -> bool:
         """Tell whether a call may ask the model; once a cooldown is over the first to ask probes.
 
         Who is admitted must tell the end: ``answered``, ``failed`` or ``left``.
@@ -65,9 +66,9 @@ class Cooldowns:
             health = self._models.get(model)
             if health is None or not health.until:
                 return True
-            if health.probing or self._clock() < health.until:
+            if health.probe is not None or self._clock() < health.until:
                 return False
-            health.probing = True
+            health.probe = call
             return True
 
     def answered(self, model: Hashable) -> None:
@@ -76,20 +77,23 @@ class Cooldowns:
             with self._lock:
                 self._models.pop(model, None)
 
-    def failed(self, model: Hashable, strain: Strain, seconds: float) -> None:
+    def failed(self, model: Hashable, call: object, strain: Strain, seconds: float) -> None:
         """An attempt failed.
 
         Args:
             model: The model.
+            call: Whose attempt it was.
             strain: What the failure tells of its health.
             seconds: How long its first cooldown is; 0: it never has one.
         """
         if strain == "none" or seconds <= 0:
-            self.left(model)
+            self.left(model, call)
             return
         with self._lock:
             health = self._models.setdefault(model, _Health())
-            was_probe, health.probing = health.probing, False
+            was_probe = health.probe is call
+            if was_probe:
+                health.probe = None
             health.failures += 1
             if strain == "counts" and not was_probe and health.failures < FAILURES_IN_A_ROW:
                 return
@@ -101,9 +105,10 @@ class Cooldowns:
             health.until = now + first * factor
             health.cooldowns += 1
 
-    def left(self, model: Hashable) -> None:
-        """The call was left, or failed for a reason of its own: another may probe."""
+    def left(self, model: Hashable, call: object) -> None:
+        """The call was left, or failed for a reason of its own: if it probed, another may."""
         if model in self._models:
             with self._lock:
-                if health := self._models.get(model):
-                    health.probing = False
+                health = self._models.get(model)
+                if health is not None and health.probe is call:
+                    health.probe = None

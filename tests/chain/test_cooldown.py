@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Configure = Callable[..., ConfigurationManager]
 
 M = "model"
+CALL = object()
 
 
 class Clock:
@@ -55,22 +56,22 @@ def cooldowns(clock: Clock) -> Cooldowns:
 
 def _open(cooldowns: Cooldowns) -> None:
     for _ in range(FAILURES_IN_A_ROW):
-        cooldowns.failed(M, "counts", 30)
+        cooldowns.failed(M, CALL, "counts", 30)
 
 
 def test_repeated_failures_start_a_cooldown_and_an_answer_between_them_does_not(
     cooldowns: Cooldowns,
 ) -> None:
-    cooldowns.failed(M, "counts", 30)
-    cooldowns.failed(M, "counts", 30)
+    cooldowns.failed(M, CALL, "counts", 30)
+    cooldowns.failed(M, CALL, "counts", 30)
     cooldowns.answered(M)
-    cooldowns.failed(M, "counts", 30)
-    cooldowns.failed(M, "counts", 30)
-    assert cooldowns.admits(M)
+    cooldowns.failed(M, CALL, "counts", 30)
+    cooldowns.failed(M, CALL, "counts", 30)
+    assert cooldowns.admits(M, CALL)
 
-    cooldowns.failed(M, "counts", 30)
+    cooldowns.failed(M, CALL, "counts", 30)
 
-    assert not cooldowns.admits(M)
+    assert not cooldowns.admits(M, CALL)
     assert cooldowns.seconds_left(M) == 30
 
 
@@ -79,63 +80,74 @@ def test_one_probe_ends_it_or_starts_a_longer_one(cooldowns: Cooldowns, clock: C
     lengths = []
     for _ in range(6):
         clock.now += cooldowns.seconds_left(M)
-        assert cooldowns.admits(M)
-        assert not cooldowns.admits(M)
-        cooldowns.failed(M, "counts", 30)
+        assert cooldowns.admits(M, CALL)
+        assert not cooldowns.admits(M, CALL)
+        cooldowns.failed(M, CALL, "counts", 30)
         lengths.append(cooldowns.seconds_left(M) / 30)
     assert lengths == [2, 4, 8, LONGEST_FACTOR, LONGEST_FACTOR, LONGEST_FACTOR]
 
     clock.now += cooldowns.seconds_left(M)
-    assert cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
     cooldowns.answered(M)
 
-    assert cooldowns.admits(M)
-    assert cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
+    assert cooldowns.admits(M, CALL)
 
 
 def test_a_probe_that_was_left_lets_another_probe(cooldowns: Cooldowns, clock: Clock) -> None:
     _open(cooldowns)
     clock.now += 31
-    assert cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
 
-    cooldowns.left(M)
+    cooldowns.left(M, CALL)
 
-    assert cooldowns.admits(M)
-    assert not cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
+    assert not cooldowns.admits(M, CALL)
+
+
+def test_another_calls_end_does_not_end_a_probe(cooldowns: Cooldowns, clock: Clock) -> None:
+    _open(cooldowns)
+    clock.now += 31
+    assert cooldowns.admits(M, CALL)
+
+    cooldowns.left(M, "one that began before, or had nobody else to ask")
+    cooldowns.failed(M, "another", "none", 30)
+
+    assert not cooldowns.admits(M, "a third")
 
 
 def test_a_clients_mistake_neither_starts_nor_ends_a_cooldown(
     cooldowns: Cooldowns, clock: Clock
 ) -> None:
     for _ in range(10):
-        cooldowns.failed(M, "none", 30)
-    assert cooldowns.admits(M)
+        cooldowns.failed(M, CALL, "none", 30)
+    assert cooldowns.admits(M, CALL)
     _open(cooldowns)
     clock.now += 31
-    assert cooldowns.admits(M)
-    cooldowns.failed(M, "none", 30)
-    assert cooldowns.admits(M)  # the probe told nothing: another one
+    assert cooldowns.admits(M, CALL)
+    cooldowns.failed(M, CALL, "none", 30)
+    assert cooldowns.admits(M, CALL)  # the probe told nothing: another one
 
 
 @pytest.mark.parametrize(("strain", "seconds"), [("opens", 30), ("opens_long", LONG_SECONDS)])
 def test_some_failures_start_one_at_once(cooldowns: Cooldowns, strain: str, seconds: float) -> None:
-    cooldowns.failed(M, strain, 30)  # type: ignore[arg-type]
+    cooldowns.failed(M, CALL, strain, 30)  # type: ignore[arg-type]
 
     assert cooldowns.seconds_left(M) == seconds
 
 
 def test_zero_seconds_turn_it_off(cooldowns: Cooldowns) -> None:
     for _ in range(10):
-        cooldowns.failed(M, "opens_long", 0)
+        cooldowns.failed(M, CALL, "opens_long", 0)
 
-    assert cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
 
 
 def test_what_was_under_way_when_it_started_does_not_make_it_longer(cooldowns: Cooldowns) -> None:
     _open(cooldowns)
 
     for _ in range(50):
-        cooldowns.failed(M, "counts", 30)
+        cooldowns.failed(M, CALL, "counts", 30)
 
     assert cooldowns.seconds_left(M) == 30
 
@@ -145,31 +157,37 @@ def test_a_fork_forgets(cooldowns: Cooldowns) -> None:
 
     cooldowns.reset()
 
-    assert cooldowns.admits(M)
+    assert cooldowns.admits(M, CALL)
 
 
-@given(st.lists(st.sampled_from(["ask", "answer", "fail", "leave", "wait"]), max_size=200))
-def test_any_history_keeps_one_probe_and_bounded_cooldowns(history: list[str]) -> None:
+_STEPS = st.tuples(
+    st.sampled_from(["ask", "answer", "fail", "leave", "wait"]), st.sampled_from("abcd")
+)
+
+
+@given(st.lists(_STEPS, max_size=200))
+def test_any_history_keeps_one_probe_and_bounded_cooldowns(history: list[tuple[str, str]]) -> None:
     clock = Clock()
     cooldowns = Cooldowns(clock)
-    probes = 0
-    for step in history:
+    probing: set[str] = set()
+    for step, call in history:
         if step == "wait":
             clock.now += 10
         elif step == "ask":
             was_cooling = cooldowns._models.get(M) is not None and cooldowns._models[M].until > 0
-            if cooldowns.admits(M) and was_cooling:
-                probes += 1
+            if cooldowns.admits(M, call) and was_cooling:
+                assert call not in probing
+                probing.add(call)
         elif step == "answer":
             cooldowns.answered(M)
-            probes = 0
+            probing.clear()
         elif step == "fail":
-            cooldowns.failed(M, "counts", 30)
-            probes = 0
+            cooldowns.failed(M, call, "counts", 30)
+            probing.discard(call)
         else:
-            cooldowns.left(M)
-            probes = 0
-        assert probes <= 1
+            cooldowns.left(M, call)
+            probing.discard(call)
+        assert len(probing) <= 1
         assert 0 <= cooldowns.seconds_left(M) <= 30 * LONGEST_FACTOR
 
 
