@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 Look = Callable[[float], float | None]
 """Looks at the time (``time.perf_counter``); returns when to look again, or None: never."""
@@ -55,7 +58,12 @@ class Watchdog:
             watched = self._next()
             if (look := watched.look) is None:
                 continue
-            if (again := look(time.perf_counter())) is not None:
+            try:
+                again = look(time.perf_counter())
+            except Exception as error:  # noqa: BLE001 - one thread looks for all: it must live on
+                logger.warning("a stream could not be looked at: %s", type(error).__name__)
+                continue
+            if again is not None:
                 with self._changed:
                     heapq.heappush(self._due, (again, next(self._number), watched))
 

@@ -181,6 +181,19 @@ def test_the_watchdog_looks_when_it_is_due_and_as_often_as_it_is_told() -> None:
     assert -1.0 not in looked
 
 
+def test_a_look_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    dog, looked = Watchdog(), threading.Event()
+
+    def fails(_: float) -> float | None:
+        raise AttributeError
+
+    dog.watch(fails, time.perf_counter())
+    dog.watch(lambda _: looked.set(), time.perf_counter() + 0.01)
+
+    assert looked.wait(10)
+    assert caplog.messages == ["a stream could not be looked at: AttributeError"]
+
+
 def test_only_waiting_counts() -> None:
     dog = Watchdog()
     patience = Patience(0.2, time.perf_counter() + 60, dog)
