@@ -12,41 +12,25 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tools import tool
-from pydantic import BaseModel
 
 from langchain_modelmgr import (
     ConfigurationError,
-    ConfigurationManager,
     ManagedBedrockChat,
     ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
+from tests.agents import count_pallets
 from tests.models import HAIKU, LLAMA, OPUS, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 AGENTS = f"""
 sql_agent: {{model: "{SONNET}", fallbacks: ["{HAIKU}"]}}
 planner: {{model: "{OPUS}"}}
 """
-
-
-class Pallets(BaseModel):
-    """Pallets in stock."""
-
-    count: int
-
-
-@tool
-def count_pallets(warehouse: str) -> int:
-    """Count the pallets of a warehouse."""
-    return len(warehouse)
 
 
 @pytest.fixture

@@ -9,41 +9,25 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
-from pydantic import BaseModel
 
 from langchain_modelmgr import (
     ConfigurationError,
-    ConfigurationManager,
     ManagedBedrockChat,
     ModelCompatibilityError,
 )
 from langchain_modelmgr.local import ScriptedReply
+from tests.agents import Pallets, count_pallets
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 AGENTS = f"""
 sql_agent: {{model: "{SONNET}", fallbacks: ["{HAIKU}"]}}
 planner: {{model: "{OPUS}"}}
 """
-
-
-class Pallets(BaseModel):
-    """Pallets in stock."""
-
-    count: int
-
-
-@tool
-def count_pallets(warehouse: str) -> int:
-    """Count the pallets of a warehouse."""
-    return len(warehouse)
 
 
 @pytest.fixture

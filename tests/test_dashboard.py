@@ -20,11 +20,11 @@ from langchain_modelmgr.metrics import CloudWatchSink
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"

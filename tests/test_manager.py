@@ -21,12 +21,11 @@ from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 AGENTS = f"""
 sql_agent: {{model: "{SONNET}"}}

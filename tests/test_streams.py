@@ -6,28 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.tools import tool
 
-from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManagerError
+from langchain_modelmgr import ManagedBedrockChat, ModelManagerError
 from langchain_modelmgr.chain import policy
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
+from tests.agents import count_pallets
 from tests.models import HAIKU, LLAMA, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 TEXT = "Thirty pallets stand in Hamburg, twelve in Trieste and none in Rotterdam."
-
-
-@tool
-def count_pallets(warehouse: str) -> int:
-    """Count the pallets of a warehouse."""
-    return len(warehouse)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.messages import HumanMessage
 
 from langchain_modelmgr import (
-    ConfigurationManager,
     ModelManager,
     ModelUsageMetrics,
     UsageCallbackHandler,
@@ -30,13 +29,11 @@ from langchain_modelmgr.metrics import MemorySink, default_sinks
 from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_core.runnables import RunnableConfig
 
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 USAGE = {
     "inputTokens": 3,

@@ -15,12 +15,9 @@ from langchain_modelmgr.local import ScriptedReply
 from tests.models import HAIKU, LLAMA, SONNET, TITAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "us.amazon.nova-pro-v1:0"

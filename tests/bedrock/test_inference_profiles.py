@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManager
+from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.bedrock.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import SONNET, TITAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 HAIKU_45 = "anthropic.claude-haiku-4-5-20251001-v1:0"

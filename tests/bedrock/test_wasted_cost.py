@@ -17,12 +17,9 @@ from langchain_modelmgr.pricing import TokenCounts
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 PROMPT = "x" * 4_000
 """About 1,000 tokens: 0.003 USD of Sonnet's input."""

@@ -12,15 +12,12 @@ from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET, TITAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.chain.check import ChainMember
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 SONNET_4 = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"

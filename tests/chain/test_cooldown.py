@@ -25,12 +25,9 @@ from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 M = "model"
 CALL = object()

@@ -19,12 +19,11 @@ from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 LONG = "word " * 40
 """Some 17 deltas of 12 characters."""

@@ -19,7 +19,6 @@ from langchain_core.exceptions import (
 from langchain_modelmgr import (
     AllModelsFailedError,
     Attempt,
-    ConfigurationManager,
     ManagedBedrockChat,
     ModelManagerError,
 )
@@ -32,11 +31,9 @@ from langchain_modelmgr.errors import (
 from tests.models import HAIKU, LLAMA, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 GO_ON = [
     "ThrottlingException",

@@ -16,12 +16,9 @@ from tests.chain.fault_matrix import AFTER, KINDS, PLACES, Kind
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_modelmgr import ConfigurationManager
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
-    Configure = Callable[..., ConfigurationManager]
 
 TEXT = "thirty words of an answer, or nearly so many"
 USAGE = {"inputTokens": 21, "outputTokens": 13, "totalTokens": 34}
