@@ -274,13 +274,15 @@ def test_close_delivers_and_a_later_record_starts_anew(
     faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
 ) -> None:
     sink.record(usage())
+    sink.flush(30)  # the client is made, which can take as long as close waits
+    sink.record(usage())
     sink.close()
     closed = faulty.samples()
 
     sink.record(usage())
     sink.close()
 
-    assert (closed, faulty.samples()) == (5, 10)
+    assert (closed, faulty.samples()) == (10, 15)
 
 
 def test_what_close_could_not_deliver_is_logged(
