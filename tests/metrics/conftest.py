@@ -21,6 +21,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from langchain_modelmgr.metrics import CloudWatchSink
 from langchain_modelmgr.metrics.delivery import Clock
 from langchain_modelmgr.records import ModelUsageMetrics
 
@@ -223,3 +224,14 @@ def running() -> Iterator[FaultyCloudWatch]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def sink(faulty: FaultyCloudWatch) -> Iterator[CloudWatchSink]:
+    made = CloudWatchSink(
+        lambda: faulty.client(read_timeout=2), "x/Models", clock=Clock(sleep=lambda _: None)
+    )
+    yield made
+    faulty.always = None
+    faulty.faults.clear()
+    made.close()

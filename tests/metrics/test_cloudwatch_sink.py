@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import sys
 import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.metrics import (
@@ -25,22 +21,9 @@ from langchain_modelmgr.metrics.delivery import Clock
 from langchain_modelmgr.metrics.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.metrics.conftest import FaultyCloudWatch, MakeServer, MakeUsage
+    from tests.metrics.conftest import FaultyCloudWatch, MakeUsage
 
 THROTTLED = "Throttling 400"
-
-
-@pytest.fixture
-def sink(faulty: FaultyCloudWatch) -> Iterator[CloudWatchSink]:
-    made = CloudWatchSink(
-        lambda: faulty.client(read_timeout=2), "x/Models", clock=Clock(sleep=lambda _: None)
-    )
-    yield made
-    faulty.always = None
-    faulty.faults.clear()
-    made.close()
 
 
 def test_it_is_a_sink(sink: CloudWatchSink) -> None:
@@ -298,104 +281,6 @@ def test_what_close_could_not_deliver_is_logged(
 
     assert "5 data points could not be delivered to CloudWatch" in caplog.text
     assert sink.stats().kept == 5
-
-
-def test_where_no_thread_can_be_started_a_flush_delivers_in_the_callers(
-    faulty: FaultyCloudWatch, usage: MakeUsage
-) -> None:
-    class WithoutThreads(CloudWatchSink):
-        """As at the end of the interpreter from Python 3.12 on."""
-
-        def _start(self) -> None:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    sink = WithoutThreads(faulty.client, "x/Models")
-    sink.record(usage())
-
-    stats = sink.flush()
-
-    assert (stats.sent, stats.errors) == (5, 1)
-    assert faulty.samples() == 5
-
-
-def test_a_record_from_a_finaliser_in_the_middle_of_another_neither_hangs_nor_gets_lost(
-    faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
-) -> None:
-    class Abandoned:
-        """As a stream that is collected while its thread does something else."""
-
-        def __init__(self) -> None:
-            self.itself = self
-
-        def __del__(self) -> None:
-            sink.record(usage(outcome="aborted", has_usage=False))
-
-    before = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    try:
-        for _ in range(300):
-            Abandoned()
-            sink.record(usage())
-    finally:
-        gc.set_threshold(*before)
-    gc.collect()
-
-    sink.flush()
-
-    assert faulty.sum("ModelInvocations") == 600
-
-
-def test_sixteen_threads_and_half_of_the_requests_throttled_lose_and_double_nothing(
-    faulty: FaultyCloudWatch, usage: MakeUsage
-) -> None:
-    sink = CloudWatchSink(faulty.client, "x/Models", interval_seconds=0.001)
-    faulty.faults += [THROTTLED, "InternalServiceFault 500"] * 2
-    switch = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-
-    def work() -> None:
-        for _ in range(200):
-            sink.record(usage())
-
-    threads = [threading.Thread(target=work) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    sys.setswitchinterval(switch)
-    faulty.faults.clear()
-    stats = sink.flush()
-    sink.close()
-
-    assert (stats.recorded, stats.sent, stats.kept) == (16_000, 16_000, 0)
-    assert faulty.sum("ModelInvocations") == 3_200
-
-
-@settings(deadline=None, max_examples=15)
-@given(
-    faults=st.lists(
-        st.sampled_from(
-            ["ok", THROTTLED, "InternalServiceFault 500", "reset", "InvalidParameterValue 400"]
-        ),
-        max_size=8,
-    )
-)
-def test_whatever_the_server_does_every_data_point_is_accounted_for(
-    usage: MakeUsage, faulty_server: MakeServer, faults: list[str]
-) -> None:
-    with faulty_server() as server:
-        sink = CloudWatchSink(server.client, "x/Models", clock=Clock(sleep=lambda _: None))
-        server.faults += faults
-
-        for number in range(3):
-            sink.record(usage(agent_name=str(number)))
-            sink.flush()
-        sink.close()
-
-        stats = sink.stats()
-        assert stats.recorded == 15 == stats.sent + stats.kept + stats.dropped + stats.ambiguous
-        # The server took what it then reset.
-        assert server.samples() == stats.sent + stats.ambiguous
 
 
 def test_a_namespace_of_awss_own_is_refused_when_the_sink_is_made() -> None:
