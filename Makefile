@@ -1,9 +1,10 @@
 # The targets that people and .ci/run call. PYTHON names the interpreter that the environment is made of.
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo example test check format bench catalog constraints clean
+.PHONY: demo example test check format bench lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
@@ -30,6 +31,12 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
 
+lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
+	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)-constraints.txt -e '.[dev]'
+	$(LOWEST)/bin/python -m pytest -n 2 tests
+
 catalog: $(VENV)/.dev   ## generate data/models.json from its sources, and show what changed
 	$(BIN)/python -m scripts.make_catalog
 
@@ -37,7 +44,7 @@ constraints: $(VENV)/.dev   ## the versions of this environment, for constraints
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude langchain-modelmgr > constraints.txt
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST) $(LOWEST)-constraints.txt
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, PYTHON=... names one; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

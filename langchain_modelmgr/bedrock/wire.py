@@ -282,7 +282,7 @@ def instrument(client: Any) -> None:
 
 
 def _set_timeout(context: dict[str, Any], **_: Any) -> None:
-    # botocore >= 1.43 reads a request's own read_timeout from its context. A shared client's
+    # botocore >= 1.43.68 reads a request's own read_timeout from its context. A shared client's
     # Config can't hold it: it is one for all.
     if wire := _CURRENT.get():
         context["read_timeout"] = wire.patience.seconds()

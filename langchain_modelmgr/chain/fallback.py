@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
-from pydantic import InstanceOf
+from pydantic import GetPydanticSchema
 
 from langchain_modelmgr.chain.call import Call, ChainInput, ChainRules
 from langchain_modelmgr.errors import BedrockError
@@ -28,7 +28,8 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
     goes on, and where to, is ``policy.decide``'s alone.
     """
 
-    rules: InstanceOf[ChainRules]
+    # InstanceOf looks into dataclasses before pydantic 2.12, for types that only mypy needs.
+    rules: Annotated[ChainRules, GetPydanticSchema(lambda _, handler: handler(Any))]
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

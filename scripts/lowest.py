@@ -1,0 +1,28 @@
+"""Print the oldest versions that ``pyproject.toml`` allows, as constraints: ``make lowest``.
+
+A bound that nobody ran is a guess; an older botocore, for one, waits as long as it likes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def main() -> None:
+    """Print a pin for the lower bound of every dependency that users get."""
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    extras = project["optional-dependencies"]
+    for line in [*project["dependencies"], *extras["local"], *extras["demo"]]:
+        requirement = Requirement(line)
+        for bound in requirement.specifier:
+            if bound.operator == ">=":
+                print(f"{requirement.name}=={bound.version}")
+
+
+if __name__ == "__main__":
+    main()
