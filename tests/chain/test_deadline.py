@@ -38,6 +38,7 @@ def test_the_deadline_ends_retries_and_tells_how_the_time_was_spent(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = _model(configured, "deadline_seconds: 1, retries: 9, cooldown_seconds: 0", "[]")
+    llm.invoke("x")  # makes the client, which takes long on a loaded machine
     local_aws.fail(SONNET, "ThrottlingException", times=None, retry_after=0.4)
     started = time.perf_counter()
 
@@ -55,6 +56,7 @@ def test_a_hop_has_what_is_left_and_is_not_begun_without(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = _model(configured, "deadline_seconds: 0.6, timeout_seconds: 60")
+    llm.invoke("x")
     local_aws.stall(SONNET, 30)
     local_aws.stall(HAIKU, 30)
 
