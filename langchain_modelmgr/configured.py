@@ -12,6 +12,9 @@ from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs, needs_of
 from langchain_modelmgr.chain.request import ChatRequest
 from langchain_modelmgr.config import ConfigurationManager
+from langchain_modelmgr.config.problems import nearest
+from langchain_modelmgr.config.schema import PLACES
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.joining import JoinsHandler
 from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
 from langchain_modelmgr.manager import (
@@ -25,7 +28,7 @@ from langchain_modelmgr.tools import neutral_choice
 from langchain_modelmgr.usage import UsageCallbackHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from langchain_core.callbacks import BaseRunManager
     from langchain_core.messages import BaseMessage
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 class ConfiguredModel(JoinsHandler):
     """A chat model whose fields name an agent; they are resolved again whenever one changes."""
 
-    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(populate_by_name=True, extra="forbid", hide_input_in_errors=True)
 
     agent_name: str
     """The key under ``agents:``; the CloudWatch dimension ``Agent``."""
@@ -83,11 +86,20 @@ class ConfiguredModel(JoinsHandler):
         def __init__(self, **kwargs: Any) -> None:
             if isinstance(kwargs.get("profile"), ChainProfile):
                 del kwargs["profile"]  # of the object that configurable_fields rebuilds
+            self._refuse_unknown(kwargs)
             super().__init__(**kwargs)
             # Not in a validator: pydantic would turn a ConfigurationError into its own.
             self._check_requirements()
             if self.profile is None:
                 self.profile = self._chain_profile()
+
+    @classmethod
+    def _refuse_unknown(cls, names: Iterable[str]) -> None:
+        known = {*cls.model_fields, *(f.alias for f in cls.model_fields.values() if f.alias)}
+        if cls.model_config["extra"] == "forbid" and (unknown := sorted({*names} - known)):
+            name = unknown[0]
+            hint = f": in the YAML, {PLACES[name]}" if name in PLACES else nearest(name, known)
+            raise ConfigurationError(f"{cls.__name__} has no field {name!r}{hint}")
 
     @property
     def model_manager(self) -> ModelManager:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -134,13 +134,33 @@ def test_an_unknown_agent_is_an_error_when_the_model_is_made(configured: Configu
         ManagedBedrockChat(agent_name="sql_agnet", config=configured(AGENTS))
 
 
-def test_an_unknown_field_is_an_error(configured: Configure) -> None:
-    with pytest.raises(ValueError, match="temprature"):
-        ManagedBedrockChat(
-            agent_name="planner",
-            config=configured(AGENTS),
-            temprature=1,  # type: ignore[call-arg]
-        )
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("temprature", "did you mean 'temperature'?"),
+        ("region_name", "in the YAML, give aws.region"),
+        ("aws_secret_access_key", "in the YAML, credentials are boto3's business"),
+    ],
+)
+def test_an_unknown_field_is_an_error_that_says_what_is_right_and_not_its_value(
+    configured: Configure, name: str, said: str
+) -> None:
+    given: dict[str, Any] = {name: "s3cret"}
+
+    with pytest.raises(ConfigurationError, match=f"no field '{name}'") as caught:
+        ManagedBedrockChat(agent_name="planner", config=configured(AGENTS), **given)
+
+    assert said in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_field_of_the_wrong_type_is_not_quoted(configured: Configure) -> None:
+    given: dict[str, Any] = {"temperature": "s3cret"}
+
+    with pytest.raises(ValueError, match="temperature") as caught:
+        ManagedBedrockChat(agent_name="planner", config=configured(AGENTS), **given)
+
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_copy_for_another_agent_is_resolved_again(llm: ManagedBedrockChat) -> None:
