@@ -268,7 +268,8 @@ class ModelManager:
             for candidate in candidates:
                 candidate.uncover()
         today = datetime.now(UTC).date()
-        members = list(members_of(agent_name, self.config.agent(agent_name), candidates, today))
+        agent = self.config.agent(agent_name)
+        members = list(members_of(agent_name, agent, candidates, self.catalog, today))
         if not live:
             return members
         return [asked(m, c, self.ledger) for m, c in zip(members, candidates, strict=True)]

@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from langchain_modelmgr.catalog import (
     PREFIXES,
     ModelCatalog,
@@ -25,8 +27,6 @@ from langchain_modelmgr.chain.request import CandidateSpec
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    import pytest
-
     from langchain_modelmgr.local import LocalAWS
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +66,40 @@ def test_an_id_that_is_not_there_is_told_with_the_nearest_and_no_account(
     assert "base_model under models:" in arn
     assert "123456789012" not in told.err
     assert told.out.startswith(HAIKU)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("us.anthropic.claude-sonet-4-6", "us.anthropic.claude-sonnet-4-6"),
+        ("Claude Sonnet 4.5", SONNET_45),
+        ("nova-micro", "amazon.nova-micro-v1:0"),
+    ],
+)
+def test_a_model_that_is_not_known_is_told_with_what_was_meant(
+    caplog: pytest.LogCaptureFixture, typed: str, meant: str
+) -> None:
+    ModelCatalog().resolve(typed)
+
+    assert f"model {typed} is not in the catalog (did you mean {meant}?)" in caplog.text
+
+
+def test_what_is_meant_is_never_an_arn(caplog: pytest.LogCaptureFixture) -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+    catalog = ModelCatalog({arn: {"base_model_id": HAIKU}, "acme.llm-1": {"max_tokens": 1}})
+
+    assert catalog.like("acme.llm") == ["acme.llm-1"]
+    assert catalog.like("application-inference-profile/abc") == []
+
+
+def test_without_an_id_every_model_is_shown_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert catalog_command(["show"]) == 0
+
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.startswith("model ")
+    assert [line.split()[0] for line in lines] == [model.model_id for model in ModelCatalog()]
+    told = next(line for line in lines if line.startswith("amazon.nova-micro-v1:0"))
+    assert told.split()[1:] == ["128000", "10000", "0.000035", "0.00014"]
 
 
 def test_what_a_model_takes_and_what_it_refuses_is_shown(

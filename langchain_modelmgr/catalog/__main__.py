@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -39,12 +38,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m langchain_modelmgr.catalog")
     commands = parser.add_subparsers(dest="command", required=True)
     show = commands.add_parser("show", help="print what is known of models, with sources")
-    show.add_argument("model_ids", nargs="+", metavar="MODEL_ID")
+    show.add_argument(
+        "model_ids", nargs="*", metavar="MODEL_ID", help="none: a line for each model"
+    )
     check = commands.add_parser("check", help="list where public price lists say otherwise")
     check.add_argument("--aws", metavar="REGION", help="ask the AWS Price List too: credentials")
     given = parser.parse_args(arguments)
     if given.command == "show":
-        return _show(given.model_ids)
+        return _show(given.model_ids) if given.model_ids else _show_all()
     return _check(given.aws)
 
 
@@ -59,13 +60,26 @@ def _show(model_ids: list[str]) -> int:
     return int(any(model is None for _, model in found))
 
 
+def _show_all() -> int:
+    _say(f"{'model':50} {'context':>9} {'output':>7}  USD per 1,000 tokens, in and out")
+    for model in ModelCatalog():
+        prices = (model.cost_per_1k_input_tokens, model.cost_per_1k_output_tokens)
+        told = [f"{'unknown' if p is None else f'{Decimal(str(p)):f}':>10}" for p in prices]
+        limits = f"{_limit(model.context_window):>9} {_limit(model.max_tokens):>7}"
+        disputed = "  DISPUTED" if model.price_disputed else ""
+        _say(f"{model.model_id:50} {limits}  {' '.join(told)}{disputed}")
+    return 0
+
+
+def _limit(tokens: int | None) -> str:
+    return "unknown" if tokens is None else str(tokens)
+
+
 def _not_known(model_id: str, catalog: ModelCatalog) -> str:
     said = f"{mask_account_ids(model_id)}: not in the catalog"
     if model_id.startswith("arn:"):
         return f"{said}: an ARN that names no model is priced by base_model under models: in YAML"
-    close = difflib.get_close_matches(model_id, [model.model_id for model in catalog], n=1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"{said}{meant}: describe it under models: in the YAML"
+    return f"{said}{catalog.did_you_mean(model_id)}: describe it under models: in the YAML"
 
 
 def _facts(model: ModelConfig, catalog: ModelCatalog) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from dataclasses import fields
 from decimal import Decimal
@@ -61,11 +62,31 @@ class ModelCatalog:
         if not model.in_catalog and not hidden and model_id not in self._warned:
             self._warned.add(model_id)
             logger.warning(
-                "model %s is not in the catalog: its price is unknown, and capabilities that "
+                "model %s is not in the catalog%s: its price is unknown, and capabilities that "
                 "langchain-aws does not know are taken as given; describe it under models:",
                 mask_account_ids(model_id),
+                self.did_you_mean(model_id),
             )
         return model
+
+    def like(self, text: str) -> list[str]:
+        """Return the ids that hold a text, with its geography, else the one nearest to it."""
+        prefix, name = split_prefix(text.strip().lower())
+        known = {
+            _spelled(i): i
+            for i in {**shipped_models(), **self._given}
+            if not i.startswith("arn:")  # it may hold an account id
+        }
+        wanted = _spelled(name)
+        found = [spelled for spelled in known if wanted in spelled]
+        found = found or difflib.get_close_matches(wanted, known, n=1)
+        ids = [known[spelled] for spelled in found]
+        return [i if prefix is None or split_prefix(i)[0] else f"{prefix}.{i}" for i in ids]
+
+    def did_you_mean(self, model_id: str) -> str:
+        """Return up to three known ids that an unknown one may stand for, as a question."""
+        found = self.like(model_id)[:3]
+        return f" (did you mean {' or '.join(found)}?)" if found else ""
 
     def learn(self, arn: str, model_id: str) -> None:
         """Take what an ARN was found to stand for: ``model_id``, its geography included."""
@@ -116,6 +137,11 @@ class ModelCatalog:
                 "in_catalog": bool(shipped or given),
             }
         )
+
+
+def _spelled(name: str) -> str:
+    """Return an id without the signs that people mix up: "Sonnet 4.5" is "sonnet-4-5"."""
+    return name.replace(".", "-").replace(" ", "-").replace("_", "-")
 
 
 def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from langchain_modelmgr.ledger import CallAccount, Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.config import AgentConfig
     from langchain_modelmgr.ledger import Ledger
@@ -63,7 +63,11 @@ class ChainMember:
 
 
 def members_of(
-    agent_name: str, agent: AgentConfig, candidates: tuple[Candidate, ...], today: dt.date
+    agent_name: str,
+    agent: AgentConfig,
+    candidates: tuple[Candidate, ...],
+    catalog: ModelCatalog,
+    today: dt.date,
 ) -> Iterator[ChainMember]:
     """Yield the members of an agent's chain, judged by what the catalog knows of them."""
     primary = candidates[0].spec.model
@@ -71,7 +75,7 @@ def members_of(
     for position, candidate in enumerate(candidates):
         model = candidate.spec.model
         problems = [*_unable(needs, candidate), *_retired(model, today)]
-        warnings = [*_unknown(model), *_retiring(model, today)]
+        warnings = [*_unknown(model, catalog), *_retiring(model, today)]
         if position:
             warnings += _weaker(model, primary)
         yield ChainMember(
@@ -124,11 +128,12 @@ def _retiring(model: ModelConfig, today: dt.date) -> Iterator[str]:
         yield "legacy: its provider has announced its end, or no list knows it any more"
 
 
-def _unknown(model: ModelConfig) -> Iterator[str]:
+def _unknown(model: ModelConfig, catalog: ModelCatalog) -> Iterator[str]:
     if model.base_model_id is None:
         yield "the model behind this ARN is not known yet: live=True asks, base_model tells"
     elif not model.in_catalog:
-        yield "not in the catalog: its abilities are taken as given"
+        meant = catalog.did_you_mean(model.model_id)
+        yield f"not in the catalog{meant}: its abilities are taken as given"
     if model.cost_per_1k_input_tokens is None or model.cost_per_1k_output_tokens is None:
         yield f"its price is unknown: {model.price_unknown or 'describe it under models:'}"
     elif model.price_disputed:

@@ -28,7 +28,8 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 def _on(manager: ModelManager, agent: str, day: str) -> list[ChainMember]:
     chain = manager.chains.chain(agent, CallSettings())
     today = dt.date.fromisoformat(day)
-    return list(members_of(agent, manager.config.agent(agent), chain.candidates, today))
+    given = manager.config.agent(agent)
+    return list(members_of(agent, given, chain.candidates, manager.catalog, today))
 
 
 def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> None:
