@@ -12,6 +12,7 @@ from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
 from langchain_modelmgr.ledger import CURRENT_RUN
 from langchain_modelmgr.tools import (
+    check_choice,
     json_schema_format,
     neutral_choice,
     neutral_tools,
@@ -159,11 +160,13 @@ class ManagedBedrockChat(ConfiguredModel):
 
         Raises:
             ModelCompatibilityError: The agent's model can't use tools, or can't be forced to.
+            ValueError: ``tool_choice`` names no tool that is bound.
         """
         choice = neutral_choice(tool_choice)
         needs = Needs(tools=bool(tools), tool_choice=forced_choice(choice))
         self._require(needs, kwargs.get("model"), tool_count=len(tools))
         bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict), **kwargs}
+        check_choice(choice, bound["tools"])
         if choice is not None:
             bound["tool_choice"] = choice
         return self.bind(**bound)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from langchain_modelmgr.chain.builder import CallSettings
 from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs, needs_of
+from langchain_modelmgr.chain.keywords import keywords_of
 from langchain_modelmgr.chain.request import ChatRequest
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.config.problems import nearest
@@ -138,6 +139,7 @@ class ConfiguredModel(JoinsHandler):
         run_manager: BaseRunManager | None,
         kwargs: dict[str, Any],
     ) -> tuple[CandidateChain, ChainInput]:
+        kwargs = keywords_of(kwargs, of=f"agent {self.agent_name!r}", langchain=True)
         model = kwargs.pop("model", None)
         timeout = kwargs.pop("timeout", None) or self.timeout or self._agent.timeout_seconds
         if "tool_choice" in kwargs:

@@ -8,11 +8,8 @@ from langchain_core.messages import BaseMessage, SystemMessage
 
 from langchain_modelmgr.chain.compatibility import needs_of, needs_of_blocks
 from langchain_modelmgr.chain.request import ChatRequest, RawConversation
-from langchain_modelmgr.config.problems import nearest
-from langchain_modelmgr.config.schema import REQUEST_FIELDS
-from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.pricing import TokenCounts
-from langchain_modelmgr.tools import neutral_choice, neutral_tools
+from langchain_modelmgr.tools import check_choice, neutral_choice, neutral_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +18,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.chain.call import CallOutcome
     from langchain_modelmgr.chain.compatibility import Needs
-
-_KEYWORDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
-    "tool_choice",
-    "cache_control",
-    "response_format",
-}
-"""Request fields that a call may set; the two that are left out hold for a whole model."""
 
 
 class TokenUsage(TypedDict):
@@ -100,17 +90,13 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
         timeout: Seconds that one attempt may wait for bytes.
 
     Raises:
-        ConfigurationError: An unknown keyword.
+        ConfigurationError: A keyword is unknown, or its value too small.
     """
     kwargs = {k: v for k, v in keywords.items() if v is not None}
-    for name in kwargs.keys() - _KEYWORDS - {"max_tokens", "temperature"}:
-        known = _KEYWORDS | {"model", "timeout"}
-        raise ConfigurationError(
-            f"invoke_model: {name!r} is no request field{nearest(name, known)}"
-        )
     if tools:
         kwargs["tools"] = neutral_tools(tools)
         kwargs["tool_choice"] = neutral_choice(kwargs.get("tool_choice"))
+        check_choice(kwargs["tool_choice"], kwargs["tools"])
     if any(isinstance(message, BaseMessage) for message in messages):
         system = [SystemMessage(system_prompt)] if system_prompt else []
         return ChatRequest(

@@ -14,6 +14,7 @@ from langchain_modelmgr.chain.builder import CallSettings, ChainBuilder
 from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.check import asked, members_of
 from langchain_modelmgr.chain.compatibility import Needs, check
+from langchain_modelmgr.chain.keywords import keywords_of
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
@@ -318,6 +319,7 @@ class ModelManager:
         keywords: dict[str, Any],
     ) -> tuple[CandidateChain, ChainInput]:
         agent = self.config.agent(agent_name)
+        keywords = keywords_of(keywords, of="invoke_model", langchain=False)
         model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
         request = request_of(
             messages,

@@ -69,6 +69,29 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
     )
 
 
+def check_choice(choice: str | None, tools: Sequence[Any]) -> None:
+    """Refuse to force a tool that is not bound, before Bedrock does.
+
+    Raises:
+        ValueError: ``choice`` names none of the neutral ``tools``.
+    """
+    named = [t for t in tools if not (isinstance(t, Mapping) and "cachePoint" in t)]
+    names = [_name_of(tool) for tool in named]
+    if choice in (None, "auto", "any", *names) or None in names:
+        return
+    bound = ", ".join(repr(name) for name in names)
+    raise ValueError(f"tool_choice: no tool {choice!r} is bound; bound: {bound or 'none'}")
+
+
+def _name_of(tool: Any) -> str | None:
+    """Return a neutral tool's name; None if it is in a form of its own."""
+    if isinstance(tool, Mapping):
+        for key in ("function", "toolSpec", "systemTool"):
+            if key in tool:
+                return str(tool[key].get("name"))
+    return None
+
+
 def json_schema_format(schema: dict[str, Any] | type) -> dict[str, Any]:
     """Return a ``response_format`` that asks for replies by ``schema``."""
     if isinstance(schema, type) and is_basemodel_subclass(schema):

@@ -14,6 +14,7 @@ from langchain_modelmgr import (
     ConfigurationError,
     ManagedBedrockChat,
     ModelCompatibilityError,
+    ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
 from tests.agents import Pallets, count_pallets
@@ -244,3 +245,18 @@ def test_a_conversation_with_tools_goes_on_over_a_fallback(
 
     assert state["messages"][-1].text == "The tools say: 7"
     assert state["messages"][-1].response_metadata["model_name"] == HAIKU
+
+
+def test_a_tool_that_is_not_bound_can_not_be_forced_at_any_door(configured: Configure) -> None:
+    manager = ModelManager(configured(f"a: {{model: '{SONNET}'}}"), sinks=[])
+    said = "no tool 'nosuch' is bound; bound: 'count_pallets'"
+
+    with pytest.raises(ValueError, match=said):
+        manager.chat_model("a").bind_tools([count_pallets], tool_choice="nosuch")
+    with pytest.raises(ValueError, match=said):
+        manager.invoke_model(
+            "a",
+            [{"role": "user", "content": [{"text": "x"}]}],
+            tools=[count_pallets],
+            tool_choice="nosuch",
+        )

@@ -11,6 +11,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_modelmgr.tools import (
+    check_choice,
     json_schema_format,
     neutral_choice,
     neutral_tools,
@@ -63,6 +64,26 @@ def test_a_tool_choice_is_taken_in_every_form_of_the_field(given: Any, expected:
 def test_an_unknown_form_of_choice_is_an_error_that_says_what_is_right() -> None:
     with pytest.raises(ValueError, match="give 'auto', 'any', or a tool's name"):
         neutral_choice({"pick": "one"})
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [count_pallets],
+        [{"cachePoint": {"type": "default"}}, {"toolSpec": {"name": "count_pallets"}}],
+    ],
+)
+def test_a_tool_that_is_not_bound_can_not_be_forced(tools: list[Any]) -> None:
+    bound = neutral_tools(tools)
+
+    check_choice("count_pallets", bound)
+    check_choice("any", bound)
+    with pytest.raises(ValueError, match="no tool 'nosuch' is bound; bound: 'count_pallets'"):
+        check_choice("nosuch", bound)
+
+
+def test_a_tool_in_a_form_of_its_own_may_have_any_name() -> None:
+    check_choice("grounding", ["nova_grounding"])
 
 
 def test_tools_become_plain_data() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import email.utils
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,12 @@ URLLIB3: Mapping[str, type[BedrockError]] = {
 
 EVENT_STREAM: Mapping[str, type[BedrockError]] = {"ParserError": BedrockConnectionError}
 """botocore.eventstream's class for frames that are cut or damaged -> failure."""
+
+_REFUSED = re.compile(
+    r"(?:Invalid (?:type|value|length) for parameter|Missing required parameter in"
+    r"|Unknown parameter in) [\w.\[\]]+"
+)
+"""The beginning of botocore's report: what is wrong and where, before any value."""
 
 _OVERFLOW = (
     # Each wording was seen from Bedrock; langchain-aws 1.9.1 knows all but the last two.
@@ -277,7 +284,8 @@ def _describe(error: BaseException, kind: type[BedrockError]) -> str:
     name = type(error).__name__
     if kind is BedrockInvalidRequestError:
         # botocore's report quotes the values that it refused, and those are message content.
-        return f"{name}: botocore refused the request's shape"
+        where = _REFUSED.match(str(getattr(error, "kwargs", {}).get("report", "")))
+        return f"{name}: botocore refused the request's shape{f': {where[0]}' if where else ''}"
     return f"{name}: {_safe(str(error))}"
 
 

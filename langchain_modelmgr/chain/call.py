@@ -253,7 +253,7 @@ class Call:
             previous.public_id,
             self.candidate.public_id,
             type(failure).__name__,
-            failure.request_id,
+            failure.request_id or "unknown",
         )
 
     def _next_candidate(self) -> Candidate:
@@ -323,12 +323,12 @@ class Call:
         spent = f" ({self._spent()})" if decision.out_of_time else ""
         mixed = len({type(f) for f in self._failures}) > 1
         logger.warning(
-            "agent %s: gave up on %s after %s (request id %s, %d attempts)",
+            "agent %s: gave up on %s after %s (attempts: %d, request id %s)",
             self._rules.agent_name,
             self.candidate.public_id,
             type(failure).__name__,
-            failure.request_id,
             len(self._attempts),
+            failure.request_id or "unknown",
         )
         if not mixed or self._waiting or self._delivered or always_itself(failure):
             failure.attempts = tuple(self._attempts)

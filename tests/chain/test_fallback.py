@@ -294,8 +294,10 @@ async def test_an_overflow_of_the_largest_window_is_langchains_own_error(
 async def test_a_programmers_error_passes_untouched(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
-    with pytest.raises(TypeError, match="noSuchParameter"):
-        await call(llm.bind(no_such_parameter=1), mode)
+    with pytest.raises(ValueError, match="Unsupported function") as caught:
+        await call(llm.bind(tools=[{"nonsense": 1}]), mode)
+
+    assert not isinstance(caught.value, ModelManagerError)
 
     assert local_aws.requests() == 0
 

@@ -1,0 +1,78 @@
+"""A call's keywords are known, or the error says which was meant; before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_modelmgr import ConfigurationError, ManagedBedrockChat, ModelManager
+from langchain_modelmgr.errors import BedrockInvalidRequestError
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+
+GUARDRAIL = {"guardrailIdentifier": "abc123", "guardrailVersion": "1"}
+
+
+@pytest.fixture
+def manager(configured: Configure) -> ModelManager:
+    return ModelManager(configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}"), sinks=[])
+
+
+@pytest.fixture
+def llm(manager: ModelManager) -> ManagedBedrockChat:
+    return manager.chat_model("a")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"temprature": 1}, "'temprature' is no request field; did you mean 'temperature'?"),
+        ({"model_id": HAIKU}, "'model_id' is no request field; did you mean 'model'?"),
+        ({"toolChoise": "any"}, "'toolChoise' is no request field; did you mean 'tool_choice'?"),
+        ({"max_tokens": 0}, "max_tokens must be 1 or more"),
+        ({"timeout": -1}, "timeout must be more than 0"),
+    ],
+)
+def test_a_wrong_keyword_is_told_at_both_doors_and_nothing_is_sent(
+    manager: ModelManager,
+    llm: ManagedBedrockChat,
+    local_aws: LocalAWS,
+    given: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        llm.bind(**given).invoke("x")
+    assert str(caught.value) == f"agent 'a': {said}"
+
+    with pytest.raises(ConfigurationError) as caught:
+        manager.invoke_model("a", [{"role": "user", "content": [{"text": "x"}]}], **given)
+    assert str(caught.value) == f"invoke_model: {said}"
+    assert local_aws.requests() == 0
+
+
+def test_langchains_own_keywords_are_none_of_invoke_models(manager: ModelManager) -> None:
+    with pytest.raises(ConfigurationError, match="'strict' is no request field"):
+        manager.invoke_model("a", [{"role": "user", "content": [{"text": "x"}]}], strict=True)
+
+
+@pytest.mark.parametrize("name", ["guardrail_config", "guardrailConfig"])
+def test_bedrocks_own_spelling_reaches_the_wire_too(
+    llm: ManagedBedrockChat, local_aws: LocalAWS, name: str
+) -> None:
+    llm.bind(**{name: GUARDRAIL}).invoke("x")
+
+    assert local_aws.calls(SONNET)[0].body["guardrailConfig"] == GUARDRAIL
+
+
+def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBedrockChat) -> None:
+    with pytest.raises(
+        BedrockInvalidRequestError,
+        match=r"Invalid type for parameter inferenceConfig\.temperature$",
+    ) as caught:
+        llm.invoke("x", temperature="s3cret")
+
+    assert "s3cret" not in str(caught.value)
