@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_model_call
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import HumanMessage
 
@@ -217,6 +218,22 @@ def test_prompt_caching_reaches_the_wire(llm: ManagedBedrockChat, local_aws: Loc
 
     assert "cachePoint" in json.dumps(local_aws.calls()[0].body)
     assert llm.model_manager.get_usage_summary()["cache_write_tokens"] > 0
+
+
+def test_an_agents_middleware_turns_prompt_caching_on(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    @wrap_model_call
+    def cached(request: Any, handler: Any) -> Any:
+        settings = {**request.model_settings, "cache_control": {"type": "ephemeral"}}
+        return handler(request.override(model_settings=settings))
+
+    agent: Any = create_agent(llm, [count_pallets], system_prompt="Stock", middleware=[cached])
+    agent.invoke({"messages": [("user", "x")]})
+
+    body = local_aws.calls()[0].body
+    assert "cachePoint" in body["system"][-1]
+    assert "cachePoint" in body["messages"][-1]["content"][-1]
 
 
 def test_an_agent_uses_tools_and_answers_by_a_schema(
