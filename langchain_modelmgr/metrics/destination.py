@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "MODELMGR_STATE_DIR"
 
@@ -63,13 +66,25 @@ def state_folder(setting: str) -> Path | None:
     """
     if setting == "off" or (setting == "auto" and _LAMBDA in os.environ):
         return None
-    if setting != "auto":
-        return Path(setting).expanduser()
+    try:
+        folder = _users_own() if setting == "auto" else Path(setting).expanduser()
+    except RuntimeError:  # neither HOME nor an entry for the user, as some containers have it
+        logger.warning(
+            "no home folder is known, so there is no metrics journal: what is recorded does not "
+            "survive the death of this process; %s or metrics.journal names a folder",
+            FOLDER_VARIABLE,
+        )
+        return None
+    return folder.absolute()  # the program may go elsewhere
+
+
+def _users_own() -> Path:
     if folder := os.environ.get(FOLDER_VARIABLE):
         return Path(folder)
     from platformdirs import user_state_path
 
-    return user_state_path("langchain-modelmgr", appauthor=False)
+    # Older versions give "~/..." as it is where they know no home.
+    return user_state_path("langchain-modelmgr", appauthor=False).expanduser()
 
 
 def in_lambda() -> bool:

@@ -364,6 +364,31 @@ def test_the_folder_is_the_settings_the_variables_or_the_users(
     assert in_lambda()
 
 
+@pytest.mark.parametrize("setting", ["auto", "~/journal"])
+def test_without_a_home_there_is_no_journal_but_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, setting: str
+) -> None:
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in (destinations.FOLDER_VARIABLE, "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    assert state_folder(setting) is None
+    assert "MODELMGR_STATE_DIR or metrics.journal names a folder" in caplog.text
+
+
+def test_a_folder_stays_where_it_was_when_the_program_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert state_folder("here") == tmp_path / "here"
+
+
 def test_a_destination_tells_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     first = Destination.of("n", None, None)
