@@ -114,6 +114,20 @@ def test_no_region_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
 
+def test_a_region_of_the_environment_that_can_be_none_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us east")
+    (tmp_path / "test.yaml").write_text(
+        f"metrics: {{sink: none}}\nagents: {{a: {{model: '{SONNET}'}}}}"
+    )
+
+    with pytest.raises(ConfigurationError, match=r"'us east' doesn't match .* AWS_DEFAULT_REGION"):
+        ManagedBedrockChat(agent_name="a", config=ConfigurationManager("test", tmp_path)).invoke(
+            "x"
+        )
+
+
 def test_an_unknown_profile_is_a_clear_error(configured: Configure, tmp_path: Path) -> None:
     (tmp_path / "test.yaml").write_text(
         f"aws: {{profile: nobody}}\nmetrics: {{sink: none}}\nagents: {{a: {{model: '{SONNET}'}}}}"

@@ -89,7 +89,7 @@ class Clients:
 
     def _build(self, service: str, region: str | None) -> Any:
         from botocore.config import Config
-        from botocore.exceptions import NoRegionError
+        from botocore.exceptions import InvalidRegionError, NoRegionError
 
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -110,6 +110,11 @@ class Clients:
             raise ConfigurationError(
                 f"{self._source}: no AWS region is known: set aws.region there, "
                 "AWS_DEFAULT_REGION in the environment, or region in an AWS profile"
+            ) from error
+        except InvalidRegionError as error:
+            raise ConfigurationError(
+                f"{self._source}: {error} It comes from ModelManager's region, "
+                "AWS_DEFAULT_REGION, or the AWS profile"
             ) from error
         if runtime:
             instrument(client)

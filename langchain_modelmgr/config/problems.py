@@ -37,6 +37,7 @@ _EXPECTED = {
 }
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _PATTERNS = {
+    "region": "must be the name of an AWS region, as us-east-1",
     "endpoint_url": "must start with http:// or https://",
     "project_prefix": "must be letters, digits, . _ / # or -, 240 at most, and not start with AWS/",
 }

@@ -63,6 +63,8 @@ ExtraMetric = Literal[
 ]
 Price = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+Region = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+"""What can be a part of a host's name, as botocore wants it; new regions need no new release."""
 
 
 class _Strict(BaseModel):
@@ -96,7 +98,7 @@ class FallbackConfig(_HasParameters):
     model: Text
     """Model id, inference profile id, or ARN."""
 
-    region: Text | None = None
+    region: Region | None = None
     """Its own region; None: that of all models."""
 
     base_model: Text | None = None
@@ -154,7 +156,7 @@ class AgentConfig(_HasParameters):
 class AWSConfig(_Strict):
     """Where AWS is; what is not given is left to boto3."""
 
-    region: Text | None = None
+    region: Region | None = None
     """AWS region."""
 
     endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None

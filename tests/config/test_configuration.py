@@ -166,12 +166,13 @@ agents: {{a: {{model: '{arn}'}}}}
 
 def test_variables_fill_scalars_after_parsing(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECONDS", "7")
-    monkeypatch.setenv("REGION", "eu-west-1\nagents: {}")
+    monkeypatch.setenv("PROFILE", "dev\nagents: {}")
     monkeypatch.setenv("DAY", "2026-01-01")
     config = read(f"""
 project_prefix: p-${{DAY}}-${{NOBODY:-x}}
-aws: {{region: '${{REGION}}', profile: "$${{LITERAL}}"}}
+aws: {{profile: '${{PROFILE}}'}}
 agents:
+  b: {{model: "$${{LITERAL}}"}}
   a:
     model: {SONNET}
     timeout_seconds: ${{SECONDS}}
@@ -179,8 +180,8 @@ agents:
 """)
 
     assert config.project_prefix == "p-2026-01-01-x"
-    assert config.aws.region == "eu-west-1\nagents: {}"
-    assert config.aws.profile == "${LITERAL}"
+    assert config.aws.profile == "dev\nagents: {}"
+    assert config.agent("b").model == "${LITERAL}"
     assert (config.agent("a").timeout_seconds, config.agent("a").max_tokens) == (7, 5)
 
 

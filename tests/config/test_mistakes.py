@@ -51,6 +51,8 @@ def agent(line: str) -> str:
          " mean 'cloudwatch'?"),
         ("agents: {a: {model: x.y}}\naws: {endpoint_url: localhost}",
          "dev.yaml:2: aws.endpoint_url: must start with http:// or https://"),
+        ("agents: {a: {model: x.y}}\naws: {region: us east}",
+         "dev.yaml:2: aws.region: must be the name of an AWS region, as us-east-1"),
         ("project_prefix: AWS/x\nagents: {a: {model: x.y}}", "dev.yaml:1: project_prefix: must be"),
         ("models: {x.y: {prise: 1}}\nagents: {a: {model: x.y}}", "models.x.y.prise: unknown key"),
         ("models: {x.y: {cost_per_1k_input_tokens: -1}}\nagents: {a: {model: x.y}}",
