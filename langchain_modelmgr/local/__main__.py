@@ -16,15 +16,20 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that a reply takes")
     parser.add_argument("--chunk-delay", type=float, default=0.0, help="seconds between events")
     arguments = parser.parse_args()
-    with LocalAWS(arguments.port) as aws:
+    try:
+        aws = LocalAWS(arguments.port).start()
+    except (OSError, OverflowError) as error:
+        parser.error(f"port {arguments.port} can't be served: {error}")
+    try:
         aws.latency(None, arguments.latency, chunk_delay=arguments.chunk_delay)
         for name, value in aws.env().items():
             print(f"export {name}={shlex.quote(value)}")
         print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_BEARER_TOKEN_BEDROCK", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print("stopped")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        aws.stop()
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ class LocalAWS:
     def start(self) -> Self:
         """Start serving."""
         if self._server is None:
-            self._state_folder = mkdtemp(prefix="local-aws-")
             self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
+            self._state_folder = mkdtemp(prefix="local-aws-")
         return self
 
     def stop(self) -> None:

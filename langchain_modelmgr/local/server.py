@@ -28,6 +28,10 @@ class Server:
         metrics: What CloudWatch answers from.
         prices: What the price list answers from.
         port: The port; 0 takes a free one.
+
+    Raises:
+        OSError: The port is taken.
+        OverflowError: There is no such port.
     """
 
     def __init__(
@@ -40,7 +44,11 @@ class Server:
         self._runner: web.ServerRunner | None = None
         self._thread = threading.Thread(target=self._run, name="local-aws", daemon=True)
         self._thread.start()
-        self.port = asyncio.run_coroutine_threadsafe(self._open(port), self._loop).result()
+        try:
+            self.port = asyncio.run_coroutine_threadsafe(self._open(port), self._loop).result()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Drop all connections and end the thread."""

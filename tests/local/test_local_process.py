@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tests.models import SONNET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
@@ -55,6 +57,27 @@ def test_the_command_says_how_to_point_boto3_here_and_stops_on_ctrl_c() -> None:
     assert "AWS_BEARER_TOKEN_BEDROCK" in lines[-1]
     assert rest.strip() == "stopped"
     assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        for given in (port, "80000"):
+            done = subprocess.run(
+                [sys.executable, "-m", "langchain_modelmgr.local", "--port", given],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+            assert done.returncode == 2
+            assert f"error: port {given} can't be served" in done.stderr
+            assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_fixture_serves_a_test_of_the_users_own(pytester: pytest.Pytester) -> None:
