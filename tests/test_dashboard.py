@@ -275,3 +275,6 @@ def test_a_mistake_is_told_without_a_traceback(
     assert "there is no file" in capsys.readouterr().err
     assert main(["off", "--config-dir", str(tmp_path)]) == 2
     assert "no agent is enabled" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["dev", "--config-dir", str(CONFIG), "--iam", "--account", "12"])
+    assert "of 12 digits" in capsys.readouterr().err

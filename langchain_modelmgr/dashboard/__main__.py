@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from typing import Any
 
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--region", help="with --iam: the region that models are asked in")
     parser.add_argument("--account", default="*", help="with --iam: the account id")
     given = parser.parse_args(arguments)
+    if not re.fullmatch(r"[0-9]{12}|\*", given.account):
+        parser.error("--account must be an AWS account id, of 12 digits")
     try:
         config = ConfigurationManager(given.environment, given.config_dir)
         made = iam_policy(config, given.region, given.account) if given.iam else template_of(config)
