@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from decimal import Decimal
 from fractions import Fraction
 
@@ -91,7 +92,9 @@ def test_a_long_prompt_reprices_all_its_tokens(
 ) -> None:
     cost = cost_of(usage, _model(prices, LongContext(above, into, out)))
 
-    long = usage.prompt_tokens > above
+    prompt = sum(astuple(usage)) - usage.output_tokens
+    assert (usage.prompt_tokens, usage.total_tokens) == (prompt, prompt + usage.output_tokens)
+    long = prompt > above
     assert Fraction(cost or 0) == _by_hand(usage, prices, into if long else 1, out if long else 1)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 import threading
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_modelmgr.metrics.aggregate import Aggregator
+from langchain_modelmgr.metrics.aggregate import MAX_VALUES_HELD, Aggregator
 from langchain_modelmgr.metrics.bins import merge, publishable
 from langchain_modelmgr.metrics.datums import MAX_VALUES, Datum
 
@@ -54,12 +55,59 @@ def test_each_minute_has_its_own_datum(usage: MakeUsage) -> None:
     assert max(minutes) - min(minutes) == 60
 
 
-def test_a_timestamp_without_a_zone_is_utc(usage: MakeUsage) -> None:
+def test_a_minute_ends_where_the_next_begins(usage: MakeUsage) -> None:
     aggregator = Aggregator()
+    begins = NOW.replace(second=0)
+    ends = begins + timedelta(minutes=1)
 
-    aggregator.add(usage(timestamp=NOW.replace(tzinfo=None)))
+    for stamp in (NOW, begins, ends - timedelta(microseconds=1), ends, begins):
+        aggregator.add(usage(timestamp=stamp))
 
-    assert aggregator.drain()[0].minute == NOW.replace(second=0).timestamp()
+    found = {d.minute: d.samples for d in aggregator.drain() if d.series.name == "ModelLatency"}
+    assert found == {begins.timestamp(): 4, ends.timestamp(): 1}
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "UTC"])
+def test_a_timestamp_without_a_zone_is_utc_and_others_are_turned_to_it(
+    usage: MakeUsage, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        aggregator = Aggregator()
+        for stamp in (NOW.replace(tzinfo=None), NOW.astimezone(timezone(timedelta(hours=5)))):
+            aggregator.add(usage(timestamp=stamp))
+        minutes = {datum.minute for datum in aggregator.drain()}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert minutes == {NOW.replace(second=0).timestamp()}
+
+
+def test_what_is_held_in_memory_is_bounded_whatever_comes(usage: MakeUsage) -> None:
+    aggregator = Aggregator()
+    values = [float(value) for value in range(1, 5_001)]
+
+    for value in values:
+        aggregator.add(usage(latency_ms=value))
+    assert _distinct(aggregator) <= 2_000
+    for agent in range(150):  # many series: each may hold its share alone
+        aggregator.add(usage(agent_name=f"agent-{agent}"))
+    for value in values:
+        aggregator.add(usage(agent_name="last", latency_ms=value))
+
+    assert _distinct(aggregator, last=True) <= MAX_VALUES_HELD // aggregator.cells < 700
+    latencies = [d for d in aggregator.drain() if d.series.name == "ModelLatency"]
+    assert sum(d.samples for d in latencies) == 150 + 2 * len(values)
+    assert latencies[-1].values[0] == values[0]
+    assert latencies[-1].values[-1] == values[-1]
+    assert total(latencies[-1]) == pytest.approx(sum(values), rel=1e-9)
+
+
+def _distinct(aggregator: Aggregator, *, last: bool = False) -> int:
+    by_metric = list(aggregator._cells.values())[-1 if last else 0]
+    return max(len(cell) for cell in by_metric.values())
 
 
 def test_an_answer_from_the_cache_is_not_counted(usage: MakeUsage) -> None:
@@ -114,15 +162,17 @@ def test_any_sequence_keeps_count_sum_minimum_and_maximum(
 def test_compacting_again_and_again_keeps_count_sum_minimum_and_maximum(
     cell: dict[float | Decimal, int], limit: int
 ) -> None:
-    exact = sum(Decimal(value) * count for value, count in cell.items())
+    exact = sum((Decimal(value) * count for value, count in cell.items()), Decimal(0))
 
     twice = publishable(merge(merge(cell, limit + 50), limit))
 
     assert len(twice) <= min(limit, MAX_VALUES)
     assert sum(twice.values()) == sum(cell.values())
     assert (min(twice), max(twice)) == (min(cell), max(cell))
-    kept = sum(Decimal(value) * count for value, count in twice.items())
-    assert float(kept) == pytest.approx(float(exact), rel=1e-9)
+    kept = sum((Decimal(value) * count for value, count in twice.items()), Decimal(0))
+    is_money = isinstance(next(iter(cell)), Decimal)
+    assert {type(value) for value in twice} == {type(value) for value in cell}
+    assert abs(kept - exact) <= exact * Decimal("1e-24" if is_money else "1e-9")
 
 
 def _distributions() -> dict[str, list[float]]:

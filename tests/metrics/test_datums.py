@@ -16,6 +16,7 @@ from langchain_modelmgr.metrics.datums import (
     METRICS,
     Datum,
     Series,
+    are_publishable,
     dimension_value,
     indexes_of,
     is_publishable,
@@ -134,10 +135,27 @@ def test_a_model_id_is_published_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), -1.0, 2.0**361, Decimal("NaN"), Decimal("Infinity")]
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        -1.0,
+        2.0**361,
+        Decimal("NaN"),
+        Decimal("Infinity"),
+        Decimal(-1),
+        Decimal("1e108"),
+    ],
 )
 def test_a_value_that_cloudwatch_refuses_is_not_publishable(value: float | Decimal) -> None:
     assert not is_publishable(value)
+    assert not are_publishable([(0, 1.0), (1, value)])
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 2.0**360, Decimal(0), Decimal("1e107"), 1e-320])
+def test_a_value_that_cloudwatch_takes_is_publishable(value: float | Decimal) -> None:
+    assert is_publishable(value)
+    assert are_publishable([(0, 1.0), (1, value)])
 
 
 def test_a_value_too_small_for_cloudwatch_is_sent_as_zero() -> None:
@@ -216,6 +234,8 @@ def test_what_is_opted_into_comes_beside_the_five(usage: MakeUsage) -> None:
         "UnpricedAttempts": 1,
         "Fallbacks": 1,
     }
+    assert "Fallbacks" not in named(usage(), all_of_them)
+    assert "Fallbacks" not in named(usage(is_fallback=True, outcome="failed"), all_of_them)
     assert named(throttled, all_of_them) == {"ModelInvocations": 1, "Throttles": 1}
     assert named(wasted, all_of_them) == {"ModelInvocations": 1, "WastedCost": Decimal("0.003")}
     assert named(rich, FIVE).keys().isdisjoint({"TimeToFirstToken", "Fallbacks"})
