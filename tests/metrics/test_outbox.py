@@ -71,6 +71,20 @@ def test_without_room_the_oldest_are_dropped_and_counted() -> None:
     assert outbox.dropped == 2
 
 
+def test_what_is_put_back_counts_as_what_is_new() -> None:
+    outbox = Outbox(max_bytes=3 * datum().size)
+    outbox.add([datum(0), datum(60), datum(120)])
+    for _ in range(5):
+        outbox.put_back(outbox.take())
+    batch = outbox.take()
+    outbox.add([datum(180)])
+
+    outbox.put_back(batch)
+
+    assert [d.minute for d in outbox.take()] == [60, 120, 180]
+    assert outbox.dropped == 1
+
+
 def test_what_is_too_old_for_cloudwatch_is_dropped_and_counted() -> None:
     outbox = Outbox()
     outbox.add([datum(0, values=3), datum(60)])
