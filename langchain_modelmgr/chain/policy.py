@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -112,9 +113,7 @@ def decide(
     retries_used = history.failures_here - 1 - history.stale_retry_used
     if not failure.is_retryable or failure.is_lasting or retries_used >= max_retries:
         return Stop()
-    delay = _delay(failure, retries_used, jitter)
-    in_time = left is None or delay + LEAST_ATTEMPT_SECONDS <= left
-    return Retry(delay) if in_time else Stop(out_of_time=True)  # no sleep outlives the deadline
+    return _after_a_sleep(failure, retries_used, left, jitter)
 
 
 Strain = Literal["none", "counts", "opens", "opens_long"]
@@ -152,10 +151,16 @@ def _is_hopeless(failure: BedrockError) -> bool:
     return isinstance(failure, BedrockAuthenticationError | BedrockInvalidRequestError)
 
 
-def _delay(
-    failure: BedrockError, retries_used: int, jitter: Callable[[float, float], float]
-) -> float:
-    """Full jitter; a time that the service asked for is a lower bound, and capped too."""
-    ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0**retries_used)
+def _after_a_sleep(
+    failure: BedrockError,
+    retries_used: int,
+    left: float | None,
+    jitter: Callable[[float, float], float],
+) -> Retry | Stop:
+    """Full jitter, on top of what the service asked for: it asked all its callers the same."""
     asked = min(BACKOFF_CAP_SECONDS, failure.retry_after or 0.0)
-    return max(asked, jitter(0.0, ceiling))
+    room = math.inf if left is None else left - LEAST_ATTEMPT_SECONDS - asked
+    if room < 0:
+        return Stop(out_of_time=True)  # no sleep outlives the deadline
+    ceiling = min(BACKOFF_CAP_SECONDS - asked, BACKOFF_BASE_SECONDS * 2.0**retries_used, room)
+    return Retry(asked + jitter(0.0, ceiling))

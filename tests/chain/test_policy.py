@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from langchain_modelmgr.chain.policy import (
     BACKOFF_CAP_SECONDS,
     FAIR_TIMEOUT_SECONDS,
+    LAST_CANDIDATE_RETRIES,
     LEAST_ATTEMPT_SECONDS,
     Decision,
     History,
@@ -32,6 +35,9 @@ from langchain_modelmgr.errors import (
     BedrockTimeoutError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 GO_ON = [
     BedrockAPIError,
     BedrockConnectionError,
@@ -48,6 +54,10 @@ def _most(_: float, high: float) -> float:
     return high
 
 
+def _least(low: float, _: float) -> float:
+    return low
+
+
 def _decide(
     failure: BedrockError,
     *,
@@ -56,6 +66,8 @@ def _decide(
     stale: bool = False,
     said: bool = False,
     seconds: float | None = None,
+    retries: int = LAST_CANDIDATE_RETRIES,
+    jitter: Callable[[float, float], float] = _most,
 ) -> Decision:
     history = History(
         failures_here=here,
@@ -64,7 +76,7 @@ def _decide(
         content_delivered=said,
         seconds_left=seconds,
     )
-    return decide(failure, history, jitter=_most)
+    return decide(failure, history, max_retries=retries, jitter=jitter)
 
 
 @pytest.mark.parametrize("kind", GO_ON)
@@ -117,10 +129,19 @@ def test_a_denied_or_missing_model_is_not_asked_again() -> None:
 
 
 def test_a_time_that_the_service_asks_for_is_honoured_and_capped() -> None:
-    assert _decide(BedrockRateLimitError("x", retry_after=3), left=0) == Retry(3)
-    assert _decide(BedrockRateLimitError("x", retry_after=999), left=0) == Retry(
-        BACKOFF_CAP_SECONDS
-    )
+    def slept(asked: float, jitter: Callable[[float, float], float]) -> Decision:
+        return _decide(BedrockRateLimitError("x", retry_after=asked), left=0, jitter=jitter)
+
+    assert slept(3, _least) == Retry(3)
+    assert slept(3, _most) == Retry(3.5)  # others were asked for the same three seconds
+    assert slept(999, _most) == slept(999, _least) == Retry(BACKOFF_CAP_SECONDS)
+
+
+def test_jitter_is_full() -> None:
+    throttled = BedrockRateLimitError("x")
+
+    assert _decide(throttled, left=0, jitter=_least) == Retry(0.0)
+    assert _decide(throttled, left=0, here=9, retries=9) == Retry(BACKOFF_CAP_SECONDS)
 
 
 def test_without_time_nothing_is_begun() -> None:
@@ -135,9 +156,12 @@ def test_without_time_nothing_is_begun() -> None:
 
 
 def test_no_sleep_outlives_the_deadline() -> None:
-    asked = BedrockRateLimitError("x", retry_after=3)
+    asked, throttled = BedrockRateLimitError("x", retry_after=3), BedrockRateLimitError("x")
 
-    assert _decide(asked, left=0, seconds=3.2) == Retry(3)
+    for failure, room in ((asked, 3.25), (throttled, 0.25)):  # its jitter could be 0.5 s
+        found = _decide(failure, left=0, seconds=room + LEAST_ATTEMPT_SECONDS)
+        assert isinstance(found, Retry)
+        assert found.delay == pytest.approx(room)
     assert _decide(asked, left=0, seconds=3) == Stop(out_of_time=True)
 
 
