@@ -17,7 +17,7 @@ from langchain_modelmgr.metrics.delivery import (
     MAX_REQUESTS_A_SEARCH,
     Courier,
 )
-from langchain_modelmgr.metrics.outbox import Outbox
+from langchain_modelmgr.metrics.outbox import MAX_AGE_SECONDS, Outbox
 from langchain_modelmgr.metrics.quiet import QuietLog
 
 
@@ -80,6 +80,19 @@ def test_what_waits_is_sent_in_one_request(faulty: FaultyCloudWatch, delivery: D
         "Unit": "Milliseconds",
     }
     assert (delivery.courier.sent, len(delivery.outbox)) == (2, 0)
+
+
+@pytest.mark.parametrize("send", [lambda d: d.courier.deliver(), lambda d: d.flush()])
+def test_what_grew_too_old_while_it_waited_is_dropped_and_the_rest_sent(
+    faulty: FaultyCloudWatch, delivery: Delivery, send: Callable[[Delivery], None]
+) -> None:
+    delivery.outbox.add([datum("old"), datum("new", minute=MINUTE + 3_600)])
+    delivery.clock.pass_time(MAX_AGE_SECONDS + 600)
+
+    send(delivery)
+
+    assert [d["Dimensions"][0]["Value"] for d in faulty.data] == ["new"]
+    assert (delivery.courier.sent, delivery.outbox.dropped) == (1, 1)
 
 
 @pytest.mark.parametrize(
