@@ -62,7 +62,7 @@ class World:
     def __init__(self) -> None:
         self.now = 1_000.0
         self.asked: list[str] = []
-        self.slept = 0.0
+        self.pauses: list[int] = []
 
     def perf_counter(self) -> float:
         return self.now
@@ -70,7 +70,8 @@ class World:
     def sleep(self, seconds: float) -> None:
         assert seconds <= BACKOFF_CAP_SECONDS
         self.now += seconds
-        self.slept += seconds
+        if seconds:
+            self.pauses.append(len(self.asked))
 
     async def asleep(self, seconds: float) -> None:
         self.sleep(seconds)
@@ -234,6 +235,9 @@ def test_no_failures_break_the_promises(
     # In order, and never back.
     positions = [names.index(name) for name in world.asked]
     assert positions == sorted(positions)
+    # Nobody waits for another model: whoever is asked after a pause was asked before it.
+    for done in world.pauses:
+        assert set(world.asked[done : done + 1]) <= {world.asked[done - 1]}
     # Never two models' text, nothing twice.
     assert len(set(handed_on)) <= 1
     if error is not None:

@@ -266,16 +266,15 @@ async def test_a_model_that_is_gone_everywhere_is_not_found(
 async def test_an_overflow_goes_only_to_a_larger_window(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    config = configured(
-        f"a: {{model: '{LLAMA}', fallbacks: ['{LLAMA.replace('70b', '8b')}', '{HAIKU}']}}"
-    )
+    small = LLAMA.replace("70b", "8b")
+    config = configured(f"a: {{model: '{LLAMA}', fallbacks: ['{small}', '{HAIKU}']}}")
     local_aws.fail(LLAMA, "ValidationException", times=1, message="maximum context length is 8192")
 
     reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
     told = reply.response_metadata["model_manager"]
     assert told["model_id"] == HAIKU
-    assert [s["reason"] for s in told["skipped"]] == ["Model has no larger context window"]
+    assert told["skipped"] == [{"model_id": small, "reason": "Model has no larger context window"}]
 
 
 async def test_an_overflow_of_the_largest_window_is_langchains_own_error(
