@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import operator
 import pickle
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +22,7 @@ from langchain_modelmgr import (
     ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.metrics import MemorySink
 from tests.agents import count_pallets
 from tests.models import HAIKU, LLAMA, OPUS, SONNET
 
@@ -320,3 +324,32 @@ def test_a_subclass_is_still_a_model(configured: Configure) -> None:
 def test_a_repr_tells_no_secret(llm: ManagedBedrockChat) -> None:
     assert "AKIA" not in repr(llm)
     assert "sql_agent" in repr(llm)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_latencies_are_what_was_waited(
+    configured: Configure, local_aws: LocalAWS, streamed: bool
+) -> None:
+    sink = MemorySink()
+    llm = ModelManager(configured(AGENTS), sinks=[sink]).chat_model("sql_agent")
+    local_aws.fail(SONNET, "ThrottlingException", times=1)
+    local_aws.latency(None, 0.2, chunk_delay=0.05)
+    started = time.perf_counter()
+
+    if streamed:
+        chunks = list(llm.stream("x"))
+        reply: Any = functools.reduce(operator.add, chunks)
+    else:
+        reply = llm.invoke("x")
+
+    waited = (time.perf_counter() - started) * 1000
+    told = reply.response_metadata["model_manager"]
+    failed, answered = (attempt["latency_ms"] for attempt in told["attempts"])
+    assert 200 <= answered <= answered + failed <= told["latency_ms"] <= waited
+    assert [r.latency_ms for r in sink.records] == pytest.approx([failed, answered], abs=0.01)
+    first = sink.records[-1].time_to_first_token_ms
+    assert (first is not None) is streamed
+    if first is not None:
+        assert 200 <= first < answered
+    summary = llm.model_manager.get_usage_summary()
+    assert summary["average_latency_ms"] == pytest.approx(told["latency_ms"], abs=0.01)
