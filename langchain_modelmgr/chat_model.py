@@ -10,7 +10,6 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
-from langchain_modelmgr.ledger import CURRENT_RUN
 from langchain_modelmgr.tools import (
     check_choice,
     json_schema_format,
@@ -20,6 +19,7 @@ from langchain_modelmgr.tools import (
     schema_from_call,
     schema_from_text,
 )
+from langchain_modelmgr.totals import CURRENT_RUN
 from langchain_modelmgr.usage import MANAGED_TYPE
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import PLACES
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.joining import JoinsHandler
-from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Run
 from langchain_modelmgr.manager import (
     ModelManager,
     default_manager,
@@ -26,6 +25,7 @@ from langchain_modelmgr.manager import (
 )
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
 from langchain_modelmgr.tools import neutral_choice
+from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run
 from langchain_modelmgr.usage import UsageCallbackHandler
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class ConfiguredModel(JoinsHandler):
         return self._chain(model), ChainInput(request, self._account(run))
 
     def _account(self, run: Run | None) -> CallAccount:
-        return CallAccount(self.model_manager.ledger, self.agent_name, run or Run())
+        return CallAccount(self.model_manager.totals, self.agent_name, run or Run())
 
     @property
     def _agent(self) -> AgentConfig:

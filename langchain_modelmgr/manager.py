@@ -19,9 +19,9 @@ from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.forks import AFTER_FORK
-from langchain_modelmgr.ledger import CallAccount, Ledger, Run
 from langchain_modelmgr.metrics import SinkGroup, default_sinks
 from langchain_modelmgr.metrics.summary import UsageSummary
+from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.converse import InvokeResult
-    from langchain_modelmgr.ledger import UsageTrack
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
+    from langchain_modelmgr.totals import UsageTrack
 
 MAX_CONCURRENCY = 256
 """Async calls that run at once, and connections that are kept: one thread each."""
@@ -90,7 +90,7 @@ class ModelManager:
                 on_ambiguous=config.metrics.on_ambiguous,
                 journal=config.metrics.journal,
             )
-        self.ledger = Ledger(UsageSummary(), SinkGroup(sinks))
+        self.totals = UsageTotals(UsageSummary(), SinkGroup(sinks))
         AFTER_FORK.watch(self)
 
     @property
@@ -241,7 +241,7 @@ class ModelManager:
         Example:
             ``with manager.track() as usage: ...; print(usage.total_cost_usd)``
         """
-        return self.ledger.track()
+        return self.totals.track()
 
     # -- proof before the outage
 
@@ -273,7 +273,7 @@ class ModelManager:
         members = list(members_of(agent_name, agent, candidates, self.catalog, today))
         if not live:
             return members
-        return [asked(m, c, self.ledger) for m, c in zip(members, candidates, strict=True)]
+        return [asked(m, c, self.totals) for m, c in zip(members, candidates, strict=True)]
 
     # -- usage
 
@@ -283,7 +283,7 @@ class ModelManager:
         Counts and floats can always be formatted; ``docs/metrics.md`` lists the keys. Under
         ``metrics`` stands what became of the sinks' data points.
         """
-        return {**self.ledger.summary.as_dict(), "metrics": asdict(self.ledger.sinks.stats())}
+        return {**self.totals.summary.as_dict(), "metrics": asdict(self.totals.sinks.stats())}
 
     def flush_metrics(self, timeout: float | None = None) -> SinkStats:
         """Deliver what the sinks still hold.
@@ -294,12 +294,12 @@ class ModelManager:
         Returns:
             What was delivered so far, and what is kept, in data points.
         """
-        self.ledger.sinks.flush(timeout)
-        return self.ledger.sinks.stats()
+        self.totals.sinks.flush(timeout)
+        return self.totals.sinks.stats()
 
     def close(self) -> None:
         """Deliver what is left and let threads go. Calls that still run are left to end."""
-        self.ledger.sinks.close()
+        self.totals.sinks.close()
         self.pool.close()
 
     def reset_after_fork(self) -> None:
@@ -307,7 +307,7 @@ class ModelManager:
         self.clients.reset()
         self.pool.reset()
         self.chains.reset_after_fork()
-        self.ledger.reset_after_fork()
+        self.totals.reset_after_fork()
 
     def _open(  # noqa: PLR0913, PLR0917 - what invoke_model is given
         self,
@@ -330,7 +330,7 @@ class ModelManager:
             timeout=timeout or agent.timeout_seconds,
         )
         chain = self.chains.chain(agent_name, CallSettings(use_fallback=use_fallback), model)
-        return chain, ChainInput(request, CallAccount(self.ledger, agent_name, Run()))
+        return chain, ChainInput(request, CallAccount(self.totals, agent_name, Run()))
 
     def __enter__(self) -> Self:
         return self

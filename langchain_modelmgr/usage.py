@@ -14,8 +14,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
 from langchain_modelmgr.bedrock.failures import classify
-from langchain_modelmgr.ledger import CURRENT_RUN, CallAccount, Ledger, Run, tokens_of_message
 from langchain_modelmgr.pricing import cost_of
+from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run, UsageTotals, tokens_of_message
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,7 +36,7 @@ class _Manager(Protocol):
     """What the handler asks of a ``ModelManager``."""
 
     @property
-    def ledger(self) -> Ledger: ...
+    def totals(self) -> UsageTotals: ...
 
     @property
     def catalog(self) -> ModelCatalog: ...
@@ -150,7 +150,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
             return self._open.pop(run_id, None)
 
     def _account(self, open_run: _OpenRun) -> CallAccount:
-        return CallAccount(self._manager.ledger, self._agent_name, open_run.run)
+        return CallAccount(self._manager.totals, self._agent_name, open_run.run)
 
 
 def _since(open_run: _OpenRun) -> float:

@@ -36,7 +36,7 @@ def llm(configured: Configure, local_aws: LocalAWS) -> ManagedBedrockChat:
 
 
 def records(llm: ManagedBedrockChat) -> Any:
-    (sink,) = llm.model_manager.ledger.sinks.sinks
+    (sink,) = llm.model_manager.totals.sinks.sinks
     assert isinstance(sink, MemorySink)
     return list(sink.records)
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.compatibility import Needs
     from langchain_modelmgr.chain.cooldown import Cooldowns
-    from langchain_modelmgr.ledger import CallAccount
+    from langchain_modelmgr.totals import CallAccount
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from langchain_modelmgr.bedrock.wire import Meter
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import BedrockError
-from langchain_modelmgr.ledger import CallAccount, Run
+from langchain_modelmgr.totals import CallAccount, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.config import AgentConfig
-    from langchain_modelmgr.ledger import Ledger
+    from langchain_modelmgr.totals import UsageTotals
 
 SOON_DAYS = 90
 """Days before a retirement date at which it is told."""
@@ -83,12 +83,12 @@ def members_of(
         )
 
 
-def asked(member: ChainMember, candidate: Candidate, ledger: Ledger) -> ChainMember:
+def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> ChainMember:
     """Return the member after a call of one token, which is accounted like any other."""
     spec = candidate.spec
     plain = {k: v for k, v in spec.parameters.items() if k not in _THINKING}
     tried = candidate.like(replace(spec, parameters=plain))
-    account = CallAccount(ledger, member.agent_name, Run(tags=("check_chains",)))
+    account = CallAccount(totals, member.agent_name, Run(tags=("check_chains",)))
 
     def enter(ended: Meter) -> None:
         account.attempt_ended(ended, spec.model)

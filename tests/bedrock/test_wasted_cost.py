@@ -31,7 +31,7 @@ def _manager(configured: Configure, *, fallbacks: str = f"['{HAIKU}']") -> Model
 
 
 def _records(manager: ModelManager) -> tuple[Any, ...]:
-    (sink,) = manager.ledger.sinks.sinks
+    (sink,) = manager.totals.sinks.sinks
     assert isinstance(sink, MemorySink)
     return sink.records
 

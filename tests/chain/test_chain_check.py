@@ -117,6 +117,6 @@ def test_live_each_model_is_asked_for_one_token_that_is_accounted(
     summary = manager.get_usage_summary()
     assert (summary["total_invocations"], summary["attempts"]) == (3, 3)
     assert summary["total_cost_usd"] > 0
-    (sink,) = manager.ledger.sinks.sinks
+    (sink,) = manager.totals.sinks.sinks
     assert isinstance(sink, MemorySink)
     assert {record.tags for record in sink.records} == {("check_chains",)}

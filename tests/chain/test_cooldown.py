@@ -307,7 +307,7 @@ def _half(local_aws: LocalAWS) -> None:
 
 def _settled(manager: ModelManager, local_aws: LocalAWS, calls: int) -> None:
     summary = manager.get_usage_summary()
-    (sink,) = manager.ledger.sinks.sinks
+    (sink,) = manager.totals.sinks.sinks
     assert isinstance(sink, MemorySink)
     assert summary["total_invocations"] == calls
     assert summary["success_rate"] == 1.0

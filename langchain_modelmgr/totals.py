@@ -54,12 +54,12 @@ class UsageTrack:
     """What the calls inside one ``track()`` came to: a task, a question, a session.
 
     Args:
-        ledger: Whose calls are tracked.
+        totals: Whose calls are tracked.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self._summary = ledger.new_summary()
+    def __init__(self, totals: UsageTotals) -> None:
+        self.totals = totals
+        self._summary = totals.new_summary()
 
     def attempt(self, usage: ModelUsageMetrics) -> None:
         """Add one attempt."""
@@ -104,7 +104,7 @@ class UsageTrack:
         return float(self.as_dict()["average_latency_ms"])
 
 
-class Ledger:
+class UsageTotals:
     """Where attempts and calls are entered, from any thread.
 
     Args:
@@ -125,7 +125,7 @@ class Ledger:
         self.sinks.record(usage)
 
     def new_summary(self) -> UsageSummary:
-        """Return an empty summary like the ledger's own."""
+        """Return an empty summary like the own."""
         return type(self.summary)()
 
     @contextmanager
@@ -159,21 +159,21 @@ class CallAccount:
     """The account of one call: one agent, one run.
 
     Args:
-        ledger: Where to enter.
+        totals: Where to enter.
         agent_name: The agent.
         run: LangChain's run of the call.
     """
 
-    def __init__(self, ledger: Ledger, agent_name: str, run: Run) -> None:
-        self._ledger = ledger
+    def __init__(self, totals: UsageTotals, agent_name: str, run: Run) -> None:
+        self._totals = totals
         self._agent_name = agent_name
         self._run = run
         # Taken where the call begins: its attempts may end on other threads.
-        self._tracks = tuple(track for track in _TRACKS.get() if track.ledger is ledger)
+        self._tracks = tuple(track for track in _TRACKS.get() if track.totals is totals)
 
     def enter(self, record: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
         """Enter one attempt of this call."""
-        self._ledger.enter(record, price_unknown=price_unknown)
+        self._totals.enter(record, price_unknown=price_unknown)
         for track in self._tracks:
             track.attempt(record)
 
@@ -202,7 +202,7 @@ class CallAccount:
         self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
     ) -> None:
         """Enter the call: answered, failed (False), or left by its caller (None)."""
-        books: tuple[UsageSummary | UsageTrack, ...] = (self._ledger.summary, *self._tracks)
+        books: tuple[UsageSummary | UsageTrack, ...] = (self._totals.summary, *self._tracks)
         for book in books:
             book.call(
                 self._agent_name,
