@@ -1,9 +1,11 @@
-"""``python -m langchain_modelmgr.local``: serve until Ctrl-C, and say how to point boto3 here."""
+"""``python -m langchain_modelmgr.local``: serve until Ctrl-C or SIGTERM, and print the settings."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+import signal
 import threading
 
 from langchain_modelmgr.local.aws import LocalAWS
@@ -16,20 +18,19 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that a reply takes")
     parser.add_argument("--chunk-delay", type=float, default=0.0, help="seconds between events")
     arguments = parser.parse_args()
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:
         aws = LocalAWS(arguments.port).start()
     except (OSError, OverflowError) as error:
         parser.error(f"port {arguments.port} can't be served: {error}")
-    try:
+    with aws, contextlib.suppress(KeyboardInterrupt):
         aws.latency(None, arguments.latency, chunk_delay=arguments.chunk_delay)
         for name, value in aws.env().items():
             print(f"export {name}={shlex.quote(value)}")
         print("unset AWS_PROFILE AWS_SESSION_TOKEN AWS_BEARER_TOKEN_BEDROCK", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("stopped")
-    finally:
-        aws.stop()
+        stopped.wait()
+    print("stopped")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""LocalAWS: a Bedrock, a CloudWatch and a price list of one's own, on loopback."""
+"""LocalAWS: Bedrock, CloudWatch, STS and the price list, on loopback."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class LocalAWS:
         if self._server is not None:
             server, self._server = self._server, None
             server.stop()
-            shutil.rmtree(self._state_folder, ignore_errors=True)
+            if server.is_own:
+                shutil.rmtree(self._state_folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -168,6 +169,10 @@ class LocalAWS:
         }
         self._state.add_profile(name, profile)
 
+    def account(self, access_key_id: str, account_id: str) -> None:
+        """Let an access key belong to an account, as GetCallerIdentity names it."""
+        self._state.set_account(access_key_id, account_id)
+
     # -- faults, of one model or (None) of all
 
     def fail(  # noqa: PLR0913 - one fault's facts, keyword-only
@@ -192,7 +197,8 @@ class LocalAWS:
             rate: Share of requests, 0 to 1.
             seed: What the share's dice start from.
             at: ``request``; ``stream``: an error event among the others; ``profile``: the
-                request is GetInferenceProfile, ``model_id`` the profile.
+                request is GetInferenceProfile, ``model_id`` the profile; ``identity``: the
+                request is GetCallerIdentity, ``model_id`` the access key id.
             after: Content events that come before it.
             message: AWS's text; empty: the usual one.
             retry_after: Seconds in a ``Retry-After`` header.

@@ -59,7 +59,7 @@ class Bedrock:
                 return await self._model(request, _OPERATIONS[parts[-1]], model_id, body)
             return self._control(parts, request)
         except AwsError as error:
-            return _error(error)
+            return error_reply(error.code, error.message, error.retry_after)
 
     async def _model(
         self, request: web.BaseRequest, operation: str, model_id: str, raw: bytes
@@ -179,6 +179,8 @@ class Bedrock:
             return _reply({"modelSummaries": summaries})
         if request.method == "GET" and parts[0] == "foundation-models":
             return _reply({"modelDetails": _summary(name)})
+        if request.method == "GET" and parts == ["inference-profiles"]:
+            return _reply({"inferenceProfileSummaries": self._state.inference_profiles()})
         if request.method == "GET" and parts[0] == "inference-profiles":
             fault = self._state.faults.take(name, frozenset({"profile"}))
             if fault is not None:
@@ -189,7 +191,10 @@ class Bedrock:
                 text = "The inference profile was not found."
                 raise AwsError("ResourceNotFoundException", text)
             return _reply(profile)
-        raise AwsError("ValidationException", f"no such operation: {request.method} {parts[0]}")
+        raise AwsError(
+            "UnknownOperationException",
+            f"The local AWS does not serve {request.method} /{parts[0]}.",
+        )
 
 
 def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -266,13 +271,14 @@ def _reply(body: dict[str, Any]) -> web.Response:
     return web.Response(text=text, content_type="application/json", headers=_headers())
 
 
-def _error(error: AwsError) -> web.Response:
-    headers = {**_headers(), "x-amzn-ErrorType": error.code}
-    if error.retry_after is not None:
-        headers["Retry-After"] = f"{error.retry_after:g}"
+def error_reply(code: str, message: str, retry_after: float | None = None) -> web.Response:
+    """Return an error as Bedrock sends it."""
+    headers = {**_headers(), "x-amzn-ErrorType": code}
+    if retry_after is not None:
+        headers["Retry-After"] = f"{retry_after:g}"
     return web.Response(
-        text=json.dumps({"message": error.message}),
-        status=status_of(error.code),
+        text=json.dumps({"message": message}),
+        status=status_of(code),
         content_type="application/json",
         headers=headers,
     )

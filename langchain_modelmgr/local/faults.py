@@ -10,7 +10,7 @@ from typing import Literal
 from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall", "trickle"]
-Place = Literal["request", "headers", "stream", "profile"]
+Place = Literal["request", "headers", "stream", "profile", "identity"]
 
 _MESSAGES = {
     "ThrottlingException": "Too many requests, please wait before trying again.",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from langchain_modelmgr.local.bedrock import Bedrock, reset_connection
+from langchain_modelmgr.local.bedrock import Bedrock, error_reply, reset_connection
 from langchain_modelmgr.local.price_list import PRICE_LIST
+from langchain_modelmgr.local.shapes import load_models
+from langchain_modelmgr.local.sts import FORM, Sts
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local.cloudwatch import CloudWatchStore
@@ -17,7 +22,9 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local.state import State
 
 HOST = "127.0.0.1"
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _STOP_SECONDS = 5.0
+_BACKLOG = 1024
 
 
 class Server:
@@ -37,21 +44,34 @@ class Server:
     def __init__(
         self, state: State, metrics: CloudWatchStore, prices: PriceList, port: int
     ) -> None:
+        self._pid = os.getpid()
         self._bedrock = Bedrock(state)
+        self._sts = Sts(state)
         self._prices = prices
         self._metrics = metrics
         self._loop = asyncio.new_event_loop()
         self._runner: web.ServerRunner | None = None
+        self._models_loaded = False
+        self._socket = _listening(port)
+        self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="local-aws", daemon=True)
         self._thread.start()
         try:
-            self.port = asyncio.run_coroutine_threadsafe(self._open(port), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         except BaseException:
             self.stop()
             raise
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this process started the server; a forked child only holds its socket."""
+        return self._pid == os.getpid()
+
     def stop(self) -> None:
-        """Drop all connections and end the thread."""
+        """Drop all connections and end the thread; in a forked child only close the socket."""
+        if not self.is_own:
+            self._socket.close()
+            return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_STOP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_SECONDS)
@@ -62,23 +82,27 @@ class Server:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    async def _open(self, port: int) -> int:
+    async def _open(self) -> None:
         # With handler_cancellation a client that goes away ends its stream here at once.
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.05)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, port, backlog=1024)
-        await site.start()
-        bound: int = self._runner.addresses[0][1]
-        return bound
+        await web.SockSite(self._runner, self._socket, backlog=_BACKLOG).start()
 
     async def _close(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if refused := _refusal(request):
+            return error_reply("AccessDeniedException", refused)
+        if not self._models_loaded:  # reading botocore's files would block the loop
+            await asyncio.to_thread(load_models)
+            self._models_loaded = True
         body = await request.content.read()
         target = request.headers.get("X-Amz-Target", "")
+        if not target and request.content_type == FORM:
+            return self._sts.handle(request, body)
         if not target:
             return await self._bedrock.handle(request, body)
         service, _, operation = target.rpartition(".")
@@ -94,3 +118,34 @@ class Server:
             headers=reply.headers,
             content_type="application/x-amz-json-1.0",
         )
+
+
+def _listening(port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _refusal(request: web.BaseRequest) -> str | None:
+    """Return why a request is refused whose Host or Origin is not loopback, else None.
+
+    A web page can make its visitor's browser send requests to loopback, under a name of its own
+    that resolves to 127.0.0.1 (DNS rebinding).
+    """
+    for header in ("Host", "Origin"):
+        value = request.headers.get(header)
+        if value is not None and _hostname(value) not in _LOOPBACK_NAMES:
+            return f"The local AWS answers loopback names only; the {header} header has another."
+    return None
+
+
+def _hostname(value: str) -> str | None:
+    try:
+        return urlsplit(value if "//" in value else f"//{value}").hostname
+    except ValueError:
+        return None

@@ -26,8 +26,19 @@ COMMON_STATUS = {
     "ServiceUnavailable": 503,
     "ThrottledException": 429,
     "TooManyRequestsException": 429,
+    "UnknownOperationException": 404,
     "UnrecognizedClientException": 403,
 }
+
+
+SERVICES = ("bedrock-runtime", "bedrock", "cloudwatch")
+
+
+def load_models() -> None:
+    """Read botocore's models of the services that are served, once."""
+    for name in SERVICES:
+        for operation_name in service(name).operation_names:
+            operation(operation_name, name)
 
 
 @functools.cache

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
 
+DEFAULT_ACCOUNT = "123456789012"
+"""The account of access keys that no account was set for: AWS's own example."""
+
 
 @dataclass(frozen=True)
 class RecordedCall:
@@ -62,6 +65,7 @@ class State:
         self._replays: defaultdict[tuple[str, str], deque[Replay]] = defaultdict(deque)
         self._unknown: set[str] = set()
         self._profiles: dict[str, dict[str, Any]] = {}
+        self._accounts: dict[str, str] = {}
 
     def record(self, call: RecordedCall) -> None:
         """Note a request as it was received."""
@@ -149,6 +153,21 @@ class State:
         """Return an inference profile."""
         with self._lock:
             return self._profiles.get(name)
+
+    def inference_profiles(self) -> list[dict[str, Any]]:
+        """Return all inference profiles."""
+        with self._lock:
+            return list(self._profiles.values())
+
+    def set_account(self, access_key_id: str, account_id: str) -> None:
+        """Set the account that an access key belongs to."""
+        with self._lock:
+            self._accounts[access_key_id] = account_id
+
+    def account_of(self, access_key_id: str) -> str:
+        """Return the account that an access key belongs to."""
+        with self._lock:
+            return self._accounts.get(access_key_id, DEFAULT_ACCOUNT)
 
     @contextmanager
     def open_stream(self) -> Iterator[None]:

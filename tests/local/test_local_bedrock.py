@@ -292,7 +292,7 @@ def test_models_and_inference_profiles_are_listed(local_aws: LocalAWS, runtime: 
     assert details["modelId"] == SONNET
     with pytest.raises(bedrock.exceptions.ResourceNotFoundException):
         bedrock.get_inference_profile(inferenceProfileIdentifier="nobody")
-    with pytest.raises(ClientError, match="no such operation"):
+    with pytest.raises(ClientError, match="does not serve"):
         bedrock.list_guardrails()
 
 
