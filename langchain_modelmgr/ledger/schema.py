@@ -1,0 +1,186 @@
+"""The ledger's tables. ``user_version`` tells schemas apart; columns are only ever added."""
+
+from __future__ import annotations
+
+VERSION = 1
+
+LATENCY_BOUNDS_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000)
+"""Upper bounds of the latency histogram's buckets in ``totals``; a last bucket holds the rest."""
+
+LATENCY_COLUMNS = (*(f"latency_le_{bound}" for bound in LATENCY_BOUNDS_MS), "latency_above")
+
+QUARTER_SECONDS = 900
+"""Seconds that one row of ``totals`` covers: the midnight of every time zone starts one."""
+
+ATTEMPT_COLUMNS = (
+    "time",
+    "environment",
+    "agent",
+    "model",
+    "outcome",
+    "error",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cost_pico_usd",
+    "estimated_wasted_cost_pico_usd",
+    "latency_ms",
+    "time_to_first_token_ms",
+    "attempt",
+    "is_fallback",
+    "service_tier",
+    "call_id",
+    "run_id",
+    "request_id",
+    "metadata",
+    "tags",
+)
+"""The columns of ``attempts`` that are written, in order."""
+
+TOTALS_KEY = (
+    "time",
+    "environment",
+    "agent",
+    "model",
+    "outcome",
+    "is_fallback",
+    "service_tier",
+    "metadata",
+)
+"""What tells the rows of ``totals`` apart."""
+
+TOTALS_SUMS = (
+    "attempts",
+    "calls",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cost_pico_usd",
+    "estimated_wasted_cost_pico_usd",
+    "unpriced",
+    "latency_ms",
+    *LATENCY_COLUMNS,
+)
+"""What ``totals`` adds up."""
+
+_USD = "GENERATED ALWAYS AS ({} / 1000000000000.0) VIRTUAL"
+
+DDL = f"""
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,                       -- UTC, as 2026-11-26T07:03:31.250Z: when it ended
+    environment TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,                      -- account ids are masked
+    outcome TEXT NOT NULL,                    -- answered, failed, aborted, lost
+    error TEXT,                               -- the class of the failure
+    input_tokens INTEGER,                     -- NULL: the reply did not tell its usage
+    output_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    cost_pico_usd INTEGER,                    -- 1e-12 USD; NULL: no usage, or its price is unknown
+    estimated_wasted_cost_pico_usd INTEGER,
+    latency_ms REAL,                          -- NULL: lost
+    time_to_first_token_ms REAL,
+    attempt INTEGER NOT NULL,                 -- 1 is the first of its call
+    is_fallback INTEGER NOT NULL,
+    service_tier TEXT,
+    call_id TEXT NOT NULL,
+    run_id TEXT,
+    request_id TEXT,
+    metadata TEXT,                            -- JSON object of the keys that are allowed
+    tags TEXT,                                -- JSON list of the tags that are allowed
+    cost_usd REAL {_USD.format("cost_pico_usd")},
+    estimated_wasted_cost_usd REAL {_USD.format("estimated_wasted_cost_pico_usd")}
+);
+CREATE INDEX attempts_time ON attempts (time);
+
+CREATE TABLE totals (
+    time TEXT NOT NULL,                       -- UTC, the start of a quarter of an hour
+    environment TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    is_fallback INTEGER NOT NULL,
+    service_tier TEXT NOT NULL,               -- '': the default
+    metadata TEXT NOT NULL,                   -- JSON object of the keys that are allowed, or '{{}}'
+    {", ".join(f"{name} INTEGER NOT NULL" for name in TOTALS_SUMS)},
+    cost_usd REAL {_USD.format("cost_pico_usd")},
+    estimated_wasted_cost_usd REAL {_USD.format("estimated_wasted_cost_pico_usd")},
+    PRIMARY KEY ({", ".join(TOTALS_KEY)})
+) WITHOUT ROWID;
+
+-- What follows is how rows come here and data points leave; it is no interface.
+
+CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+
+CREATE TABLE destinations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    region TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    identity TEXT NOT NULL,                   -- a hash that stands for account or access key
+    recorded INTEGER NOT NULL DEFAULT 0,      -- these five count data points
+    sent INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    ambiguous INTEGER NOT NULL DEFAULT 0,
+    resent INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (namespace, region, endpoint, identity)
+);
+
+CREATE TABLE writers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,                      -- the ledger, of a process, that writes or wrote it
+    environment TEXT NOT NULL,
+    destination INTEGER,
+    settings TEXT NOT NULL,                   -- JSON: what of its rows is published
+    recorded INTEGER NOT NULL DEFAULT 0,      -- data points of its rows; these six as above
+    sent INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    ambiguous INTEGER NOT NULL DEFAULT 0,
+    resent INTEGER NOT NULL DEFAULT 0,
+    folded INTEGER NOT NULL DEFAULT 0,
+    adopted_by TEXT,                          -- the owner that found its process dead
+    ended REAL                                -- when that was, or when it closed
+);
+
+CREATE TABLE segments (
+    name TEXT PRIMARY KEY,
+    writer INTEGER NOT NULL,
+    offset INTEGER NOT NULL,                  -- bytes that are in the tables
+    names TEXT NOT NULL,                      -- JSON: the names that its lines tell by number
+    gone REAL                                 -- when its file was removed
+) WITHOUT ROWID;
+
+CREATE TABLE in_flight (
+    writer INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    facts TEXT NOT NULL,                      -- JSON: what was known when it left
+    PRIMARY KEY (writer, number)
+) WITHOUT ROWID;
+
+CREATE TABLE places (
+    destination INTEGER NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,
+    day TEXT NOT NULL,                        -- the last one on which it was published
+    PRIMARY KEY (destination, agent, model)
+) WITHOUT ROWID;
+
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,     -- ids of sent ones must not come back
+    destination INTEGER NOT NULL,
+    owner TEXT NOT NULL,                      -- the ledger that made it
+    sender TEXT,                              -- the ledger that is sending it; NULL: it waits
+    oldest INTEGER NOT NULL,                  -- its first minute, in seconds since 1970
+    data_points INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX batches_destination ON batches (destination, id);
+"""

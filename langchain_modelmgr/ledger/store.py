@@ -1,0 +1,125 @@
+"""The ledger's database: opened, upgraded, read without writing, and kept within its bounds."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.ledger.schema import DDL, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILE_NAME = "ledger.db"
+
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for another process's; slices are far shorter."""
+
+
+def open_store(folder: Path | None) -> sqlite3.Connection:
+    """Open the database of a folder for writing, and create what it lacks.
+
+    Args:
+        folder: The ledger's folder, made if it is missing; None: a database in memory.
+
+    Returns:
+        A connection without implicit transactions. It must not cross a fork.
+
+    Raises:
+        OSError: The folder or the file can't be written.
+        sqlite3.Error: The file is no database, or can't be written.
+    """
+    if folder is None:
+        return _prepared(_connect(":memory:"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    # SQLite would make the file by the process's umask; its -wal and -shm take the file's mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = _connect(str(path))
+    try:
+        _choose_journal(connection)
+        return _prepared(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def open_readonly(folder: Path) -> sqlite3.Connection:
+    """Open the database of a folder for queries alone.
+
+    Raises:
+        sqlite3.OperationalError: There is none, or it can't be read.
+    """
+    uri = (folder / FILE_NAME).absolute().as_uri() + "?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def readonly_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy of a database that is in memory, for queries alone."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy.deserialize(connection.serialize())
+    copy.execute("PRAGMA query_only = ON")
+    return copy
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block does, all or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # a full disk may have ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Return the bytes that the rows take, without the pages that are free again."""
+    pages, free, size = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    # Whoever uses it holds the ledger's lock: at exit that may be another thread.
+    return sqlite3.connect(
+        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _choose_journal(connection: sqlite3.Connection) -> None:
+    """Use a write-ahead log, and a rollback journal where there can be none (network disks)."""
+    mode = ""
+    with suppress(sqlite3.OperationalError):
+        if _version(connection) == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        connection.execute("PRAGMA journal_mode = DELETE")
+    # A killed process loses nothing by this; only a machine that loses power may.
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    if _version(connection) < VERSION:
+        with transaction(connection):
+            if _version(connection) < VERSION:  # another process may have been first
+                for statement in DDL.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+    return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with closing(connection.execute("PRAGMA user_version")) as found:
+        return int(found.fetchone()[0])
