@@ -56,17 +56,35 @@ def _resolved(part: Any, parameters: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod", "aws"])
 def test_the_template_is_clean_under_cfn_lint(environment: str, tmp_path: Path) -> None:
-    template = tmp_path / "template.json"
-    template.write_text(json.dumps(template_of(ConfigurationManager(environment, CONFIG))))
+    assert _cfn_lint(ConfigurationManager(environment, CONFIG), tmp_path) == (0, "")
 
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"agents: {{a: {{model: '{SONNET}'}}, b: {{model: '{HAIKU}', fallbacks: []}}}}",
+        f"agents: {{a: {{model: '{SONNET}', fallbacks: []}}}}",
+        f"agents: {{a: {{model: '{SONNET}'}}}}\nmetrics: {{extra: [unpriced]}}",
+        f"agents: {{a: {{model: '{SONNET}'}}}}\nmetrics: {{extra: [rollup, wasted_cost]}}",
+        "agents:\n" + "\n".join(f"  a{n}: {{model: '{SONNET}'}}" for n in range(12)),
+    ],
+)
+def test_templates_of_all_sizes_and_bills_are_clean_under_cfn_lint(
+    text: str, tmp_path: Path
+) -> None:
+    assert _cfn_lint(_config(tmp_path, text), tmp_path) == (0, "")
+
+
+def _cfn_lint(config: ConfigurationManager, tmp_path: Path) -> tuple[int, str]:
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(template_of(config)))
     run = subprocess.run(
         [str(Path(sys.executable).with_name("cfn-lint")), str(template)],
         capture_output=True,
         text=True,
         check=False,
     )
-
-    assert (run.returncode, run.stdout) == (0, "")
+    return run.returncode, run.stdout
 
 
 @pytest.fixture
@@ -147,14 +165,56 @@ def test_each_agent_has_its_alarms_and_an_agent_without_fallback_one_less(tmp_pa
     template = template_of(config)
 
     alarms = template["Resources"].keys() - {"Dashboard"}
-    assert len(alarms) == 4 + 3
+    assert len(alarms) == 5 + 4 + 1
     assert all(re.fullmatch("[A-Za-z0-9]+", name) for name in alarms)
     rate = next(v for k, v in template["Resources"].items() if k.startswith("ErrorRate"))
     assert "${MinimumCalls}" in rate["Properties"]["Metrics"][0]["Expression"]["Fn::Sub"]
     takeover = next(v for k, v in template["Resources"].items() if k.startswith("FallbackTook"))
     period = takeover["Properties"]["Metrics"][0]["Period"]
     assert period * takeover["Properties"]["EvaluationPeriods"] == 15 * 60
-    assert template["Metadata"]["MonthlyCostUSD"]["custom metrics"] == 5.4
+    assert template["Metadata"]["MonthlyCostUSD"]["custom metrics"] == "5.40"
+
+
+def _alarm(template: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        v["Properties"] for k, v in template["Resources"].items() if k.startswith(name)
+    )
+    return found
+
+
+def test_cost_alarms_see_waste_and_unknown_prices_where_they_are_published(
+    tmp_path: Path,
+) -> None:
+    agents = f"agents: {{a: {{model: '{SONNET}', fallbacks: []}}}}\n"
+    plain = template_of(_config(tmp_path, agents))
+    full = template_of(_config(tmp_path, agents + "metrics: {extra: [wasted_cost, unpriced]}"))
+
+    expression = _alarm(full, "DailyCost")["Metrics"][0]["Expression"]
+    assert expression == "(FILL(c0,0)+FILL(w0,0))"
+    assert _alarm(full, "Unpriced")["Threshold"] == {"Ref": "UnpricedAttempts"}
+    assert _alarm(plain, "DailyCost")["Metrics"][0]["Expression"] == "(FILL(c0,0))"
+    assert not any(name.startswith("Unpriced") for name in plain["Resources"])
+
+
+def test_few_calls_that_all_fail_raise_an_alarm(tmp_path: Path) -> None:
+    template = template_of(_config(tmp_path, f"agents: {{a: {{model: '{SONNET}'}}}}"))
+
+    alarm = _alarm(template, "NothingAnswered")
+
+    expression = alarm["Metrics"][0]["Expression"]
+    assert expression == ("IF((FILL(a0,0)+FILL(a1,0))==0,(FILL(f0,0)+FILL(f1,0)),0)")
+    assert template["Parameters"]["FailuresWithoutAnswer"]["Default"] < 3
+
+
+def test_silence_of_all_agents_raises_an_alarm(tmp_path: Path) -> None:
+    agents = "\n".join(f"  a{n}: {{model: '{SONNET}'}}" for n in range(12))
+
+    alarm = _alarm(template_of(_config(tmp_path, f"agents:\n{agents}")), "MetricsSilent")
+
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["ComparisonOperator"] == "LessThanThreshold"
+    watched = [q["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for q in alarm["Metrics"][1:]]
+    assert watched == [f"a{n}" for n in range(10)]
 
 
 def test_an_alarm_stays_within_ten_metrics(tmp_path: Path) -> None:
@@ -262,6 +322,7 @@ def test_the_command_prints_the_template_and_what_it_costs(
     told = capsys.readouterr()
     assert json.loads(told.out)["Resources"]["Dashboard"]
     assert re.match(r"about \d+\.\d\d USD a month: custom metrics", told.err)
+    assert "add wasted_cost, unpriced to metrics.extra" in told.err
     assert main(["aws", "--config-dir", str(CONFIG), "--iam"]) == 0
     assert json.loads(capsys.readouterr().out)["Version"] == "2012-10-17"
 

@@ -6,11 +6,15 @@ import argparse
 import json
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.dashboard import iam_policy, template_of
+from langchain_modelmgr.dashboard.alarms import COST_EXTRAS
 from langchain_modelmgr.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,13 +39,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stdout.write(json.dumps(made, indent=2) + "\n")
     if not given.iam:
-        _tell(made["Metadata"]["MonthlyCostUSD"])
+        _tell(made["Metadata"]["MonthlyCostUSD"], config.metrics.extra)
     return 0
 
 
-def _tell(bill: dict[str, Any]) -> None:
-    parts = ", ".join(f"{name} {usd:.2f}" for name, usd in bill.items() if name != "total")
-    sys.stderr.write(f"about {bill['total']:.2f} USD a month: {parts}\n")
+def _tell(bill: dict[str, str], extra: Sequence[str]) -> None:
+    parts = ", ".join(f"{name} {usd}" for name, usd in bill.items() if name != "total")
+    sys.stderr.write(f"about {bill['total']} USD a month: {parts}\n")
+    if unseen := [name for name in COST_EXTRAS if name not in extra]:
+        sys.stderr.write(
+            f"the alarms on cost do not see what is not published: add {', '.join(unseen)} to "
+            "metrics.extra\n"
+        )
 
 
 if __name__ == "__main__":

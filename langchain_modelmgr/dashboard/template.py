@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.dashboard.alarms import PARAMETERS, alarms_of
+from langchain_modelmgr.dashboard.alarms import PARAMETERS, alarms_of, silence_alarm
 from langchain_modelmgr.dashboard.chains import chains_of
 from langchain_modelmgr.dashboard.widgets import (
     MAX_METRICS,
@@ -15,22 +16,24 @@ from langchain_modelmgr.dashboard.widgets import (
     widgets_of,
 )
 from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.metrics.datums import ROLLUP, indexes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.dashboard.chains import Chain
 
-METRIC_USD, ALARM_METRIC_USD, DASHBOARD_USD = 0.30, 0.10, 3.00
+METRIC_USD, ALARM_METRIC_USD, DASHBOARD_USD = Decimal("0.30"), Decimal("0.10"), Decimal("3.00")
 """USD a month: a custom metric, a metric of a standard alarm, a dashboard beyond the first three.
 Source: AWS, "Amazon CloudWatch pricing", US East, read 2026-11-23."""
 
-_SERIES_A_MODEL = 6
 MAX_RESOURCES = 500
 """Resources of a template. Source: AWS, "CloudFormation quotas", read 2026-11-23."""
 
 
 def template_of(config: ConfigurationManager) -> dict[str, Any]:
-    """Return a CloudFormation template: a dashboard, and four alarms for each agent.
+    """Return a CloudFormation template: a dashboard, alarms for each agent, and one for silence.
 
     Raises:
         ConfigurationError: No agent is enabled, or more than AWS takes in one template.
@@ -40,35 +43,52 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
     _check_dashboard(widgets)
     resources: dict[str, Any] = {"Dashboard": _dashboard(config, widgets)}
     billed = 0
-    for chain in chains:
-        for logical_id, alarm, metrics in alarms_of(chain, config.namespace):
-            resources[logical_id] = alarm
-            billed += metrics
+    extra = frozenset(config.metrics.extra)
+    alarms = [a for chain in chains for a in alarms_of(chain, config.namespace, extra)]
+    for logical_id, alarm, metrics in (*alarms, silence_alarm(chains, config.namespace)):
+        resources[logical_id] = alarm
+        billed += metrics
     if len(resources) > MAX_RESOURCES:
         raise ConfigurationError(
             f"{len(chains)} agents make {len(resources)} resources, and a template takes "
             f"{MAX_RESOURCES}: enable fewer agents in the environment that this is made of"
         )
-    bill = monthly_bill(chains, billed)
+    bill = monthly_bill(chains, extra, billed)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Metrics {config.namespace} of langchain-modelmgr: dashboard and alarms",
-        "Metadata": {"MonthlyCostUSD": bill},
-        "Parameters": PARAMETERS,
+        # As text: CloudFormation's metadata takes no decimal numbers (cfn-lint E4002).
+        "Metadata": {"MonthlyCostUSD": {name: f"{usd:.2f}" for name, usd in bill.items()}},
+        "Parameters": _used(PARAMETERS, resources),
         "Conditions": {"HasTopic": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmTopicArn"}, ""]}]}},
         "Resources": resources,
     }
 
 
-def monthly_bill(chains: list[Chain], alarm_metrics: int) -> dict[str, float]:
+def monthly_bill(
+    chains: Sequence[Chain], extra: Collection[str], alarm_metrics: int
+) -> dict[str, Decimal]:
     """Return USD a month by what it is for, at most: first tiers, no free ones."""
-    series = sum(len(chain.models) * _SERIES_A_MODEL for chain in chains)
+    pairs = sum(len(chain.models) for chain in chains)
+    if ROLLUP in extra:
+        pairs += len({model for chain in chains for model in chain.models})
+    series = pairs * len(indexes_of(extra))
     bill = {
-        "custom metrics": round(series * METRIC_USD, 2),
-        "alarms": round(alarm_metrics * ALARM_METRIC_USD, 2),
+        "custom metrics": series * METRIC_USD,
+        "alarms": alarm_metrics * ALARM_METRIC_USD,
         "dashboard": DASHBOARD_USD,
     }
-    return {**bill, "total": round(sum(bill.values()), 2)}
+    return {**bill, "total": sum(bill.values(), Decimal(0))}
+
+
+def _used(parameters: dict[str, Any], resources: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a resource refers to: one that none uses is a warning."""
+    text = json.dumps(resources)
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if f'{{"Ref": "{name}"}}' in text or f"${{{name}}}" in text
+    }
 
 
 def _dashboard(config: ConfigurationManager, widgets: list[dict[str, Any]]) -> dict[str, Any]:
