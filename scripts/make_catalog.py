@@ -167,13 +167,12 @@ def _model(base: str, prefixes: list[str | None], overlay: Any, lists: Lists) ->
     told.lay_over({k: v for k, v in own.items() if not k.startswith("cost_")})
     if told.facts.get("supports_tools") is False:
         told.take("rules", {"tool_choices": [], "supports_streaming_tools": False})
-    prices = {k: tuple(v) for k, v in own.items() if k.startswith("cost_")}
-    return {
-        **told.facts,
-        "prefixes": prefixes,
-        "prices": prices_of(base, prefixes, lists, prices),
-        "sources": told.sources,
-    }
+    own_prices = {k: tuple(v) for k, v in own.items() if k.startswith("cost_")}
+    prices = prices_of(base, prefixes, lists, own_prices)
+    if any(price.get("service_tiers") for price in prices.values()):  # AWS lists the two together
+        tiers = ["default", "priority", "flex", "reserved"]
+        told.take("tiers", {"accepted_service_tiers": tiers})
+    return {**told.facts, "prefixes": prefixes, "prices": prices, "sources": told.sources}
 
 
 class _Told:
@@ -212,6 +211,7 @@ def _of_profile(base: str, prefixes: list[str | None]) -> dict[str, Any]:
     profiles = installed_profiles()
     ids = [base, *(f"{prefix}.{base}" for prefix in prefixes if prefix)]
     profile = next((profiles[i] for i in ids if i in profiles), {})
+    efforts = list(profile.get("reasoning_effort_levels") or ()) if profile else None
     return {
         "name": re.sub(r" \([A-Za-z]+\)$", "", profile["name"]) if profile else None,
         "context_window": profile.get("max_input_tokens"),
@@ -219,6 +219,9 @@ def _of_profile(base: str, prefixes: list[str | None]) -> dict[str, Any]:
         "supports_tools": profile.get("tool_calling"),
         "supports_images": profile.get("image_inputs"),
         "supports_documents": profile.get("pdf_inputs"),
+        "supports_video": profile.get("video_inputs"),
+        "supports_audio": profile.get("audio_inputs"),
+        "reasoning_efforts": efforts,
         "supports_structured_output": profile.get("structured_output"),
         "supports_reasoning": profile.get("reasoning_output"),
         "refused_parameters": None

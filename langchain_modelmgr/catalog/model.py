@@ -73,15 +73,31 @@ class ModelConfig:
         supports_streaming_tools: Takes tools in ConverseStream.
         supports_images: Takes images.
         supports_documents: Takes documents.
+        supports_video: Takes video.
+        supports_audio: Takes audio.
+        supports_search_results: Takes search results.
+        supports_s3_sources: Takes images, documents and video by their place in Amazon S3.
         supports_structured_output: Answers by a JSON schema natively (``outputConfig``).
         supports_system_prompt: Takes a system prompt.
         supports_reasoning: Can reason before it answers.
         supports_prompt_caching: Takes cache points.
+        cache_point_places: Where it takes them: ``tools``, ``system``, ``messages``, and
+            ``tool_results`` for right after a tool's result.
+        cache_lifetimes: How long it caches: ``5m``, ``1h``.
         supports_citations: Takes citations, and documents that ask for them.
         supports_tool_result_status: Takes the status of a tool's result.
         reasoning_history: Which reasoning of earlier turns it takes: ``signed``, ``unsigned`` or
             ``none``.
         refused_parameters: Request parameters that it answers with an error.
+        exclusive_parameters: Request parameters of which it takes one, the preferred one first.
+        max_stop_sequence_length: Characters of one stop sequence at most.
+        supports_blank_stop_sequences: Takes stop sequences of white space only.
+        supports_prefill: Takes a conversation that ends with the beginning of its own answer.
+        request_fields: Fields of ``additionalModelRequestFields`` that it is known to take.
+        thinking_types: Which types of the field ``thinking`` it takes; empty: none.
+        reasoning_efforts: Which values of ``reasoning_effort`` it takes; empty: none.
+        beta_flags: Which flags of the field ``anthropic_beta`` it takes; empty: none.
+        accepted_service_tiers: Which service tiers it takes.
         legacy: Marked by its provider as on its way out.
         retirement_date: Its end of life on Bedrock, ISO 8601.
         falls_back_to: Base model id of its one fallback by the family rule.
@@ -115,14 +131,29 @@ class ModelConfig:
     supports_streaming_tools: bool | None = None
     supports_images: bool | None = None
     supports_documents: bool | None = None
+    supports_video: bool | None = None
+    supports_audio: bool | None = None
+    supports_search_results: bool | None = None
+    supports_s3_sources: bool | None = None
     supports_structured_output: bool | None = None
     supports_system_prompt: bool | None = None
     supports_reasoning: bool | None = None
     supports_prompt_caching: bool | None = None
+    cache_point_places: tuple[str, ...] | None = None
+    cache_lifetimes: tuple[str, ...] | None = None
     supports_citations: bool | None = None
     supports_tool_result_status: bool | None = None
     reasoning_history: ReasoningHistory | None = None
     refused_parameters: tuple[str, ...] = ()
+    exclusive_parameters: tuple[str, ...] = ()
+    max_stop_sequence_length: int | None = None
+    supports_blank_stop_sequences: bool | None = None
+    supports_prefill: bool | None = None
+    request_fields: tuple[str, ...] | None = None
+    thinking_types: tuple[str, ...] | None = None
+    reasoning_efforts: tuple[str, ...] | None = None
+    beta_flags: tuple[str, ...] | None = None
+    accepted_service_tiers: tuple[str, ...] | None = None
     legacy: bool = False
     retirement_date: str | None = None
     falls_back_to: str | None = None

@@ -37,10 +37,11 @@ def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
     entry = shipped_models().get(base)
     if entry is None:
         return {}
-    facts = {k: v for k, v in entry.items() if k not in ("prices", "prefixes", "sources")}
-    for name in ("tool_choices", "refused_parameters"):
-        if name in facts:
-            facts[name] = tuple(facts[name])
+    facts = {
+        name: tuple(fact) if isinstance(fact, list) else fact
+        for name, fact in entry.items()
+        if name not in ("prices", "prefixes", "sources")
+    }
     return facts | _price_facts(_price(entry, prefix))
 
 
@@ -84,6 +85,8 @@ def profile_facts(model_id: str) -> dict[str, Any]:
         "supports_tools": profile.get("tool_calling"),
         "supports_images": profile.get("image_inputs"),
         "supports_documents": profile.get("pdf_inputs"),
+        "supports_video": profile.get("video_inputs"),
+        "supports_audio": profile.get("audio_inputs"),
         "supports_structured_output": profile.get("structured_output"),
         "supports_reasoning": profile.get("reasoning_output"),
     }
