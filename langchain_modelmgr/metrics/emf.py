@@ -38,8 +38,9 @@ logger = logging.getLogger(__name__)
 class EMFSink:
     """Writes each attempt's metrics as one line of CloudWatch's embedded metric format.
 
-    A line is written at once, in the caller's thread, in one write. Series beyond ``max_series``
-    go to ``other``.
+    A line is written at once, in the caller's thread, in one write that begins with a line end:
+    what the program prints beside it does not make it unreadable. Series beyond ``max_series`` go
+    to ``other``.
 
     Args:
         namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
@@ -113,7 +114,8 @@ class EMFSink:
                 directives.setdefault(names, {})[metric.name] = metric.unit
         line = {"_aws": self._head(usage, directives), **values}
         stream = self._stream or sys.stdout
-        stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+        # The program may have printed a part of a line, on this thread or on another.
+        stream.write(f"\n{json.dumps(line, separators=(',', ':'))}\n")
         stream.flush()
         self._sent += len(found)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
 from collections import defaultdict
 from decimal import Decimal
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +20,8 @@ from langchain_modelmgr.metrics import EMFSink, default_sinks
 from langchain_modelmgr.metrics.datums import EXTRAS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.metrics.conftest import MakeUsage
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
@@ -25,7 +30,7 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 def read(text: str) -> dict[tuple[str, str, frozenset[tuple[str, str]]], list[float]]:
     """Return the values of each metric, as CloudWatch Logs takes them from EMF lines."""
     found: dict[Any, list[float]] = defaultdict(list)
-    for line in text.splitlines():
+    for line in filter(None, text.splitlines()):
         document = json.loads(line, parse_constant=pytest.fail)
         assert isinstance(document["_aws"]["Timestamp"], int)
         directives = document["_aws"]["CloudWatchMetrics"]
@@ -141,7 +146,58 @@ def test_an_answer_of_the_cache_writes_nothing(
     sink.record(usage())
     sink.close()
 
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert len(capsys.readouterr().out.split()) == 1
+
+
+def test_a_line_is_readable_after_a_part_of_a_line(
+    usage: MakeUsage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = EMFSink("x/Models")
+
+    for _ in range(3):
+        print("chunk", end="")  # noqa: T201 - as a program prints a stream
+        sink.record(usage())
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert len(lines) == 3
+    assert read("\n".join(lines))
+
+
+def test_lines_are_readable_while_other_threads_print(tmp_path: Path) -> None:
+    code = """
+        import sys, threading
+        from datetime import UTC, datetime
+        from langchain_modelmgr import ModelUsageMetrics
+        from langchain_modelmgr.metrics import EMFSink
+
+        sys.setswitchinterval(1e-6)
+        sink = EMFSink("x/Models")
+        usage = ModelUsageMetrics("a", "acme.m", datetime.now(UTC), 1, 1, 1.0, True)
+
+        def talk():
+            while not done.is_set():
+                print("some words", end="")
+                print(" and the end of a line")
+
+        done = threading.Event()
+        talkers = [threading.Thread(target=talk) for _ in range(3)]
+        recorders = [
+            threading.Thread(target=lambda: [sink.record(usage) for _ in range(250)])
+            for _ in range(2)
+        ]
+        for thread in (*talkers, *recorders):
+            thread.start()
+        for thread in recorders:
+            thread.join()
+        done.set()
+    """
+    printed = tmp_path / "stdout"
+    with printed.open("w") as stdout:
+        subprocess.run([sys.executable, "-c", dedent(code)], stdout=stdout, check=True)
+
+    lines = [line for line in printed.read_text().splitlines() if line.startswith("{")]
+    assert len(read("\n".join(lines))) == 4
+    assert len(lines) == 500
 
 
 def test_lambda_gets_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
