@@ -7,7 +7,6 @@ import random
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.messages import AIMessageChunk
@@ -16,6 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_modelmgr.bedrock.failures import died_before_reply
 from langchain_modelmgr.bedrock.patience import Patience
 from langchain_modelmgr.bedrock.wire import Meter
+from langchain_modelmgr.chain.first_chunks import FirstChunks
 from langchain_modelmgr.chain.policy import (
     History,
     NextCandidate,
@@ -25,10 +25,9 @@ from langchain_modelmgr.chain.policy import (
     decide,
     strain,
 )
+from langchain_modelmgr.chain.report import CallReport
 from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import (
-    AllModelsFailedError,
-    Attempt,
     BedrockContextOverflowError,
     BedrockError,
     ModelCompatibilityError,
@@ -38,7 +37,6 @@ from langchain_modelmgr.privacy import mask_account_ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
 
     from langchain_modelmgr.bedrock.watchdog import Watchdog
@@ -108,14 +106,9 @@ class Call:
         self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
-        self._text: list[str] = []
-        self._attempts: list[Attempt] = []
-        self._failures: list[BedrockError] = []
-        self._skipped: list[dict[str, str]] = []
+        self._report = CallReport(rules.agent_name)
         self._waiting = deque(self._fitting())
         self._answered: bool | None = None
-        self._cost: Decimal | None = None
-        self._wasted = Decimal(0)
         self.candidate = self._next_candidate()
         self._start_candidate()
 
@@ -137,7 +130,7 @@ class Call:
 
     def trial(self) -> Trial:
         """Return the next attempt."""
-        self._held: list[ChatGenerationChunk] = []
+        self._chunks = FirstChunks()
         self._meter = Meter(
             self.candidate.model_id,
             self._attempt_ended,
@@ -148,7 +141,7 @@ class Call:
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
-        self._failures.append(failure)
+        self._report.failures.append((self.candidate.model_id, failure))
         self._failures_here += 1
         timeout = min(self._request.timeout, self._patience.begun_with)
         self._rules.cooldowns.failed(
@@ -163,7 +156,7 @@ class Call:
                 failures_here=self._failures_here,
                 candidates_left=len(self._eligible(failure)),
                 stale_retry_used=self._stale_retry_used,
-                content_delivered=self._delivered,
+                content_delivered=self._chunks.committed,
                 seconds_left=self._deadline - time.perf_counter(),
             ),
             max_retries=self._rules.max_retries,
@@ -185,27 +178,15 @@ class Call:
     # -- a stream's chunks
 
     def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
-        """Yield what may be handed on: nothing, until this candidate gives real content."""
-        if self._delivered:
-            self._text.append(chunk.text)
-            yield chunk
-            return
-        self._held.append(chunk)
-        if _is_real(chunk.message):
-            yield from self._let_go()
+        """Return what may be handed on: nothing, until this candidate gives content."""
+        return self._chunks.release(chunk)
 
     def rest(self) -> Iterator[ChatGenerationChunk]:
         """Yield what was held back of an empty answer, then the chunk that says how it came."""
-        yield from self._let_go()
+        yield from self._chunks.rest()
         metadata = {"model_manager": self._told()}
         last = AIMessageChunk(content="", response_metadata=metadata, chunk_position="last")
         yield ChatGenerationChunk(message=last)
-
-    def _let_go(self) -> Iterator[ChatGenerationChunk]:
-        self._delivered = True
-        held, self._held = self._held, []
-        self._text.extend(chunk.text for chunk in held)
-        yield from held
 
     # -- candidates
 
@@ -219,7 +200,7 @@ class Call:
             if reason is None:
                 fitting.append(candidate)
                 continue
-            self._skip(candidate, reason)
+            self._report.skip(candidate.model_id, reason)
             if position == 0 and candidate.why_unfit(self._request.bound):
                 raise self._incompatible()  # what is bound is configuration: the primary must fit
         if not fitting:
@@ -243,7 +224,7 @@ class Call:
         eligible = self._eligible(failure)
         for candidate in self._waiting:
             if candidate not in eligible:
-                self._skip(candidate, "Model has no larger context window")
+                self._report.skip(candidate.model_id, "Model has no larger context window")
         previous, self._waiting = self.candidate, deque(eligible)
         self.candidate = self._next_candidate()
         self._start_candidate()
@@ -264,28 +245,25 @@ class Call:
             if cooldowns.admits(candidate.key, self) or not self._waiting:
                 return candidate
             left = cooldowns.seconds_left(candidate.key)
-            self._skip(candidate, f"Model is cooling down after failures, for {left:.0f} s more")
+            reason = f"Model is cooling down after failures, for {left:.0f} s more"
+            self._report.skip(candidate.model_id, reason)
 
     def _start_candidate(self) -> None:
         self._failures_here = 0
         self._stale_retry_used = False
-        self._delivered = False
-
-    def _skip(self, candidate: Candidate, reason: str) -> None:
-        self._skipped.append({"model_id": candidate.model_id, "reason": reason})
 
     # -- what is told
 
     def _attempt_ended(self, meter: Meter) -> None:
-        self._attempts.append(meter.attempt)
+        self._report.attempts.append(meter.attempt)
         self._last_byte = meter.last_byte
         record = self._account.attempt_ended(
             meter,
             self.candidate.spec.model,
             is_fallback=self.candidate is not self._candidates[0],
         )
-        self._cost = record.cost_usd
-        self._wasted += record.estimated_wasted_cost_usd or 0
+        self._report.cost = record.cost_usd
+        self._report.wasted += record.estimated_wasted_cost_usd or 0
 
     def _latency_ms(self) -> float:
         return round((self._last_byte - self._started) * 1000, 3)
@@ -295,98 +273,41 @@ class Call:
         self._answered = True
         self._rules.cooldowns.answered(self.candidate.key)
         self._outcome.meter = self._meter
-        self._outcome.report = self._report()
+        self._outcome.report = self._report.answered_by(
+            self.candidate.model_id,
+            fallback_used=self.candidate is not self._candidates[0],
+            latency_ms=self._latency_ms(),
+        )
         return self._outcome.report
 
-    def _report(self) -> dict[str, Any]:
-        """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""
-        return {
-            "agent_name": self._rules.agent_name,
-            "model_id": self.candidate.model_id,
-            "fallback_used": self.candidate is not self._candidates[0],
-            "attempts": [
-                {**asdict(attempt), "adapted": list(attempt.adapted)} for attempt in self._attempts
-            ],
-            "skipped": self._skipped,
-            "latency_ms": self._latency_ms(),
-            "cost_usd": None if self._cost is None else str(self._cost),
-            "estimated_wasted_cost_usd": str(self._wasted),
-            "cached": False,
-        }
-
     def _exhausted(self, failure: BedrockError, decision: Stop) -> Exception:
-        """Return the error of the whole call: one class if all failures are of one."""
-        if self._delivered:
-            failure.partial_text = "".join(self._text)
+        """Return the error of the whole call."""
+        committed = self._chunks.committed
+        if committed:
+            failure.partial_text = self._chunks.text
             usage = self._meter.usage
             failure.usage = None if usage is None else asdict(usage)
-        spent = f" ({self._spent()})" if decision.out_of_time else ""
-        mixed = len({type(f) for f in self._failures}) > 1
         logger.warning(
             "agent %s: gave up on %s after %s (attempts: %d, request id %s)",
             self._rules.agent_name,
             self.candidate.public_id,
             type(failure).__name__,
-            len(self._attempts),
+            len(self._report.attempts),
             failure.request_id or "unknown",
         )
-        if not mixed or self._waiting or self._delivered or always_itself(failure):
-            failure.attempts = tuple(self._attempts)
-            failure.args = (
-                f"agent {self._rules.agent_name!r}: {self.candidate.public_id}: {failure}{spent}",
-            )
-            return failure
-        text = "; ".join(
-            f"{mask_account_ids(attempt.model_id)}: {error}"
-            for attempt, error in zip(self._attempts, self._failures, strict=False)
-        )
-        return AllModelsFailedError(
-            f"agent {self._rules.agent_name!r}: every model failed: {text}{spent}",
-            self._attempts,
-            is_retryable=any(f.is_retryable for f in self._failures),
-        )
-
-    def _spent(self) -> str:
-        """Return how the time of a call that ran out of it was spent."""
-        by_model: dict[str, list[float]] = {}
-        for attempt in self._attempts:
-            by_model.setdefault(attempt.model_id, []).append(attempt.latency_ms / 1000)
-        asked = ", ".join(
-            f"{sum(took):.1f} s in {len(took)} attempt{'s' if len(took) > 1 else ''} on "
-            f"{mask_account_ids(model_id)}"
-            for model_id, took in by_model.items()
-        )
-        total = time.perf_counter() - self._started
-        waited = total - sum(sum(took) for took in by_model.values())
-        return (
-            f"deadline of {self._rules.deadline_seconds:g} s: {asked}, "
-            f"{max(0.0, waited):.1f} s waiting between them"
-        )
+        spent = ""
+        if decision.out_of_time:
+            total = time.perf_counter() - self._started
+            spent = self._report.spent(total, self._rules.deadline_seconds)
+        as_it_is = bool(self._waiting) or committed or always_itself(failure)
+        return self._report.error(as_it_is=as_it_is, spent=spent)
 
     def _incompatible(self) -> ModelCompatibilityError:
         lacking = "; ".join(
-            f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self._skipped
+            f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self._report.skipped
         )
         able = self._rules.alternatives(self._request.needs)
         hint = (
             f"configured models that can: {', '.join(able)}" if able else "no configured model can"
         )
         return ModelCompatibilityError(f"agent {self._rules.agent_name!r}: {lacking} ({hint})")
-
-
-def _is_real(message: BaseMessage) -> bool:
-    """Tell whether a chunk holds text, reasoning, a tool call or usage.
-
-    Bedrock's first event (``messageStart``) holds none: handed on, it would commit the stream.
-    """
-    if getattr(message, "tool_call_chunks", None) or getattr(message, "usage_metadata", None):
-        return True
-    if isinstance(message.content, str):
-        return bool(message.content)
-    return any(_holds_content(block) for block in message.content)
-
-
-def _holds_content(block: str | dict[str, Any]) -> bool:
-    if isinstance(block, str):
-        return bool(block)
-    return any(value for key, value in block.items() if key not in ("type", "index"))

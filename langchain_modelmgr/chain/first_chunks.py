@@ -1,0 +1,64 @@
+"""A stream's chunks before its first content, which are held back, and the text handed on since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk
+
+
+class FirstChunks:
+    """Holds one attempt's chunks back until the first with content, which commits the stream.
+
+    Attributes:
+        committed: True once something was handed on: no other model may answer any more.
+    """
+
+    def __init__(self) -> None:
+        self.committed = False
+        self._held: list[ChatGenerationChunk] = []
+        self._text: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The text that was handed on."""
+        return "".join(self._text)
+
+    def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
+        """Yield what may be handed on: nothing, until a chunk holds content."""
+        if self.committed:
+            self._text.append(chunk.text)
+            yield chunk
+            return
+        self._held.append(chunk)
+        if holds_content(chunk.message):
+            yield from self.rest()
+
+    def rest(self) -> Iterator[ChatGenerationChunk]:
+        """Commit the stream and yield what was held back."""
+        self.committed = True
+        held, self._held = self._held, []
+        self._text.extend(chunk.text for chunk in held)
+        yield from held
+
+
+def holds_content(message: BaseMessage) -> bool:
+    """Return whether a chunk holds text, reasoning, a tool call or usage.
+
+    Bedrock's first event (``messageStart``) holds none: handed on, it would commit the stream.
+    """
+    if getattr(message, "tool_call_chunks", None) or getattr(message, "usage_metadata", None):
+        return True
+    if isinstance(message.content, str):
+        return bool(message.content)
+    return any(_is_content(block) for block in message.content)
+
+
+def _is_content(block: str | dict[str, Any]) -> bool:
+    if isinstance(block, str):
+        return bool(block)
+    return any(value for key, value in block.items() if key not in ("type", "index"))

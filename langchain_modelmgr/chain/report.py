@@ -1,0 +1,98 @@
+"""What an answer and an error say about their call: what was tried, what was skipped, the cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import AllModelsFailedError
+from langchain_modelmgr.privacy import mask_account_ids
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.errors import Attempt, BedrockError
+
+
+@dataclass(slots=True)
+class CallReport:
+    """What has happened in one call so far.
+
+    Attributes:
+        agent_name: The agent.
+        attempts: What was sent, in order.
+        failures: The model that was asked and its failure, in order.
+        skipped: The models that were not asked, with the reason: plain, for JSON.
+        cost: USD of the last attempt; None: unknown.
+        wasted: USD that Bedrock probably billed for attempts that broke.
+    """
+
+    agent_name: str
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[tuple[str, BedrockError]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    cost: Decimal | None = None
+    wasted: Decimal = field(default_factory=Decimal)
+
+    def skip(self, model_id: str, reason: str) -> None:
+        """Note that a model is not asked."""
+        self.skipped.append({"model_id": model_id, "reason": reason})
+
+    def answered_by(
+        self, model_id: str, *, fallback_used: bool, latency_ms: float
+    ) -> dict[str, Any]:
+        """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""
+        return {
+            "agent_name": self.agent_name,
+            "model_id": model_id,
+            "fallback_used": fallback_used,
+            "attempts": [
+                {**asdict(attempt), "adapted": list(attempt.adapted)} for attempt in self.attempts
+            ],
+            "skipped": self.skipped,
+            "latency_ms": latency_ms,
+            "cost_usd": None if self.cost is None else str(self.cost),
+            "estimated_wasted_cost_usd": str(self.wasted),
+            "cached": False,
+        }
+
+    def error(self, *, as_it_is: bool, spent: str = "") -> BedrockError | AllModelsFailedError:
+        """Return the error of the whole call: one class if all failures are of one.
+
+        Args:
+            as_it_is: The last failure is raised whatever came before it.
+            spent: How the time was spent, of a call that ran out of it.
+        """
+        last = self.failures[-1][1]
+        if as_it_is or len({type(failure) for _, failure in self.failures}) == 1:
+            model_id = mask_account_ids(self.failures[-1][0])
+            last.attempts = tuple(self.attempts)
+            last.args = (f"agent {self.agent_name!r}: {model_id}: {last}{spent}",)
+            return last
+        text = "; ".join(
+            f"{mask_account_ids(model_id)}: {failure}" for model_id, failure in self.failures
+        )
+        return AllModelsFailedError(
+            f"agent {self.agent_name!r}: every model failed: {text}{spent}",
+            self.attempts,
+            is_retryable=any(failure.is_retryable for _, failure in self.failures),
+        )
+
+    def spent(self, total: float, deadline: float) -> str:
+        """Return how the time of a call that ran out of it was spent.
+
+        Args:
+            total: Seconds that the call took.
+            deadline: Seconds that it might have taken.
+        """
+        by_model: dict[str, list[float]] = {}
+        for attempt in self.attempts:
+            by_model.setdefault(attempt.model_id, []).append(attempt.latency_ms / 1000)
+        asked = ", ".join(
+            f"{sum(took):.1f} s in {len(took)} attempt{'s' if len(took) > 1 else ''} on "
+            f"{mask_account_ids(model_id)}"
+            for model_id, took in by_model.items()
+        )
+        waited = total - sum(sum(took) for took in by_model.values())
+        return (
+            f" (deadline of {deadline:g} s: {asked}, {max(0.0, waited):.1f} s waiting between them)"
+        )
