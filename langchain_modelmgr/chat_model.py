@@ -20,7 +20,6 @@ from langchain_modelmgr.tools import (
     schema_from_text,
 )
 from langchain_modelmgr.totals import CURRENT_RUN
-from langchain_modelmgr.usage import MANAGED_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -51,7 +50,7 @@ class ManagedBedrockChat(ConfiguredModel):
 
     @property
     def _llm_type(self) -> str:
-        return MANAGED_TYPE
+        return "managed_bedrock_chat"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -59,6 +58,7 @@ class ManagedBedrockChat(ConfiguredModel):
         chain = self._chain(None)
         return {
             "agent_name": self.agent_name,
+            "model": chain.candidates[0].public_id,
             "models": [
                 {"model": c.public_id, "region": c.spec.region, **c.spec.parameters}
                 for c in chain.candidates

@@ -26,7 +26,6 @@ from langchain_modelmgr.manager import (
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
 from langchain_modelmgr.tools import neutral_choice
 from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run
-from langchain_modelmgr.usage import UsageCallbackHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -129,9 +128,6 @@ class ConfiguredModel(JoinsHandler):
 
     # -- a call
 
-    def _joining_handler(self) -> UsageCallbackHandler:
-        return self._resolve().handler
-
     def _open(
         self,
         messages: list[BaseMessage],
@@ -197,9 +193,7 @@ class ConfiguredModel(JoinsHandler):
             if manager is None:
                 config = self.config
                 manager = manager_of(config) if config else default_manager(self.environment)
-            self._resolved = _Resolved(
-                key, manager, self._settings(), UsageCallbackHandler(manager, self.agent_name)
-            )
+            self._resolved = _Resolved(key, manager, self._settings())
         return self._resolved
 
 
@@ -210,7 +204,6 @@ class _Resolved:
     key: tuple[Any, ...]
     manager: ModelManager
     settings: CallSettings
-    handler: UsageCallbackHandler
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The callback handler: tells the accounts of LangChain's runs, and accounts for plain models."""
+"""UsageCallbackHandler: records the usage of chat models that are not managed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.catalog import ModelCatalog
 
-MANAGED_TYPE = "managed_bedrock_chat"
-"""``_type`` of a managed model in its invocation parameters: its chain enters its attempts."""
-
 _OPEN_RUNS = 10_000
 """Runs of plain models remembered between start and end; the oldest goes first."""
 
@@ -50,10 +47,10 @@ class _OpenRun:
 
 
 class UsageCallbackHandler(BaseCallbackHandler):
-    """Records the usage of chat models in a manager's summary and metrics.
+    """Records the usage of plain chat models in a manager's summary and metrics.
 
-    ``ManagedBedrockChat`` joins one to each of its calls. On its own it accounts for a plain
-    ``ChatBedrockConverse``, whose retries it can't see: one record a run.
+    It is for ``ChatBedrockConverse``, whose retries it can't see: one record a run. Runs of
+    ``ManagedBedrockChat`` it leaves alone: their chain records every attempt itself.
 
     Args:
         manager: The ``ModelManager`` whose accounts are used.
@@ -83,11 +80,11 @@ class UsageCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a run's start."""
+        managed = CURRENT_RUN.get()  # a managed model's listener has noted it before
+        if managed is not None and managed.run_id == str(run_id):
+            return
         run = Run(str(run_id), tuple(tags or ()), metadata or {})
         params: dict[str, Any] = kwargs.get("invocation_params") or {}
-        if params.get("_type") == MANAGED_TYPE:
-            CURRENT_RUN.set(run)
-            return
         model_id = str(params.get("model") or params.get("model_id") or "unknown")
         with self._lock:
             self._open[run_id] = _OpenRun(run, model_id, time.perf_counter())
