@@ -42,7 +42,8 @@ class InvokeResult(TypedDict):
         fallback_used: True if another model than the agent's own answered.
         response: The answer's text.
         content: Its content blocks, in Converse's shapes.
-        tool_uses: Its ``toolUse`` blocks.
+        tool_uses: Its ``toolUse`` blocks that can be called. One that ``max_tokens`` cut is in
+            ``content`` alone, with the text that came for its ``input``.
         stop_reason: Bedrock's stop reason.
         attempts: What was tried: ``model_id``, ``error``, ``latency_ms``, ``request_id``.
         skipped: Models that could not serve the request: ``model_id``, ``reason``.
@@ -139,13 +140,24 @@ def result_of(outcome: CallOutcome) -> InvokeResult:
             cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         ),
         fallback_used=report["fallback_used"],
-        response="".join(block["text"] for block in meter.content if "text" in block),
+        response="".join(_texts(meter.content)),
         content=meter.content,
-        tool_uses=[block["toolUse"] for block in meter.content if "toolUse" in block],
+        tool_uses=[
+            block["toolUse"]
+            for block in meter.content
+            if isinstance(block.get("toolUse", {}).get("input"), dict)
+        ],
         stop_reason=meter.stop_reason or "",
         attempts=report["attempts"],
         skipped=report["skipped"],
     )
+
+
+def _texts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for block in content:
+        for part in block.get("citationsContent", {}).get("content", ()):
+            yield part.get("text", "")
+        yield block.get("text", "")
 
 
 def events_of(chunk: ChatGenerationChunk) -> Iterator[StreamEvent]:

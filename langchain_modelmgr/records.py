@@ -36,8 +36,8 @@ class ModelUsageMetrics:
         cache_write_1h_tokens: Tokens written to the prompt cache for 1 hour.
         request_id: AWS's request id.
         outcome: ``answered``, ``failed``, ``aborted`` or ``cached``.
-        has_usage: True if the reply told its token counts; without it the counts above mean
-            "unknown", not zero.
+        has_usage: True if the token counts are known, or estimated; without it the counts above
+            mean "unknown", not zero.
         cost_usd: Exact cost in USD; None if there is no usage or a price is unknown.
         run_id: LangChain's run id of the call.
         tags: LangChain's tags of the call.
@@ -49,6 +49,8 @@ class ModelUsageMetrics:
         time_to_first_token_ms: Milliseconds from the start of the attempt to its first content;
             None if it was not streamed, or gave none.
         is_fallback: True if another than the chain's first model was asked.
+        usage_estimated: True if the model answered and the reply did not tell its token counts:
+            they are an estimate, and ``cost_usd`` is None.
     """
 
     agent_name: str
@@ -73,6 +75,7 @@ class ModelUsageMetrics:
     estimated_wasted_cost_usd: Decimal | None = None
     time_to_first_token_ms: float | None = None
     is_fallback: bool = False
+    usage_estimated: bool = False
 
     @property
     def tokens(self) -> TokenCounts:

@@ -119,7 +119,8 @@ class UsageTotals:
 
     def enter(self, usage: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
         """Enter one attempt; ``price_unknown`` says why it has no price, if anybody knows."""
-        if usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None:
+        unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
+        if unpriced and not usage.usage_estimated:
             self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
         self.summary.attempt(usage)
         self.sinks.record(usage)
@@ -182,11 +183,12 @@ class CallAccount:
     ) -> ModelUsageMetrics:
         """Enter one attempt as it ends; return its record."""
         usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
+        estimated = meter.usage_estimated
         record = self.record(
             model.model_id,
             meter.outcome or "failed",
             usage=usage,
-            cost_usd=None if usage is None else cost_of(usage, model, tier),
+            cost_usd=None if usage is None or estimated else cost_of(usage, model, tier),
             latency_ms=meter.latency_ms,
             error=meter.error,
             request_id=meter.request_id,
@@ -194,6 +196,7 @@ class CallAccount:
             estimated_wasted_cost_usd=None if wasted is None else cost_of(wasted, model),
             time_to_first_token_ms=meter.time_to_first_token_ms,
             is_fallback=is_fallback,
+            usage_estimated=estimated,
         )
         self.enter(record, price_unknown=model.price_unknown)
         return record

@@ -2,55 +2,108 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.replies import parsed_input
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class ContentAssembler:
-    """Takes ConverseStream's events, one by one, in Bedrock's shapes."""
+    """Takes ConverseStream's events, one by one, in Bedrock's shapes.
+
+    Every block has an index of its own: ``replies.StreamReader`` sees to it.
+    """
 
     def __init__(self) -> None:
-        self._blocks: dict[int, dict[str, Any]] = {}
-        self._inputs: dict[int, str] = {}
+        self._blocks: dict[int, _Block] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event; those without content are passed over."""
         if "contentBlockStart" in event:
             started = event["contentBlockStart"]
-            use = started["start"].get("toolUse")
-            if use:
-                self._blocks[started["contentBlockIndex"]] = {"toolUse": dict(use)}
+            self._blocks[started["contentBlockIndex"]] = _Block(started.get("start", {}))
         elif "contentBlockDelta" in event:
             changed = event["contentBlockDelta"]
-            self._add(changed["contentBlockIndex"], changed["delta"])
+            block = self._blocks.setdefault(changed["contentBlockIndex"], _Block({}))
+            block.add(changed["delta"])
 
     def content(self) -> list[dict[str, Any]]:
-        """Return the blocks so far, in their order; a tool's input is parsed."""
-        for index, text in self._inputs.items():
-            self._blocks[index]["toolUse"]["input"] = json.loads(text or "{}")
-        return [block for _, block in sorted(self._blocks.items())]
+        """Return the blocks so far, in their order.
 
-    def _add(self, index: int, delta: Mapping[str, Any]) -> None:
-        if "toolUse" in delta:
-            self._inputs[index] = self._inputs.get(index, "") + delta["toolUse"].get("input", "")
-            return
-        block = self._blocks.setdefault(index, {})
+        A tool's input that is no JSON, since ``max_tokens`` cut it, stays the text that came.
+        """
+        blocks = (block.whole() for _, block in sorted(self._blocks.items()))
+        return [block for block in blocks if block]
+
+
+class _Block:
+    """One content block, as far as it came.
+
+    Args:
+        start: The ``start`` of its contentBlockStart; empty: it had none.
+    """
+
+    def __init__(self, start: Mapping[str, Any]) -> None:
+        self._start = start
+        self._text = ""
+        self._tool_input = ""
+        self._citations: list[Any] = []
+        self._reasoning: dict[str, Any] = {}
+        self._result: list[dict[str, Any]] = []
+        self._image: dict[str, Any] = {}
+
+    def add(self, delta: Mapping[str, Any]) -> None:
         if "text" in delta:
-            block["text"] = block.get("text", "") + delta["text"]
+            self._text += delta["text"]
+        elif "toolUse" in delta:
+            self._tool_input += delta["toolUse"].get("input", "")
         elif "reasoningContent" in delta:
-            self._reason(block, delta["reasoningContent"])
+            self._reason(delta["reasoningContent"])
+        elif "citation" in delta:
+            self._citations.append(delta["citation"])
+        elif "toolResult" in delta:
+            self._add_result(delta["toolResult"])
+        elif "image" in delta:
+            self._add_image(delta["image"])
 
-    @staticmethod
-    def _reason(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
-        reasoned = block.setdefault("reasoningContent", {})
+    def whole(self) -> dict[str, Any] | None:
+        """Return the block in Converse's shape; None: nothing came of it."""
+        if "toolUse" in self._start:
+            return {"toolUse": {**self._start["toolUse"], "input": parsed_input(self._tool_input)}}
+        if "toolResult" in self._start:
+            return {"toolResult": {**self._start["toolResult"], "content": self._result}}
+        if "image" in self._start or self._image:
+            return {"image": {**self._start.get("image", {}), **self._image}}
+        if self._citations:
+            written = {"content": [{"text": self._text}]} if self._text else {}
+            return {"citationsContent": {**written, "citations": self._citations}}
+        if self._reasoning:
+            return {"reasoningContent": self._reasoning}
+        return {"text": self._text} if self._text else None
+
+    def _reason(self, delta: Mapping[str, Any]) -> None:
         if "redactedContent" in delta:
-            kept = reasoned.get("redactedContent", b"")
-            reasoned["redactedContent"] = kept + delta["redactedContent"]
+            kept = self._reasoning.get("redactedContent", b"")
+            self._reasoning["redactedContent"] = kept + delta["redactedContent"]
             return
-        text = reasoned.setdefault("reasoningText", {"text": ""})
+        text = self._reasoning.setdefault("reasoningText", {"text": ""})
         text["text"] += delta.get("text", "")
         if "signature" in delta:
             text["signature"] = delta["signature"]
+
+    def _add_result(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        for part in parts:
+            if "text" in part and self._result and "text" in self._result[-1]:
+                self._result[-1]["text"] += part["text"]
+            else:
+                self._result.append(dict(part))
+
+    def _add_image(self, delta: Mapping[str, Any]) -> None:
+        more = delta.get("source", {}).get("bytes")
+        if more is None:
+            self._image |= delta
+            return
+        kept = self._image.get("source", {}).get("bytes", b"")
+        self._image["source"] = {"bytes": kept + more}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import threading
 import time
 from contextvars import ContextVar
@@ -11,15 +13,26 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
 from langchain_modelmgr.bedrock.estimate import estimated_usage
+from langchain_modelmgr.bedrock.replies import (
+    StreamReader,
+    langchain_reads,
+    make_readable,
+    reply_without_message,
+)
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.pricing import TokenCounts
+from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from langchain_core.messages import InvalidToolCall
+
     from langchain_modelmgr.bedrock.patience import Patience
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.records import Outcome
+
+logger = logging.getLogger(__name__)
 
 LATENCY_OPTIMIZED = "latency-optimized"
 """Stands for a service tier: latency-optimized inference has prices of its own."""
@@ -45,6 +58,7 @@ class Meter:
         self.content: list[dict[str, Any]] = []
         self.stop_reason: str | None = None
         self.usage: TokenCounts | None = None
+        self.usage_estimated = False
         self.service_tier: str | None = None
         self.received_bytes = 0
         self.first_content: float | None = None
@@ -122,6 +136,25 @@ class Meter:
         if (reply.get("performanceConfig") or {}).get("latency") == "optimized":
             self.service_tier = LATENCY_OPTIMIZED
 
+    def estimate(self) -> dict[str, Any]:
+        """Estimate the token counts that a whole answer did not tell; return them as Bedrock would.
+
+        They are not priced: an answer whose cost is unknown is counted as unpriced.
+        """
+        self.usage = estimated_usage(self.params, self.received_bytes)
+        self.usage_estimated = True
+        logger.warning(
+            "%s: the answer came without its token counts: they are estimated, and it is counted "
+            "as unpriced (request id %s)",
+            mask_account_ids(self.model_id),
+            self.request_id or "unknown",
+        )
+        return {
+            "inputTokens": self.usage.input_tokens,
+            "outputTokens": self.usage.output_tokens,
+            "totalTokens": self.usage.total_tokens,
+        }
+
     def received(self, delta: Mapping[str, Any]) -> int:
         """Count the content of a block's start or delta; return its bytes."""
         size = sum(
@@ -193,6 +226,8 @@ class WireClient:
         self.meter = meter
         self.patience = patience
         self.meta = client.meta
+        self.http_reply: Mapping[str, Any] = {}
+        self.broken_calls: list[InvalidToolCall] = []
 
     def converse(self, **params: Any) -> dict[str, Any]:
         """Send one Converse request."""
@@ -200,8 +235,14 @@ class WireClient:
         self.meter.touch()
         self.meter.read(reply)
         self.meter.stop_reason = reply.get("stopReason")
+        content = reply.get("output", {}).get("message", {}).get("content", [])
         if self.meter.keep_content:
-            self.meter.content = list(reply["output"]["message"]["content"])
+            self.meter.content = list(content)
+        if "usage" not in reply and "stopReason" in reply:
+            self.meter.received_bytes = len(json.dumps(content, default=str))
+            reply["usage"] = self.meter.estimate()
+        if "usage" in reply:  # else it is no reply of Bedrock's, and langchain-aws says so
+            self.broken_calls = make_readable(reply, self.meter.model_id)
         _make_additional_fields_a_map(reply)
         return reply
 
@@ -221,6 +262,11 @@ class WireClient:
         token = _CURRENT.set(self)
         try:
             reply: dict[str, Any] = operation(**params)
+        except Exception as error:
+            told = reply_without_message(error, self.http_reply)
+            if told is None:
+                raise
+            reply = told
         finally:
             _CURRENT.reset(token)
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
@@ -241,24 +287,51 @@ class _MeteredStream:
 
     def _events(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
-        for event in self._patience.each(self._stream):
-            self._meter.touch()
+        reader = StreamReader(self._meter.model_id)
+        for event in self._received():
+            self._measure(event)
+            if (read := reader.read(event)) is None:
+                continue
             if assembler is not None:
-                assembler.take(event)
-            if "contentBlockStart" in event:
-                if self._meter.received(event["contentBlockStart"]["start"]):
-                    self._patience.content_came()
-            elif "contentBlockDelta" in event:
-                if self._meter.received(event["contentBlockDelta"]["delta"]):
-                    self._patience.content_came()
-            elif "metadata" in event:
-                self._meter.read(event["metadata"])
-            elif "messageStop" in event:
-                self._meter.stop_reason = event["messageStop"].get("stopReason")
-                _make_additional_fields_a_map(event["messageStop"])
-            yield event
+                assembler.take(read)
+            if langchain_reads(read):
+                yield read
         if assembler is not None:
             self._meter.content = assembler.content()
+
+    def _measure(self, event: dict[str, Any]) -> None:
+        self._meter.touch()
+        if "contentBlockStart" in event:
+            if self._meter.received(event["contentBlockStart"]["start"]):
+                self._patience.content_came()
+        elif "contentBlockDelta" in event:
+            if self._meter.received(event["contentBlockDelta"]["delta"]):
+                self._patience.content_came()
+        elif "metadata" in event:
+            self._meter.read(event["metadata"])
+        elif "messageStop" in event:
+            self._meter.stop_reason = event["messageStop"].get("stopReason")
+            _make_additional_fields_a_map(event["messageStop"])
+
+    def _received(self) -> Iterator[dict[str, Any]]:
+        """Yield the stream's events; after messageStop the answer is whole, whatever breaks."""
+        events = self._patience.each(self._stream)
+        whole = False
+        while True:
+            try:
+                event = next(events)
+            except StopIteration:
+                break
+            except Exception:
+                if not whole:
+                    raise
+                break
+            whole |= "messageStop" in event
+            if "metadata" in event and "usage" not in event["metadata"]:
+                continue
+            yield event
+        if whole and self._meter.usage is None:
+            yield {"metadata": {"usage": self._meter.estimate(), "metrics": {}}}
 
     def close(self) -> None:
         self._stream.close()
@@ -279,6 +352,7 @@ def instrument(client: Any) -> None:
     events = client.meta.events
     events.register("before-call.bedrock-runtime", _set_timeout)
     events.register("before-parse.bedrock-runtime.ConverseStream", _keep_reply)
+    events.register("before-parse.bedrock-runtime.Converse", _keep_http_reply)
 
 
 def _set_timeout(context: dict[str, Any], **_: Any) -> None:
@@ -291,3 +365,8 @@ def _set_timeout(context: dict[str, Any], **_: Any) -> None:
 def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:
     if wire := _CURRENT.get():
         wire.meter.opened(response_dict.get("body"))
+
+
+def _keep_http_reply(response_dict: dict[str, Any], **_: Any) -> None:
+    if wire := _CURRENT.get():
+        wire.http_reply = response_dict

@@ -157,11 +157,14 @@ class Candidate(Runnable[Trial, Any]):
         """
         self._warn_of_a_short_timeout(input)
         with _measured(input):
-            result: ChatResult = self._wired(input)._generate(
+            wired = self._wired(input)
+            result: ChatResult = wired._generate(
                 input.request.messages, stop=input.request.stop, **self._form(input.request)
             )
             for generation in result.generations:
                 generation.message.response_metadata["model_name"] = self.model_id
+                if isinstance(generation.message, AIMessage):
+                    generation.message.invalid_tool_calls = wired.client.broken_calls
             return result
 
     async def ainvoke(

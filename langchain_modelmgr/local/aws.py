@@ -196,7 +196,8 @@ class LocalAWS:
             times: How many requests; with ``rate`` it is without bound.
             rate: Share of requests, 0 to 1.
             seed: What the share's dice start from.
-            at: ``request``; ``stream``: an error event among the others; ``profile``: the
+            at: ``request``; ``stream``: an error event among the others; ``end``: an error event
+                after messageStop, in place of the token counts; ``profile``: the
                 request is GetInferenceProfile, ``model_id`` the profile; ``identity``: the
                 request is GetCallerIdentity, ``model_id`` the access key id.
             after: Content events that come before it.
@@ -215,12 +216,14 @@ class LocalAWS:
     def reset(
         self, model_id: str | None, *, times: int = 1, at: Place = "request", after: int = 0
     ) -> None:
-        """Break connections: before any byte, after the headers, or in mid-stream."""
+        """Break connections: before any byte, after the headers, in mid-stream, or at its end."""
         self._state.faults.order(Fault("reset", model_id, at, after, times))
 
-    def cut(self, model_id: str | None, *, times: int = 1, after: int = 0) -> None:
-        """End streams early and in order: without messageStop."""
-        self._state.faults.order(Fault("cut", model_id, "stream", after, times))
+    def cut(
+        self, model_id: str | None, *, times: int = 1, at: Place = "stream", after: int = 0
+    ) -> None:
+        """End streams early and in order: without messageStop, or with it and no token counts."""
+        self._state.faults.order(Fault("cut", model_id, at, after, times))
 
     def stall(
         self,
@@ -231,7 +234,7 @@ class LocalAWS:
         at: Place = "request",
         after: int = 0,
     ) -> None:
-        """Fall silent before the reply, or in mid-stream."""
+        """Fall silent before the reply, in mid-stream, or at its end."""
         self._state.faults.order(Fault("stall", model_id, at, after, times, seconds=seconds))
 
     def trickle(

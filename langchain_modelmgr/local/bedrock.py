@@ -21,12 +21,16 @@ from langchain_modelmgr.local.state import RecordedCall, State
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from langchain_modelmgr.local.faults import Fault
+    from langchain_modelmgr.local.faults import Fault, Place
 
 _OPERATIONS = {
     "converse": "Converse",
     "converse-stream": "ConverseStream",
     "count-tokens": "CountTokens",
+}
+_PLACES_IN_REPLIES: Mapping[str, frozenset[Place]] = {
+    "Converse": frozenset({"headers"}),
+    "ConverseStream": frozenset({"headers", "stream", "end"}),
 }
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _NOTHING = {"contentBlockIndex": 0, "delta": {"text": ""}}
@@ -85,10 +89,7 @@ class Bedrock:
         answer.echo = {
             key: body[key] for key in ("serviceTier", "performanceConfig") if key in body
         }
-        later = state.faults.take(
-            model_id,
-            frozenset({"headers", "stream"} if operation == "ConverseStream" else {"headers"}),
-        )
+        later = state.faults.take(model_id, _PLACES_IN_REPLIES[operation])
         if operation == "Converse":
             return await self._whole(request, answer, later)
         return await self._streamed(request, answer, later, delay)
@@ -152,7 +153,7 @@ class Bedrock:
         if fault is not None and fault.at == "headers":
             reset_connection(request)
         for kind, payload in _events(answer):
-            if fault is not None and sent == fault.after and kind != "messageStart":
+            if fault is not None and _meets(fault, kind, sent):
                 if fault.kind == "stall":
                     await asyncio.sleep(fault.seconds)
                 elif fault.kind == "trickle":
@@ -197,6 +198,13 @@ class Bedrock:
         )
 
 
+def _meets(fault: Fault, kind: str, sent: int) -> bool:
+    """Return whether a stream meets its fault before this event."""
+    if fault.at == "end":
+        return kind == "metadata"
+    return sent == fault.after and kind != "messageStart"
+
+
 def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "messageStart", {"role": "assistant"}
     for index, block in enumerate(answer.content):
@@ -218,7 +226,8 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if "text" in block:
         yield from ({"text": piece} for piece in _pieces(block["text"]))
     elif "toolUse" in block:
-        text = json.dumps(block["toolUse"]["input"], ensure_ascii=False)
+        given = block["toolUse"]["input"]
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
         yield from ({"toolUse": {"input": piece}} for piece in _pieces(text))
     else:
         reasoned = block["reasoningContent"]["reasoningText"]

@@ -10,7 +10,7 @@ from typing import Literal
 from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall", "trickle"]
-Place = Literal["request", "headers", "stream", "profile", "identity"]
+Place = Literal["request", "headers", "stream", "end", "profile", "identity"]
 
 _MESSAGES = {
     "ThrottlingException": "Too many requests, please wait before trying again.",
@@ -31,7 +31,7 @@ class Fault:
         kind: An error reply, a reset connection, a stream cut short, silence, or a stream of
             events without content.
         model_id: The model; None: any.
-        at: Before the reply, after its headers, or in the stream.
+        at: Before the reply, after its headers, in the stream, or at its end: after messageStop.
         after: Content events of a stream that come before the fault.
         times: Requests that still meet it; None: no bound.
         rate: Share of requests that meet it; None: all.

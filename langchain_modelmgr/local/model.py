@@ -56,9 +56,11 @@ class ScriptedModel:
             content.append({"reasoningContent": {"reasoningText": reasoned}})
         if text or not reply.tool_calls:
             content.append({"text": text})
-        for name, arguments in reply.tool_calls:
-            use = {"toolUseId": f"tooluse_{next(self._calls):06d}", "name": name}
-            content.append({"toolUse": {**use, "input": dict(arguments)}})
+        for name, arguments, *given in reply.tool_calls:
+            use_id = given[0] if given else None
+            use = {"toolUseId": use_id or f"tooluse_{next(self._calls):06d}", "name": name}
+            sent = arguments if isinstance(arguments, str) else dict(arguments)
+            content.append({"toolUse": {**use, "input": sent}})
             stop_reason = "tool_use"
         return content, stop_reason
 

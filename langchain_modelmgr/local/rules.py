@@ -33,6 +33,9 @@ def _violations(model_id: str, operation: str, body: Mapping[str, Any]) -> Itera
     if not messages:
         yield "A conversation must have at least one message."
         return
+    if not isinstance(body.get("additionalModelRequestFields", {}), dict):
+        yield "The additionalModelRequestFields field must be a JSON object."
+        return
     if messages[0]["role"] != "user":
         yield "A conversation must start with a user message."
     for earlier, later in itertools.pairwise(messages):
@@ -43,10 +46,14 @@ def _violations(model_id: str, operation: str, body: Mapping[str, Any]) -> Itera
     if base.startswith(_KNOWN):
         yield from _of_model(base, messages, body)
     if "toolConfig" in body:
-        if base.startswith(_NO_TOOLS):
-            yield "This model doesn't support tool use."
-        if operation == "ConverseStream" and base.startswith(_NO_STREAMING_TOOLS):
-            yield "This model doesn't support tool use in streaming mode."
+        yield from _of_tool_use(base, operation)
+
+
+def _of_tool_use(base: str, operation: str) -> Iterator[str]:
+    if base.startswith(_NO_TOOLS):
+        yield "This model doesn't support tool use."
+    if operation == "ConverseStream" and base.startswith(_NO_STREAMING_TOOLS):
+        yield "This model doesn't support tool use in streaming mode."
 
 
 _KNOWN = ("anthropic.", "amazon.", "meta.", "mistral.", "deepseek.", "openai.", "minimax.")
@@ -92,7 +99,7 @@ def _of_reasoning(
             yield "thinking.signature: Field required"
         if not claude and (signed or not base.startswith(_UNSIGNED_REASONING)):
             yield "User messages cannot contain reasoning content. Remove it and try again."
-    thinking = (body.get("additionalModelRequestFields") or {}).get("thinking")
+    thinking = body.get("additionalModelRequestFields", {}).get("thinking")
     answering = any("toolResult" in b for b in messages[-1]["content"])
     if claude and thinking and answering and "reasoningContent" not in messages[-2]["content"][0]:
         yield (

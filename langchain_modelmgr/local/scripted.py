@@ -63,13 +63,18 @@ def _text_of(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+ScriptedToolCall = tuple[str, Any] | tuple[str, Any, str | None]
+"""A tool's name, its input and, if it matters, the tool-use id."""
+
+
 @dataclass(frozen=True)
 class ScriptedReply:
     """What a script lets the model say.
 
     Attributes:
         text: The answer's text.
-        tool_calls: Tools to call: pairs of name and input.
+        tool_calls: Tools to call: name, input and, if it matters, the tool-use id. An input
+            that is text is sent as it is: JSON that broke off, or is none.
         stop_reason: Bedrock's stop reason; None: what fits.
         usage: Bedrock's ``TokenUsage``; None: counted.
         reasoning: Reasoning that comes before the text.
@@ -77,7 +82,7 @@ class ScriptedReply:
     """
 
     text: str = ""
-    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    tool_calls: Sequence[ScriptedToolCall] = ()
     stop_reason: str | None = None
     usage: Mapping[str, Any] | None = None
     reasoning: str = ""

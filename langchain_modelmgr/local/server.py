@@ -99,7 +99,14 @@ class Server:
         if not self._models_loaded:  # reading botocore's files would block the loop
             await asyncio.to_thread(load_models)
             self._models_loaded = True
-        body = await request.content.read()
+        try:
+            return await self._answer(request, await request.content.read())
+        except RecursionError:
+            return error_reply("ValidationException", "The request body is nested too deeply.")
+        except UnicodeError:  # JSON can name half of a pair of surrogates, UTF-8 can't
+            return error_reply("ValidationException", "The request body is no valid Unicode.")
+
+    async def _answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         target = request.headers.get("X-Amz-Target", "")
         if not target and request.content_type == FORM:
             return self._sts.handle(request, body)

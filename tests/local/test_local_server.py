@@ -173,3 +173,36 @@ def test_stopping_in_a_forked_child_leaves_the_parents_server_alone(local_aws: L
     assert not waiting.is_alive()
     assert Path(folder).is_dir()
     assert _post(local_aws, {})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"messages": ' + "[" * 50_000 + "]" * 50_000 + "}", "nested too deeply"),
+        (_BODY.replace("hi", "half \\ud83d"), "no valid Unicode"),
+        (_BODY.replace("hi", "\\udc00"), "no valid Unicode"),
+        (_BODY[:-1] + ', "additionalModelRequestFields": [1]}', "must be a JSON object"),
+        (_BODY[:-1], "no JSON"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["converse", "converse-stream"])
+def test_a_body_that_can_not_be_read_is_an_error_as_aws_tells_it(
+    local_aws: LocalAWS, operation: str, body: str, told: str
+) -> None:
+    connection = http.client.HTTPConnection(local_aws.url.removeprefix("http://"))
+    connection.request("POST", f"/model/{SONNET}/{operation}", body)
+    response = connection.getresponse()
+    text = json.loads(response.read())["message"]
+    connection.close()
+
+    assert response.status == 400
+    assert response.headers["x-amzn-ErrorType"] == "ValidationException"
+    assert told in text
+
+
+def test_a_whole_pair_of_surrogates_is_a_character(local_aws: LocalAWS) -> None:
+    messages = [{"role": "user", "content": [{"text": "\N{PACKAGE}"}]}]
+
+    reply = local_aws.client("bedrock-runtime").converse(modelId=SONNET, messages=messages)
+
+    assert "\N{PACKAGE}" in reply["output"]["message"]["content"][0]["text"]

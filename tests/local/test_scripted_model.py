@@ -157,3 +157,17 @@ def test_what_is_seen_is_said() -> None:
     asked = ScriptedRequest("Converse", "m", {"messages": [{"role": "user", "content": content}]})
 
     assert "I see document and image too" in ScriptedModel().answer(asked).content[0]["text"]
+
+
+def test_a_tool_call_has_the_id_and_the_input_that_its_script_gives() -> None:
+    calls: list[Any] = [
+        ("count", {"n": 1}),
+        ("count", {"n": 2}, "mine"),
+        ("count", '{"n": ', "cut"),
+    ]
+
+    answer = ScriptedModel().answer(request(), ScriptedReply(tool_calls=calls))
+
+    uses = [block["toolUse"] for block in answer.content]
+    assert [use["toolUseId"] for use in uses] == ["tooluse_000001", "mine", "cut"]
+    assert [use["input"] for use in uses] == [{"n": 1}, {"n": 2}, '{"n": ']
