@@ -8,11 +8,13 @@ import logging
 import threading
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
 from langchain_modelmgr.bedrock.estimate import estimated_usage
+from langchain_modelmgr.bedrock.kept_names import with_own_names
 from langchain_modelmgr.bedrock.replies import (
     StreamReader,
     langchain_reads,
@@ -200,6 +202,20 @@ def token_counts(usage: Mapping[str, Any]) -> TokenCounts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Forming:
+    """What is still done to a request that ChatBedrockConverse formed.
+
+    Attributes:
+        system: The system blocks of a conversation in Bedrock's own shapes; None: what
+            ChatBedrockConverse formed.
+        names_kept: ``with_kept_names`` changed names in the messages.
+    """
+
+    system: list[Any] | None = None
+    names_kept: bool = False
+
+
 class WireClient:
     """Bedrock Runtime for one attempt: ChatBedrockConverse calls it, the meter hears all.
 
@@ -208,8 +224,7 @@ class WireClient:
         meter: The attempt's meter.
         patience: How long it may wait.
         model: The model that is asked, whose rules the request is made to fit.
-        system: The system blocks of a conversation in Bedrock's own shapes; None: what
-            ChatBedrockConverse formed.
+        forming: What is still done to a request.
     """
 
     def __init__(
@@ -218,10 +233,10 @@ class WireClient:
         meter: Meter,
         patience: Patience,
         model: ModelConfig,
-        system: list[Any] | None = None,
+        forming: Forming,
     ) -> None:
         self._client = client
-        self._system = system
+        self._forming = forming
         self._model = model
         self.meter = meter
         self.patience = patience
@@ -254,8 +269,10 @@ class WireClient:
         return reply
 
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
-        if self._system is not None:
-            params["system"] = self._system
+        if self._forming.system is not None:
+            params["system"] = self._forming.system
+        if self._forming.names_kept:
+            params["messages"] = with_own_names(params["messages"])
         params, self.meter.adapted = fitted(params, self._model)
         self.meter.sent = True
         self.meter.params = params

@@ -13,7 +13,9 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
-from langchain_modelmgr.bedrock.wire import WireClient
+from langchain_modelmgr.bedrock.kept_names import with_kept_names
+from langchain_modelmgr.bedrock.tool_config import tool_config
+from langchain_modelmgr.bedrock.wire import Forming, WireClient
 from langchain_modelmgr.chain.compatibility import check
 from langchain_modelmgr.chain.request import (
     CandidateSpec,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
     from types import TracebackType
 
+    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGeneration
     from langchain_core.runnables import RunnableConfig
 
@@ -44,6 +47,7 @@ _NOT_FOR_THE_WIRE = frozenset(
         "tool_choice",
         "strict",
         "max_tokens",
+        "request_metadata",
         "stream",
         "ls_structured_output_format",
         "structured_output_format",
@@ -157,9 +161,12 @@ class Candidate(Runnable[Trial, Any]):
         """
         self._warn_of_a_short_timeout(input)
         with _measured(input):
-            wired = self._wired(input)
+            messages = with_kept_names(input.request.messages)
+            wired = self._wired(input, messages)
             result: ChatResult = wired._generate(
-                input.request.messages, stop=input.request.stop, **self._form(input.request)
+                messages,
+                stop=input.request.stop,
+                **self._form(input.request),
             )
             for generation in result.generations:
                 generation.message.response_metadata["model_name"] = self.model_id
@@ -181,8 +188,11 @@ class Candidate(Runnable[Trial, Any]):
             yield _as_chunk(self.invoke(input).generations[0])
             return
         with _measured(input):
-            chunks = self._wired(input)._stream(
-                input.request.messages, stop=input.request.stop, **self._form(input.request)
+            messages = with_kept_names(input.request.messages)
+            chunks = self._wired(input, messages)._stream(
+                messages,
+                stop=input.request.stop,
+                **self._form(input.request),
             )
             with closing(chunks):
                 for chunk in chunks:
@@ -204,13 +214,21 @@ class Candidate(Runnable[Trial, Any]):
         disabled = self.model.disable_streaming
         return disabled is True or (disabled == "tool_calling" and bool(request.tool_count))
 
-    def _wired(self, trial: Trial) -> Any:
+    def _wired(self, trial: Trial, messages: list[BaseMessage]) -> Any:
         """Return the model with this attempt's own way to the wire: a shallow copy."""
         client = self._clients.runtime(self.spec.region)
         raw = trial.request.raw
-        system = None if raw is None else raw.system
-        wire = WireClient(client, trial.meter, trial.patience, self.spec.model, system)
-        update = {"client": wire, "raw_blocks": None if raw is None else raw.messages}
+        forming = Forming(
+            system=None if raw is None else raw.system,
+            names_kept=messages is not trial.request.messages,
+        )
+        wire = WireClient(client, trial.meter, trial.patience, self.spec.model, forming)
+        update: dict[str, Any] = {
+            "client": wire,
+            "raw_blocks": None if raw is None else raw.messages,
+        }
+        if metadata := trial.request.kwargs.get("request_metadata"):
+            update["request_metadata"] = metadata  # as a keyword its keys would be renamed
         return self.model.model_copy(update=update)
 
     def _form(self, request: ChatRequest) -> dict[str, Any]:
@@ -226,10 +244,7 @@ class Candidate(Runnable[Trial, Any]):
     def _form_tools(self, given: Mapping[str, Any]) -> dict[str, Any]:
         supported = self.model.supports_tool_choice_values or ()
         choice = fit_tool_choice(given.get("tool_choice"), supported, len(given["tools"]))
-        bound = self.model.bind_tools(
-            given["tools"], tool_choice=choice, strict=given.get("strict")
-        )
-        return {k: v for k, v in bound.kwargs.items() if v is not None}
+        return {"tool_config": tool_config(given["tools"], choice, strict=given.get("strict"))}
 
     def _warn_of_a_short_timeout(self, trial: Trial) -> None:
         """Say once if an answer of the length that was asked for can't come in time."""

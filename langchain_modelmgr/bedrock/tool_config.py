@@ -1,0 +1,115 @@
+"""Forms a request's ``toolConfig`` from tools in their neutral forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.tools import neutral_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OWN_FORMS = frozenset({"cachePoint", "systemTool"})
+
+_SCHEMAS = frozenset(
+    {
+        "additionalProperties",
+        "contains",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+"""Keywords of JSON Schema whose value is a schema."""
+
+_SCHEMAS_BY_NAME = frozenset(
+    {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
+)
+"""Keywords whose value is a map of the caller's names to schemas."""
+
+_SCHEMA_LISTS = frozenset({"allOf", "oneOf", "prefixItems"})
+
+
+def tool_config(
+    tools: Sequence[Any], choice: str | None, *, strict: bool | None = None
+) -> dict[str, Any]:
+    """Return Converse's ``toolConfig``.
+
+    Formed here and not by langchain-aws, which renames keys inside schemas (1.9.1): ``line_item``
+    under ``$defs`` becomes ``lineItem``, and its ``$ref`` stays.
+
+    Args:
+        tools: Tools as ``neutral_tools`` returns them; others are converted.
+        choice: ``auto``, ``any`` or a tool's name; None: no choice is sent.
+        strict: Ask for arguments that hold to the schema.
+    """
+    config: dict[str, Any] = {"tools": [_formed(tool, strict) for tool in tools]}
+    if choice is not None:
+        named = choice not in ("auto", "any")
+        config["toolChoice"] = {"tool": {"name": choice}} if named else {choice: {}}
+    return config
+
+
+def _formed(tool: Any, strict: bool | None) -> dict[str, Any]:  # noqa: FBT001 - private
+    if isinstance(tool, str):
+        return {"systemTool": {"name": tool}}
+    if hasattr(tool, "to_bedrock_format"):
+        formed: dict[str, Any] = tool.to_bedrock_format()
+        return formed
+    if isinstance(tool, Mapping) and "toolSpec" in tool:
+        spec = dict(tool["toolSpec"])
+    elif isinstance(tool, Mapping) and _OWN_FORMS & tool.keys():
+        return dict(tool)
+    else:
+        spec = _spec(tool, strict)
+    spec["description"] = spec.get("description") or spec["name"]
+    if strict is not None:
+        spec["strict"] = strict
+    return {"toolSpec": spec}
+
+
+def _spec(tool: Any, strict: bool | None) -> dict[str, Any]:  # noqa: FBT001 - private
+    neutral = isinstance(tool, Mapping) and "function" in tool
+    function = dict((tool if neutral else neutral_tools([tool], strict=strict)[0])["function"])
+    parameters = function.pop("parameters", None) or {"type": "object", "properties": {}}
+    return {**function, "inputSchema": {"json": without_null(parameters)}}
+
+
+def without_null(schema: Any) -> Any:
+    """Return a schema without the branch ``null`` of optional parameters.
+
+    As langchain-aws does it: Bedrock takes at most 16 parameters with a union type over all
+    tools of a request, and a parameter that may be left out needs no ``null``.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    formed: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "anyOf" and isinstance(value, list):
+            some = [without_null(branch) for branch in value if not _is_null(branch)]
+            if len(some) == 1 and isinstance(some[0], Mapping):
+                formed |= some[0]
+            else:
+                formed[key] = some or value
+        elif key == "type" and isinstance(value, list):
+            kinds = [kind for kind in value if kind != "null"]
+            formed[key] = kinds[0] if len(kinds) == 1 else kinds or value
+        elif key in _SCHEMAS:
+            formed[key] = without_null(value)
+        elif key in _SCHEMAS_BY_NAME and isinstance(value, Mapping):
+            formed[key] = {name: without_null(inner) for name, inner in value.items()}
+        elif key in _SCHEMA_LISTS and isinstance(value, list):
+            formed[key] = [without_null(inner) for inner in value]
+        else:
+            formed[key] = value
+    return formed
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") == "null"
