@@ -4,7 +4,7 @@ VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo example test check format bench lowest catalog constraints clean
+.PHONY: demo example test test-loaded check format bench lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
@@ -15,6 +15,9 @@ example: $(VENV)/.demo   ## the design guide's supply chain application: three q
 test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --nbmake notebooks tests
+
+test-loaded: $(VENV)/.dev   ## the tests beside four busy processes: they may depend on no machine's speed
+	$(BIN)/python -m scripts.loaded 4 $(BIN)/python -m pytest -n 2 tests
 
 check: $(VENV)/.dev   ## style, types, layers
 	$(BIN)/ruff check .

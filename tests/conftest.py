@@ -7,6 +7,7 @@ from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
@@ -16,6 +17,12 @@ from langchain_modelmgr.metrics.at_exit import AT_EXIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# A loaded machine is slow; that is no property of what is tested.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 _AWS_SETTINGS = ("AWS_", "MODELMGR_", "LANGSMITH_", "LANGCHAIN_")
 

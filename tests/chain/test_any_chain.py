@@ -206,7 +206,7 @@ def _clocks(world: World) -> ExitStack:
     return stack
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     scripts=st.lists(st.lists(steps, max_size=8), min_size=1, max_size=4),
     retries=st.integers(0, 4),

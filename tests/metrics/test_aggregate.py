@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_modelmgr.metrics.aggregate import MAX_VALUES_HELD, Aggregator
@@ -128,7 +128,6 @@ def test_draining_takes_everything_out(usage: MakeUsage) -> None:
     assert aggregator.recorded == 5
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(LATENCIES, PRICES), min_size=1, max_size=2000))
 def test_any_sequence_keeps_count_sum_minimum_and_maximum(
     usage: MakeUsage, attempts: list[tuple[float, Decimal]]

@@ -152,9 +152,7 @@ def test_a_drain_without_its_datums_loses_and_doubles_nothing(journal: Journal) 
         assert sorted(v for d in left.waiting for v in d.values) == [1.0, 2.0]
 
 
-@settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.decimals(0, 100, places=9)), max_size=60))
 def test_a_compaction_changes_nothing(
     tmp_path: Path, usage: MakeUsage, attempts: list[tuple[float, Decimal]]

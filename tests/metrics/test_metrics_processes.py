@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from langchain_modelmgr.metrics.at_exit import EXIT_SECONDS
+
 if TYPE_CHECKING:
     from tests.metrics.conftest import FaultyCloudWatch
 
@@ -22,9 +24,10 @@ from datetime import UTC, datetime
 
 import boto3
 
-from langchain_modelmgr.metrics import CloudWatchSink, cloudwatch_client
+from langchain_modelmgr.metrics import CloudWatchSink, at_exit, cloudwatch_client
 from langchain_modelmgr.records import ModelUsageMetrics
 
+at_exit.EXIT_SECONDS = float(sys.argv[1])
 sink = CloudWatchSink(lambda: cloudwatch_client(boto3.Session(), "us-east-1"), "x/Models")
 
 
@@ -35,14 +38,16 @@ def record(agent):
 """
 
 
-def run(server: FaultyCloudWatch, program: str) -> subprocess.CompletedProcess[str]:
+def run(
+    server: FaultyCloudWatch, program: str, exit_seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "AWS_ENDPOINT_URL": server.url, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM + textwrap.dedent(program)],
+        [sys.executable, "-c", PROGRAM + textwrap.dedent(program), str(exit_seconds)],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=250,
         check=False,
     )
 
@@ -94,7 +99,7 @@ def test_a_program_ends_though_cloudwatch_hangs_and_says_what_was_lost(
 ) -> None:
     faulty.always = "hang"
 
-    done = run(faulty, "record('a')")
+    done = run(faulty, "record('a')", exit_seconds=EXIT_SECONDS)
 
     assert done.returncode == 0
     assert "4 data points could not be delivered to CloudWatch" in done.stderr
@@ -160,7 +165,7 @@ def test_importing_the_metrics_starts_nothing_and_loads_nothing_heavy(
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=250
     )
 
     assert done.stdout == "1 []\n"

@@ -94,7 +94,7 @@ def test_sixteen_threads_and_half_of_the_requests_throttled_lose_and_double_noth
     assert faulty.sum("ModelInvocations") == 3_200
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     faults=st.lists(
         st.sampled_from(
