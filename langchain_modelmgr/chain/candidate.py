@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
@@ -270,17 +270,23 @@ class Candidate(Runnable[Trial, Any]):
             facts = {"base_model_id": model.base_model_id}
         if model.provider is not None:
             facts["provider"] = model.provider
-        if model.supports_streaming is not None and model.supports_streaming_tools is not None:
-            facts["disable_streaming"] = _disable_streaming(model)
+        streaming = _disable_streaming(model)
+        if streaming is not None:
+            facts["disable_streaming"] = streaming
         if model.tool_choices is not None and not self._thinks():
             facts["supports_tool_choice_values"] = model.tool_choices
-        return ChatBedrockConverse(
+        built = ChatBedrockConverse(
             model_id=model.model_id,
             client=self._clients.runtime(self.spec.region),
             bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
             **facts,
             **self.spec.parameters,
         )
+        # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
+        # and takes True for models that it did not verify: what is unknown is allowed here.
+        if streaming is not None or built.disable_streaming is True:
+            built.disable_streaming = streaming or False
+        return built
 
     def _thinks(self) -> bool:
         """Tell whether request fields are set that may switch thinking on.
@@ -291,9 +297,12 @@ class Candidate(Runnable[Trial, Any]):
         return any(self.spec.parameters.get(key) for key in keys)
 
 
-def _disable_streaming(model: ModelConfig) -> bool | str:
-    if not model.supports_streaming:
+def _disable_streaming(model: ModelConfig) -> bool | Literal["tool_calling"] | None:
+    """Return LangChain's ``disable_streaming`` of a model; None if it is not known."""
+    if model.supports_streaming is False:
         return True
+    if model.supports_streaming is None or model.supports_streaming_tools is None:
+        return None
     return False if model.supports_streaming_tools else "tool_calling"
 
 

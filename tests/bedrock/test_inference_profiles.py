@@ -12,6 +12,7 @@ import pytest
 
 from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.bedrock.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
+from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import SONNET, TITAN
 
@@ -122,6 +123,50 @@ def test_a_denied_profile_is_unknown_with_its_reason_and_calls_go_on(
     assert "base_model" in hidden[0]
     assert reason in hidden[1]
     assert not re.search(r"123456789012", caplog.text)
+
+
+@pytest.mark.parametrize("denied", [True, False])
+def test_an_arn_streams_whether_its_model_was_found_or_not(
+    configured: Configure, local_aws: LocalAWS, *, denied: bool
+) -> None:
+    local_aws.inference_profile(ARN, HAIKU_45)
+    local_aws.script(lambda _: ScriptedReply(text="word " * 40))
+    if denied:
+        local_aws.fail(ARN, "AccessDeniedException", times=None, at="profile")
+    llm = _manager(configured, f"a: {{model: '{ARN}', fallbacks: []}}").chat_model("a")
+
+    chunks = list(llm.stream("x"))
+
+    assert len(chunks) > 10
+    assert [c.operation for c in local_aws.calls(ARN)][-1] == "ConverseStream"
+
+
+@pytest.mark.parametrize(
+    ("behind", "facts", "plain", "with_tools"),
+    [
+        ("xai.grok-4.6", "", "ConverseStream", "ConverseStream"),
+        ("acme.new-v1:0", "", "ConverseStream", "ConverseStream"),
+        (HAIKU_45, "supports_streaming: false", "Converse", "Converse"),
+        (HAIKU_45, "supports_streaming_tools: false", "ConverseStream", "Converse"),
+        ("meta.llama3-3-70b-instruct-v1:0", "", "ConverseStream", "Converse"),
+    ],
+)
+def test_an_arn_streams_as_the_catalog_says_of_the_model_behind_it(
+    configured: Configure,
+    local_aws: LocalAWS,
+    behind: str,
+    facts: str,
+    plain: str,
+    with_tools: str,
+) -> None:
+    more = f"models:\n  '{ARN}': {{base_model: '{behind}', {facts}}}\n"
+    config = configured(f"a: {{model: '{ARN}', fallbacks: []}}", more)
+    llm = ModelManager(config, sinks=[MemorySink()]).chat_model("a")
+
+    list(llm.stream("x"))
+    list(llm.bind_tools([_tool]).stream("x"))
+
+    assert [c.operation for c in local_aws.calls(ARN)] == [plain, with_tools]
 
 
 def test_a_profile_that_failed_is_asked_for_again_later(
