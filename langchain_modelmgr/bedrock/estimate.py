@@ -24,19 +24,39 @@ _PAGE_TOKENS, _PAGE_BYTES = 2_000, 50_000
 
 _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 
+_NOT_BILLED_BY_LENGTH = frozenset({"toolUseId", "type", "status", "signature", "citation"})
+"""Members of a stream's blocks that are ids or marks, or, as a cited source, were input."""
+
 
 def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCounts:
     """Return what a broken attempt was probably billed for, at least.
 
     Args:
         params: The request in Converse's shapes.
-        received_bytes: Bytes of text, reasoning and tool arguments that came before it broke.
-            What the model went on to write unheard is billed too, and not known.
+        received_bytes: What came before it broke, as ``output_bytes`` counts it. What the model
+            went on to write unheard is billed too, and not known.
     """
     blocks = [block for message in params.get("messages", ()) for block in message["content"]]
     tools = params.get("toolConfig", {}).get("tools", ())
     prompt = sum(_of_block(block) for block in (*params.get("system", ()), *blocks, *tools))
     return TokenCounts(input_tokens=prompt, output_tokens=_of_bytes(received_bytes))
+
+
+def output_bytes(part: Mapping[str, Any]) -> int:
+    """Return the bytes that the start or delta of a stream's block adds to what is billed."""
+    if "image" in part:  # an image is billed as one, whatever its size: counted at its start
+        return _IMAGE_TOKENS * _BYTES_PER_TOKEN if "format" in part["image"] else 0
+    return sum(_written(value) for key, value in part.items() if key not in _NOT_BILLED_BY_LENGTH)
+
+
+def _written(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return output_bytes(value)
+    return sum(_written(member) for member in value) if isinstance(value, list) else 0
 
 
 def _of_bytes(size: int) -> int:

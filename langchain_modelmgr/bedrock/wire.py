@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
-from langchain_modelmgr.bedrock.estimate import estimated_usage
+from langchain_modelmgr.bedrock.content import has_content
+from langchain_modelmgr.bedrock.estimate import estimated_usage, output_bytes
 from langchain_modelmgr.bedrock.kept_names import with_own_names
 from langchain_modelmgr.bedrock.replies import (
     StreamReader,
@@ -98,7 +99,8 @@ class Meter:
     def wasted_usage(self) -> TokenCounts | None:
         """What Bedrock probably billed for an attempt that broke; None: nothing, or known."""
         broke = self.outcome in {"failed", "aborted"} and self.usage is None
-        billed = self.may_be_billed or self.outcome == "aborted" or self.received_bytes
+        got_content = self.first_content is not None
+        billed = self.may_be_billed or self.outcome == "aborted" or got_content
         return estimated_usage(self.params, self.received_bytes) if broke and billed else None
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
@@ -157,22 +159,14 @@ class Meter:
             "totalTokens": self.usage.total_tokens,
         }
 
-    def received(self, delta: Mapping[str, Any]) -> int:
-        """Count the content of a block's start or delta; return its bytes."""
-        size = sum(
-            len(text.encode())
-            for text in (
-                delta.get("text"),
-                (delta.get("toolUse") or {}).get("name"),
-                (delta.get("toolUse") or {}).get("input"),
-                (delta.get("reasoningContent") or {}).get("text"),
-            )
-            if text
-        )
-        if size and not self.received_bytes:
+    def received(self, part: Mapping[str, Any]) -> bool:
+        """Count a block's start or delta; return whether it holds content."""
+        if not has_content(part):
+            return False
+        if self.first_content is None:
             self.first_content = time.perf_counter()
-        self.received_bytes += size
-        return size
+        self.received_bytes += output_bytes(part)
+        return True
 
     def opened(self, raw: Any) -> None:
         """Take the open reply of a stream, so that it can be shut from outside."""

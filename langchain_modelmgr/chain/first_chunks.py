@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.content import has_content
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,7 +49,7 @@ class FirstChunks:
 
 
 def holds_content(message: BaseMessage) -> bool:
-    """Return whether a chunk holds text, reasoning, a tool call or usage.
+    """Return whether a chunk holds content of any kind, a tool call, or usage.
 
     Bedrock's first event (``messageStart``) holds none: handed on, it would commit the stream.
     """
@@ -61,4 +63,4 @@ def holds_content(message: BaseMessage) -> bool:
 def _is_content(block: str | dict[str, Any]) -> bool:
     if isinstance(block, str):
         return bool(block)
-    return any(value for key, value in block.items() if key not in ("type", "index"))
+    return has_content({k: v for k, v in block.items() if k not in ("type", "index")})

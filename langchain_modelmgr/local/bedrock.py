@@ -208,9 +208,7 @@ def _meets(fault: Fault, kind: str, sent: int) -> bool:
 def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "messageStart", {"role": "assistant"}
     for index, block in enumerate(answer.content):
-        if "toolUse" in block:
-            use = block["toolUse"]
-            start = {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}
+        if start := _start(block):
             yield "contentBlockStart", {"contentBlockIndex": index, "start": start}
         for delta in _deltas(block):
             yield "contentBlockDelta", {"contentBlockIndex": index, "delta": delta}
@@ -222,6 +220,21 @@ def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "metadata", {"usage": answer.usage, "metrics": {"latencyMs": 1}, **answer.echo}
 
 
+def _start(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a block's start says of it: nothing, for most kinds."""
+    for kind, said in _SAID_AT_START.items():
+        if kind in block:
+            return {kind: {key: block[kind][key] for key in said if key in block[kind]}}
+    return {}
+
+
+_SAID_AT_START = {
+    "toolUse": ("toolUseId", "name", "type"),
+    "toolResult": ("toolUseId", "type", "status"),
+    "image": ("format",),
+}
+
+
 def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if "text" in block:
         yield from ({"text": piece} for piece in _pieces(block["text"]))
@@ -229,12 +242,29 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         given = block["toolUse"]["input"]
         text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
         yield from ({"toolUse": {"input": piece}} for piece in _pieces(text))
+    elif "toolResult" in block:
+        yield from ({"toolResult": [part]} for part in block["toolResult"]["content"])
+    elif "citationsContent" in block:
+        cited = block["citationsContent"]
+        for part in cited.get("content", ()):
+            yield from ({"text": piece} for piece in _pieces(part["text"]))
+        yield from ({"citation": citation} for citation in cited.get("citations", ()))
+    elif "image" in block:
+        yield {"image": {"source": block["image"]["source"]}}
     else:
-        reasoned = block["reasoningContent"]["reasoningText"]
-        for piece in _pieces(reasoned["text"]):
-            yield {"reasoningContent": {"text": piece}}
-        if "signature" in reasoned:
-            yield {"reasoningContent": {"signature": reasoned["signature"]}}
+        yield from _reasoning_deltas(block["reasoningContent"])
+
+
+def _reasoning_deltas(reasoned: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if "redactedContent" in reasoned:
+        for piece in _pieces(reasoned["redactedContent"]):  # 12 characters are 9 bytes in base64
+            yield {"reasoningContent": {"redactedContent": piece}}
+        return
+    text = reasoned["reasoningText"]
+    for piece in _pieces(text["text"]):
+        yield {"reasoningContent": {"text": piece}}
+    if "signature" in text:
+        yield {"reasoningContent": {"signature": text["signature"]}}
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -54,7 +54,8 @@ class ScriptedModel:
             if "anthropic." in request.model_id:  # no other provider signs its reasoning
                 reasoned["signature"] = "c2lnbmVk"
             content.append({"reasoningContent": {"reasoningText": reasoned}})
-        if text or not reply.tool_calls:
+        content += (dict(block) for block in reply.blocks)
+        if text or not (reply.tool_calls or reply.blocks):
             content.append({"text": text})
         for name, arguments, *given in reply.tool_calls:
             use_id = given[0] if given else None

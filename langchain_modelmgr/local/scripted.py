@@ -79,6 +79,8 @@ class ScriptedReply:
         usage: Bedrock's ``TokenUsage``; None: counted.
         reasoning: Reasoning that comes before the text.
         additional_fields: ``additionalModelResponseFields``, of any shape.
+        blocks: Content blocks in Bedrock's shapes that come before the text: redacted reasoning,
+            citations, images, server tools' calls and results. Bytes are given in base64.
     """
 
     text: str = ""
@@ -87,6 +89,7 @@ class ScriptedReply:
     usage: Mapping[str, Any] | None = None
     reasoning: str = ""
     additional_fields: Any = None
+    blocks: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass

@@ -1,0 +1,18 @@
+"""Content in a stream: which block starts and deltas hold any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def has_content(part: Any) -> bool:
+    """Return whether a block's start or delta, in Bedrock's shapes, holds content of any kind.
+
+    Text, reasoning (redacted too), tool calls, server tools' results, citations and images are
+    content; so is what this version does not know. An empty text is not.
+    """
+    if isinstance(part, dict):
+        return any(has_content(member) for member in part.values())
+    if isinstance(part, list):
+        return any(has_content(member) for member in part)
+    return bool(part) or isinstance(part, int | float)
