@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+UNTITLED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""Python that runs as it stands; a block with a title is a file, which a test of its own runs."""
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -39,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_aws: LocalAWS
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
 
-    for text in blocks(page, "python"):
+    for text in UNTITLED.findall(page.read_text("utf-8")):
         exec(compile(text, str(page), "exec"), namespace)  # noqa: S102 - our own docs
 
 
