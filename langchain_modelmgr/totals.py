@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
-    from langchain_modelmgr.bedrock.wire import Meter
+    from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.metrics import SinkGroup
     from langchain_modelmgr.metrics.summary import UsageSummary

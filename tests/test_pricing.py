@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.bedrock.wire import LATENCY_OPTIMIZED
+from langchain_modelmgr.bedrock.meter import LATENCY_OPTIMIZED
 from langchain_modelmgr.catalog import LongContext, ModelCatalog, ModelConfig, TokenPrices
 from langchain_modelmgr.pricing import TokenCounts, cost_of
 from tests.models import HAIKU, SONNET

@@ -13,7 +13,7 @@ from botocore.eventstream import EventStreamBuffer
 from langchain_core.exceptions import ModelInvalidRequestError, ModelNotFoundError
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
-from langchain_modelmgr.bedrock.wire import token_counts
+from langchain_modelmgr.bedrock.meter import token_counts
 from langchain_modelmgr.catalog import ModelCatalog
 from langchain_modelmgr.local.state import Replay
 from langchain_modelmgr.metrics import MemorySink

@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_modelmgr.bedrock.failures import died_before_reply
+from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
-from langchain_modelmgr.bedrock.wire import Meter
 from langchain_modelmgr.chain.first_chunks import FirstChunks
 from langchain_modelmgr.chain.policy import (
     History,

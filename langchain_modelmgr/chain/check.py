@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import HumanMessage
 
+from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
-from langchain_modelmgr.bedrock.wire import Meter
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import BedrockError

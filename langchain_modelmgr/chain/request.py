@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.bedrock.patience import Patience
-    from langchain_modelmgr.bedrock.wire import Meter
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.chain.compatibility import Needs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_modelmgr.bedrock.wire import Meter, token_counts
+from langchain_modelmgr.bedrock.meter import Meter, token_counts
 from langchain_modelmgr.pricing import TokenCounts
 from langchain_modelmgr.totals import tokens_of_message
 
