@@ -10,14 +10,15 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
+from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.tools import (
+    NO_TOOL,
+    asks_for_structure,
     check_choice,
     json_schema_format,
+    named_schema,
     neutral_choice,
     neutral_tools,
-    parsed,
-    schema_from_call,
-    schema_from_text,
 )
 from langchain_modelmgr.totals import CURRENT_RUN
 
@@ -153,8 +154,10 @@ class ManagedBedrockChat(ConfiguredModel):
 
         Args:
             tools: Functions, pydantic classes, LangChain tools, OpenAI or Bedrock tool dicts.
-            tool_choice: ``auto``, ``any``, or a tool's name. A forced choice is never lowered:
-                a fallback that can't take it drops out.
+            tool_choice: ``auto``, ``any``, ``none``, or a tool's name. A forced choice is never
+                lowered: a fallback that can't take it drops out. The one that LangChain's agents
+                make for a ``ToolStrategy`` is for the structure's sake: see
+                ``with_structured_output``.
             strict: Ask for arguments that hold to the schema, where the model can.
             **kwargs: Further keywords of the call.
 
@@ -163,7 +166,13 @@ class ManagedBedrockChat(ConfiguredModel):
             ValueError: ``tool_choice`` names no tool that is bound.
         """
         choice = neutral_choice(tool_choice)
-        needs = Needs(tools=bool(tools), tool_choice=forced_choice(choice))
+        if asks_for_structure(choice, tools):
+            kwargs["for_structured_output"] = True
+        is_forced = not kwargs.get("for_structured_output")
+        needs = Needs(
+            tools=bool(tools) and choice != NO_TOOL,
+            tool_choice=forced_choice(choice) if is_forced else None,
+        )
         self._require(needs, kwargs.get("model"), tool_count=len(tools))
         bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict), **kwargs}
         check_choice(choice, bound["tools"])
@@ -185,9 +194,11 @@ class ManagedBedrockChat(ConfiguredModel):
         Args:
             schema: A pydantic class, TypedDict, or JSON schema.
             include_raw: Return a dict of ``raw``, ``parsed`` and ``parsing_error``.
-            method: ``function_calling`` forces a tool call; ``json_schema`` asks for Bedrock's
-                native structured output; ``json_mode``, which the Converse API lacks, is served
-                by ``function_calling``: it promises more.
+            method: ``function_calling`` forces a tool call where the model takes that, and asks
+                unforced where it does not, as Claude while it thinks: ``adapted`` says so, and an
+                answer without the call is an ``OutputParserException``. ``json_schema`` asks for
+                Bedrock's native structured output; ``json_mode``, which the Converse API lacks,
+                is served by ``function_calling``: it promises more.
             strict: As in ``bind_tools``.
             **kwargs: Further keywords of the call.
 
@@ -195,11 +206,13 @@ class ManagedBedrockChat(ConfiguredModel):
             ModelCompatibilityError: The agent's model can't do it.
             ValueError: Another method.
         """
+        schema = named_schema(schema)
         if method in ("function_calling", "json_mode"):
             model = self.bind_tools(
                 [schema],
                 tool_choice="any",
                 strict=strict,
+                for_structured_output=True,
                 ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
                 **kwargs,
             )

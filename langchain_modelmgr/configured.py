@@ -24,7 +24,7 @@ from langchain_modelmgr.manager import (
     shared_config,
 )
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
-from langchain_modelmgr.tools import neutral_choice
+from langchain_modelmgr.tools import settled
 from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run
 
 if TYPE_CHECKING:
@@ -138,8 +138,7 @@ class ConfiguredModel(JoinsHandler):
         kwargs = keywords_of(kwargs, of=f"agent {self.agent_name!r}", langchain=True)
         model = kwargs.pop("model", None)
         timeout = kwargs.pop("timeout", None) or self.timeout or self._agent.timeout_seconds
-        if "tool_choice" in kwargs:
-            kwargs["tool_choice"] = neutral_choice(kwargs["tool_choice"])
+        kwargs = settled(kwargs)
         request = ChatRequest(
             messages=messages,
             stop=stop,

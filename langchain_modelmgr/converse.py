@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_modelmgr.chain.compatibility import needs_of, needs_of_blocks
 from langchain_modelmgr.chain.request import ChatRequest, RawConversation
 from langchain_modelmgr.pricing import TokenCounts
-from langchain_modelmgr.tools import check_choice, neutral_choice, neutral_tools
+from langchain_modelmgr.tools import check_choice, neutral_choice, neutral_tools, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,8 +96,8 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
     kwargs = {k: v for k, v in keywords.items() if v is not None}
     if tools:
         kwargs["tools"] = neutral_tools(tools)
-        kwargs["tool_choice"] = neutral_choice(kwargs.get("tool_choice"))
-        check_choice(kwargs["tool_choice"], kwargs["tools"])
+        check_choice(neutral_choice(kwargs.get("tool_choice")), kwargs["tools"])
+    kwargs = settled(kwargs)
     if any(isinstance(message, BaseMessage) for message in messages):
         system = [SystemMessage(system_prompt)] if system_prompt else []
         return ChatRequest(

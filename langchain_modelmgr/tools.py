@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import (
-    JsonOutputKeyToolsParser,
-    PydanticToolsParser,
-)
-from langchain_core.runnables import RunnableMap, RunnablePassthrough
+from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_core.language_models import LanguageModelInput
-    from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
     Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+
+UNFORCED = "no tool choice forced: the model does not take one; structured output may be missing"
+"""What an attempt's ``adapted`` says of structured output that was asked for unforced."""
+
+PARALLEL_CALLS = "parallel_tool_calls=False not sent: the Converse API has no such field"
+"""What ``adapted`` says where a caller wants one tool call at a time."""
+
+NO_TOOL = "none"
+"""The tool choice that forbids tool calls. Bedrock has none such: the tools are not sent."""
 
 _BEDROCK_TOOL_KEYS = frozenset({"toolSpec", "cachePoint", "systemTool"})
 """The members of Bedrock's own ``Tool`` shape: taken as they are."""
@@ -45,7 +46,7 @@ def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
 
 
 def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:  # noqa: FBT001 - LangChain's own forms
-    """Return a tool choice as ``auto``, ``any`` or a tool's name; None if none was made.
+    """Return a tool choice as ``auto``, ``any``, ``none`` or a tool's name; None: not chosen.
 
     Raises:
         ValueError: The form is not one of LangChain's, OpenAI's, Anthropic's or Bedrock's.
@@ -57,15 +58,44 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
     if isinstance(choice, str):
         return choice
     kind = choice.get("type")
-    named = choice.get("tool") or choice.get("function") or (choice if kind == "tool" else None)
+    is_named = kind in ("tool", "function")
+    named = choice.get("tool") or choice.get("function") or (choice if is_named else None)
     if isinstance(named, Mapping) and isinstance(named.get("name"), str):
         return str(named["name"])
-    for word in ("any", "auto"):
+    if kind == "required":
+        return "any"
+    for word in ("any", "auto", NO_TOOL):
         if word in choice or kind == word:
             return word
     raise ValueError(
         f"tool_choice: a mapping with the keys {sorted(choice)} is not known; "
-        "give 'auto', 'any', or a tool's name"
+        "give 'auto', 'any', 'none', or a tool's name"
+    )
+
+
+def settled(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's keywords with a neutral tool choice, without tools that it forbids."""
+    given = dict(kwargs)
+    if "tool_choice" in given:
+        given["tool_choice"] = neutral_choice(given["tool_choice"])
+    if given.get("tool_choice") == NO_TOOL:
+        del given["tool_choice"]
+        given.pop("tools", None)
+    return given
+
+
+def asks_for_structure(choice: str | None, tools: Sequence[Any]) -> bool:
+    """Return whether a forced choice only serves structured output, as of ``ToolStrategy``.
+
+    LangChain's agents (``create_agent`` of langchain 1.4.7) then force ``any`` and bind the schema
+    as a tool without a function: nothing runs it. The agent wants the structure, nobody the force.
+    """
+    return choice == "any" and any(
+        isinstance(tool, StructuredTool)
+        and tool.func is None
+        and tool.coroutine is None
+        and isinstance(tool.args_schema, dict)
+        for tool in tools
     )
 
 
@@ -77,7 +107,7 @@ def check_choice(choice: str | None, tools: Sequence[Any]) -> None:
     """
     named = [t for t in tools if not (isinstance(t, Mapping) and "cachePoint" in t)]
     names = [_name_of(tool) for tool in named]
-    if choice in (None, "auto", "any", *names) or None in names:
+    if choice in (None, "auto", "any", NO_TOOL, *names) or None in names:
         return
     bound = ", ".join(repr(name) for name in names)
     raise ValueError(f"tool_choice: no tool {choice!r} is bound; bound: {bound or 'none'}")
@@ -92,11 +122,24 @@ def _name_of(tool: Any) -> str | None:
     return None
 
 
+def named_schema(schema: dict[str, Any] | type) -> dict[str, Any] | type:
+    """Return a schema that has a name: a JSON schema without a title gets one."""
+    if not isinstance(schema, dict) or _NAMING & schema.keys():
+        return schema
+    return {"title": "output_schema", **schema}
+
+
+_NAMING = frozenset({"title", "name", "function", "toolSpec"})
+"""Keys that name a schema, in all forms that LangChain's ``convert_to_openai_tool`` takes."""
+
+
 def json_schema_format(schema: dict[str, Any] | type) -> dict[str, Any]:
     """Return a ``response_format`` that asks for replies by ``schema``."""
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         body: dict[str, Any] = schema.model_json_schema()  # type: ignore[attr-defined]
         name = schema.__name__
+    elif isinstance(schema, dict) and "title" in schema:
+        body, name = schema, str(schema["title"])
     else:
         function = convert_to_openai_tool(schema)["function"]
         body, name = function["parameters"], function["name"]
@@ -105,33 +148,3 @@ def json_schema_format(schema: dict[str, Any] | type) -> dict[str, Any]:
         "type": "json_schema",
         "json_schema": {"name": name, "description": described, "schema": body},
     }
-
-
-def schema_from_text(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
-    """Return a parser of JSON text by ``schema``."""
-    if isinstance(schema, type) and is_basemodel_subclass(schema):
-        return PydanticOutputParser(pydantic_object=schema)
-    return JsonOutputParser()
-
-
-def schema_from_call(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
-    """Return a parser of the one tool call that carries ``schema``."""
-    if isinstance(schema, type) and is_basemodel_subclass(schema):
-        return PydanticToolsParser(tools=[schema], first_tool_only=True)
-    name = convert_to_openai_tool(schema)["function"]["name"]
-    return JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-
-
-def parsed(
-    model: Runnable[LanguageModelInput, Any], parser: Runnable[Any, Any], *, include_raw: bool
-) -> Runnable[LanguageModelInput, Any]:
-    """Return ``model | parser``; with ``include_raw`` LangChain's raw, parsed, parsing_error."""
-    if not include_raw:
-        return model | parser
-    with_parsed = RunnablePassthrough.assign(
-        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
-    )
-    without = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=model) | with_parsed.with_fallbacks(
-        [without], exception_key="parsing_error"
-    )

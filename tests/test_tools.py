@@ -10,14 +10,12 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
+from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.tools import (
     check_choice,
     json_schema_format,
     neutral_choice,
     neutral_tools,
-    parsed,
-    schema_from_call,
-    schema_from_text,
 )
 
 
@@ -55,6 +53,11 @@ def count_pallets(warehouse: str) -> int:
         ({"type": "any"}, "any"),
         ({"any": {}}, "any"),
         ({"auto": {}}, "auto"),
+        ("none", "none"),
+        ({"type": "none"}, "none"),
+        ({"none": {}}, "none"),
+        ({"type": "function", "name": "f"}, "f"),
+        ({"type": "required"}, "any"),
     ],
 )
 def test_a_tool_choice_is_taken_in_every_form_of_the_field(given: Any, expected: str) -> None:
@@ -62,7 +65,7 @@ def test_a_tool_choice_is_taken_in_every_form_of_the_field(given: Any, expected:
 
 
 def test_an_unknown_form_of_choice_is_an_error_that_says_what_is_right() -> None:
-    with pytest.raises(ValueError, match="give 'auto', 'any', or a tool's name"):
+    with pytest.raises(ValueError, match="give 'auto', 'any', 'none', or a tool's name"):
         neutral_choice({"pick": "one"})
 
 

@@ -101,7 +101,8 @@ class WireClient:
             params["system"] = self._forming.system
         if self._forming.names_kept:
             params["messages"] = with_own_names(params["messages"])
-        params, self.meter.adapted = fitted(params, self._model)
+        params, changes = fitted(params, self._model)
+        self.meter.adapted += changes
         self.meter.sent = True
         self.meter.params = params
         token = _CURRENT.set(self)

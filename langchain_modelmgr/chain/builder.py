@@ -132,11 +132,10 @@ class ChainBuilder:
         reason = check(needs, model, tool_count=tool_count)
         if reason is None:
             return
-        able = self._models_that_can(needs)
+        own = mask_account_ids(model.model_id)
+        able = [other for other in self._models_that_can(needs) if other != own]
         hint = f"configured models that can: {', '.join(able)}" if able else "no configured one can"
-        raise ModelCompatibilityError(
-            f"agent {agent_name!r}: {mask_account_ids(model.model_id)}: {reason} ({hint})"
-        )
+        raise ModelCompatibilityError(f"agent {agent_name!r}: {own}: {reason} ({hint})")
 
     @property
     def _catalog(self) -> ModelCatalog:

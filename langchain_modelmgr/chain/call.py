@@ -306,7 +306,8 @@ class Call:
         lacking = "; ".join(
             f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self._report.skipped
         )
-        able = self._rules.alternatives(self._request.needs)
+        named = {mask_account_ids(skipped["model_id"]) for skipped in self._report.skipped}
+        able = [m for m in self._rules.alternatives(self._request.needs) if m not in named]
         hint = (
             f"configured models that can: {', '.join(able)}" if able else "no configured model can"
         )

@@ -16,16 +16,18 @@ from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.kept_names import with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.wire import Forming, WireClient
-from langchain_modelmgr.chain.compatibility import check
+from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
     CandidateSpec,
     ChatRequest,
     Trial,
     capped,
     fit_tool_choice,
+    thinking_parameters,
 )
 from langchain_modelmgr.errors import BedrockTimeoutError
 from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
+    from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.bedrock.watchdog import Watchdog
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.concurrency import CallPool
@@ -46,6 +49,8 @@ _NOT_FOR_THE_WIRE = frozenset(
         "tools",
         "tool_choice",
         "strict",
+        "for_structured_output",
+        "parallel_tool_calls",
         "max_tokens",
         "request_metadata",
         "stream",
@@ -107,7 +112,7 @@ class Candidate(Runnable[Trial, Any]):
     def model(self) -> Any:
         """The ``ChatBedrockConverse`` that forms this model's requests, built on first use."""
         if self._model is None:  # two threads may both build one: cheaper than a lock to fork with
-            self._model = self._build()
+            self._model = self._build(self.spec.parameters)
         return self._model
 
     @property
@@ -145,12 +150,13 @@ class Candidate(Runnable[Trial, Any]):
             return "Model is in another region than the guardrail"
         model = self.spec.model
         known = model.base_model_id is None or model.tool_choices is not None
-        known = known and not self._thinks()
-        if known or not request.needs.tool_choice:
+        thinking = thinking_parameters(self.spec.parameters, request.kwargs)
+        if not request.needs.tool_choice or (known and not thinking):
             return None
-        supported = self.model.supports_tool_choice_values or ()
-        if fit_tool_choice(request.kwargs["tool_choice"], supported, request.tool_count) is None:
-            return "Model does not support a forced tool choice"
+        choices = self._tool_choices(thinking)
+        if fit_tool_choice(request.kwargs["tool_choice"], choices, request.tool_count) is None:
+            reason = "Model does not support a forced tool choice"
+            return f"{reason} while it thinks" if thinking else reason
         return None
 
     def invoke(self, input: Trial, config: RunnableConfig | None = None, **_: Any) -> ChatResult:
@@ -166,7 +172,7 @@ class Candidate(Runnable[Trial, Any]):
             result: ChatResult = wired._generate(
                 messages,
                 stop=input.request.stop,
-                **self._form(input.request),
+                **self._form(input),
             )
             for generation in result.generations:
                 generation.message.response_metadata["model_name"] = self.model_id
@@ -192,7 +198,7 @@ class Candidate(Runnable[Trial, Any]):
             chunks = self._wired(input, messages)._stream(
                 messages,
                 stop=input.request.stop,
-                **self._form(input.request),
+                **self._form(input),
             )
             with closing(chunks):
                 for chunk in chunks:
@@ -231,20 +237,33 @@ class Candidate(Runnable[Trial, Any]):
             update["request_metadata"] = metadata  # as a keyword its keys would be renamed
         return self.model.model_copy(update=update)
 
-    def _form(self, request: ChatRequest) -> dict[str, Any]:
-        """Return the call's keywords by this model's rules."""
-        given = request.kwargs
+    def _form(self, trial: Trial) -> dict[str, Any]:
+        """Return the call's keywords by this model's rules; note in the meter what was changed."""
+        given = trial.request.kwargs
         formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
             formed["max_tokens"] = capped(max_tokens, self.spec.model)
         if given.get("tools"):
-            formed |= self._form_tools(given)
+            formed |= self._form_tools(given, trial.meter)
         return formed
 
-    def _form_tools(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        supported = self.model.supports_tool_choice_values or ()
-        choice = fit_tool_choice(given.get("tool_choice"), supported, len(given["tools"]))
-        return {"tool_config": tool_config(given["tools"], choice, strict=given.get("strict"))}
+    def _form_tools(self, given: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
+        choices = self._tool_choices(thinking_parameters(self.spec.parameters, given))
+        wanted, tools = given.get("tool_choice"), given["tools"]
+        choice = fit_tool_choice(wanted, choices, len(tools))
+        if choice is None and forced_choice(wanted):
+            choice = fit_tool_choice("auto", choices, len(tools))
+            meter.adapted += (UNFORCED,)
+        if given.get("parallel_tool_calls") is False:
+            meter.adapted += (PARALLEL_CALLS,)
+        return {"tool_config": tool_config(tools, choice, strict=given.get("strict"))}
+
+    def _tool_choices(self, thinking: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the kinds of tool choice that the model takes with these parameters."""
+        model = self.model
+        if thinking != thinking_parameters(self.spec.parameters, {}, as_given=True):
+            model = self._build(thinking)
+        return tuple(model.supports_tool_choice_values or ())
 
     def _warn_of_a_short_timeout(self, trial: Trial) -> None:
         """Say once if an answer of the length that was asked for can't come in time."""
@@ -261,7 +280,7 @@ class Candidate(Runnable[Trial, Any]):
             request.timeout,
         )
 
-    def _build(self) -> Any:
+    def _build(self, parameters: Mapping[str, Any]) -> Any:
         from langchain_aws import ChatBedrockConverse
 
         model = self.spec.model
@@ -273,28 +292,21 @@ class Candidate(Runnable[Trial, Any]):
         streaming = _disable_streaming(model)
         if streaming is not None:
             facts["disable_streaming"] = streaming
-        if model.tool_choices is not None and not self._thinks():
+        # Without it langchain-aws knows which Claude can't be forced to a tool while it thinks.
+        if model.tool_choices is not None and not thinking_parameters(parameters, {}):
             facts["supports_tool_choice_values"] = model.tool_choices
         built = ChatBedrockConverse(
             model_id=model.model_id,
             client=self._clients.runtime(self.spec.region),
             bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
             **facts,
-            **self.spec.parameters,
+            **parameters,
         )
         # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
         # and takes True for models that it did not verify: what is unknown is allowed here.
         if streaming is not None or built.disable_streaming is True:
             built.disable_streaming = streaming or False
         return built
-
-    def _thinks(self) -> bool:
-        """Tell whether request fields are set that may switch thinking on.
-
-        langchain-aws then knows that Claude can't be forced to a tool while it thinks.
-        """
-        keys = ("additional_model_request_fields", "reasoning_effort")
-        return any(self.spec.parameters.get(key) for key in keys)
 
 
 def _disable_streaming(model: ModelConfig) -> bool | Literal["tool_calling"] | None:

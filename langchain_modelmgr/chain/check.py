@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
 from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
 from langchain_modelmgr.chain.compatibility import Needs, check
-from langchain_modelmgr.chain.request import ChatRequest, Trial
+from langchain_modelmgr.chain.request import ChatRequest, Trial, thinking_parameters
 from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.totals import CallAccount, Run
 
@@ -75,7 +75,7 @@ def members_of(
     for position, candidate in enumerate(candidates):
         model = candidate.spec.model
         problems = [*_unable(needs, candidate), *_retired(model, today)]
-        warnings = [*_unknown(model, catalog), *_retiring(model, today)]
+        warnings = [*_unknown(model, catalog), *_retiring(model, today), *_unforced(candidate)]
         if position:
             warnings += _weaker(model, primary)
         yield ChainMember(
@@ -112,6 +112,17 @@ def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
     request = ChatRequest([], None, {}, Needs(), _TIMEOUT)
     if reason := candidate.why_unfit(request):
         yield reason
+
+
+def _unforced(candidate: Candidate) -> Iterator[str]:
+    """Yield that thinking, which the YAML turns on, keeps the model from a forced tool choice."""
+    model = candidate.spec.model
+    if not model.supports_tools or not thinking_parameters(candidate.spec.parameters, {}):
+        return
+    wanted: dict[str, Any] = {"tool_choice": "any"}
+    request = ChatRequest([], None, wanted, Needs(tool_choice="any"), _TIMEOUT)
+    if candidate.why_unfit(request):
+        yield "can't be forced to call a tool while it thinks: structured output is asked unforced"
 
 
 def _retired(model: ModelConfig, today: dt.date) -> Iterator[str]:

@@ -81,10 +81,11 @@ def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Need
 def needs_of_blocks(blocks: Iterable[Any], kwargs: Mapping[str, Any]) -> Needs:
     """Return what a request with these content blocks needs: Bedrock's or LangChain's."""
     tools = kwargs.get("tools")
+    is_forced = tools and not kwargs.get("for_structured_output")
     flat = list(_flatten(blocks))
     return Needs(
         tools=bool(tools),
-        tool_choice=forced_choice(kwargs.get("tool_choice")) if tools else None,
+        tool_choice=forced_choice(kwargs.get("tool_choice")) if is_forced else None,
         images=any(_is(block, _IMAGE_BLOCKS, _IMAGE_KEYS) for block in flat),
         documents=any(_is(block, _DOCUMENT_BLOCKS, _DOCUMENT_KEYS) for block in flat),
         tool_history=any({"toolUse", "toolResult"} & block.keys() for block in flat),

@@ -26,7 +26,9 @@ _FIELDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
 _OF_LANGCHAIN = frozenset(
     {
         "disable_streaming",
+        "for_structured_output",
         "ls_structured_output_format",
+        "parallel_tool_calls",
         "stream",
         "strict",
         "structured_output_format",

@@ -120,6 +120,25 @@ def capped(max_tokens: int, model: ModelConfig) -> int:
     return max_tokens if model.max_tokens is None else min(max_tokens, model.max_tokens)
 
 
+def thinking_parameters(
+    parameters: Mapping[str, Any], kwargs: Mapping[str, Any], *, as_given: bool = False
+) -> dict[str, Any]:
+    """Return the parameters that may switch thinking on; empty: none is set.
+
+    Args:
+        parameters: The candidate's.
+        kwargs: The call's, which go over them as langchain-aws merges them.
+        as_given: Leave out what langchain-aws does not see in them.
+    """
+    key = "additional_model_request_fields"
+    fields = {**(parameters.get(key) or {}), **(kwargs.get(key) or {})}
+    if not as_given and "reasoning_config" in fields:  # AWS's name for Claude's ``thinking``
+        fields.setdefault("thinking", fields["reasoning_config"])
+    effort = kwargs.get("reasoning_effort") or parameters.get("reasoning_effort")
+    found = {key: fields, "reasoning_effort": effort}
+    return {name: value for name, value in found.items() if value}
+
+
 def fit_tool_choice(choice: str | None, supported: Sequence[str], tool_count: int) -> str | None:
     """Return the choice in a form that the model takes; None: leave it out.
 

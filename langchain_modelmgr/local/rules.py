@@ -47,6 +47,7 @@ def _violations(model_id: str, operation: str, body: Mapping[str, Any]) -> Itera
         yield from _of_model(base, messages, body)
     if "toolConfig" in body:
         yield from _of_tool_use(base, operation)
+        yield from _of_tool_choice(base, body)
 
 
 def _of_tool_use(base: str, operation: str) -> Iterator[str]:
@@ -54,6 +55,38 @@ def _of_tool_use(base: str, operation: str) -> Iterator[str]:
         yield "This model doesn't support tool use."
     if operation == "ConverseStream" and base.startswith(_NO_STREAMING_TOOLS):
         yield "This model doesn't support tool use in streaming mode."
+
+
+_ANY = ("anthropic.", "amazon.nova", "mistral.mistral-large", "deepseek.v3", "openai.gpt-5",
+        "openai.gpt-6")  # fmt: skip
+_NAMED = ("anthropic.", "amazon.nova", "openai.gpt-5", "openai.gpt-6")
+_NEVER_FORCED = ("anthropic.claude-fable-5-1", "anthropic.claude-opus-5-5",
+                 "anthropic.claude-sonnet-5-5")  # fmt: skip
+_NOT_FORCED_THINKING = ("anthropic.claude-3-7", "anthropic.claude-sonnet-4",
+                        "anthropic.claude-opus-4", "anthropic.claude-haiku-4")  # fmt: skip
+_FORCED_THINKING = ("anthropic.claude-opus-4-8",)
+"""Sources: AWS's reference of ToolChoice; langchain-aws 1.9.1 on Claude that thinks; read
+2026-11-26."""
+
+
+def _of_tool_choice(base: str, body: Mapping[str, Any]) -> Iterator[str]:
+    kind = next(iter(body["toolConfig"].get("toolChoice", {})), "auto")
+    if kind == "auto" or not base.startswith(_KNOWN):
+        return
+    able = base.startswith(_ANY if kind == "any" else _NAMED)
+    if not able or base.startswith(_NEVER_FORCED):
+        yield (
+            f"This model doesn't support the toolConfig.toolChoice.{kind} field. "
+            f"Remove toolConfig.toolChoice.{kind} and try again."
+        )
+    fields = body.get("additionalModelRequestFields", {})
+    thinking = fields.get("thinking") or fields.get("reasoning_config") or {}
+    if (
+        thinking.get("type") in ("enabled", "adaptive")
+        and base.startswith(_NOT_FORCED_THINKING)
+        and not base.startswith(_FORCED_THINKING)
+    ):
+        yield "Thinking may not be enabled when tool_choice forces tool use."
 
 
 _KNOWN = ("anthropic.", "amazon.", "meta.", "mistral.", "deepseek.", "openai.", "minimax.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello, how many pallets?"}]}]
+THINKER = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
 TOOL: dict[str, Any] = {
     "toolSpec": {
         "name": "count_pallets",
@@ -162,6 +163,30 @@ def test_tools_are_refused_where_aws_refuses_them(
 ) -> None:
     with pytest.raises(ClientError, match=words):
         getattr(runtime, operation)(modelId=model_id, messages=HELLO, toolConfig={"tools": [TOOL]})
+
+
+@pytest.mark.parametrize(
+    ("model_id", "choice", "fields", "words"),
+    [
+        ("us.meta.llama3-3-70b-instruct-v1:0", "any", {}, "support the toolConfig.toolChoice.any"),
+        ("mistral.mistral-large-2407-v1:0", "tool", {}, "support the toolConfig.toolChoice.tool"),
+        ("anthropic.claude-opus-5-5", "any", {}, "support the toolConfig.toolChoice.any"),
+        (THINKER, "any", {"thinking": {"type": "enabled"}}, "Thinking may not be enabled"),
+        (THINKER, "tool", {"reasoning_config": {"type": "enabled"}}, "Thinking may not be enabled"),
+    ],
+)
+def test_a_forced_choice_is_refused_where_aws_refuses_it(
+    runtime: Any, model_id: str, choice: str, fields: dict[str, Any], words: str
+) -> None:
+    forced = {"name": "count_pallets"} if choice == "tool" else {}
+
+    with pytest.raises(ClientError, match=words):
+        runtime.converse(
+            modelId=model_id,
+            messages=HELLO,
+            toolConfig={"tools": [TOOL], "toolChoice": {choice: forced}},
+            additionalModelRequestFields=fields,
+        )
 
 
 @pytest.mark.parametrize(
