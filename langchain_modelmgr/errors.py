@@ -116,6 +116,8 @@ class BedrockError(ModelManagerError, ModelError):
         status: HTTP status; None if the failure has none (mid-stream, no connection).
         request_id: AWS's request id, or None.
         retry_after: Seconds that the service asked to wait, or None.
+        concerns_model: True if the model, the account or the place is at fault, so that another
+            model may answer; False if this request is: its shape, a guardrail, an S3 object.
         is_lasting: True if waiting seconds won't help: a day's quota, a service quota, an
             agreement that is being created.
         partial_text: The text that a stream had handed on when it broke. It is content: no log
@@ -123,6 +125,7 @@ class BedrockError(ModelManagerError, ModelError):
         usage: Token counts that were known by then (``input_tokens``, ...); None: none were.
     """
 
+    concerns_model: bool = True
     is_lasting: bool = False
     partial_text: str = ""
     usage: dict[str, int] | None = None
@@ -153,7 +156,9 @@ class BedrockPermissionDeniedError(BedrockError, ModelPermissionDeniedError):
 
 
 class BedrockInvalidRequestError(BedrockError, ModelInvalidRequestError):
-    """The request is malformed: another model would refuse it too."""
+    """The request is malformed: another model would refuse it too, unless it ``concerns_model``."""
+
+    concerns_model = False
 
 
 class BedrockNotFoundError(BedrockError, ModelNotFoundError):

@@ -6,6 +6,7 @@ python -m scripts.make_fallback_docs --check    exit 1 if it would change
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from langchain_modelmgr.chain.policy import (
     NextCandidate,
     Retry,
     decide,
-    strain,
+    health_effect,
 )
 from tests.chain.fault_matrix import table as fault_matrix
 
@@ -27,6 +28,7 @@ _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
     ("throttled", errors.BedrockRateLimitError, {}),
     ("a day's or a service quota used up", errors.BedrockRateLimitError, {"is_lasting": True}),
     ("server error, model not ready", errors.BedrockAPIError, {}),
+    ("model failed over the request", errors.BedrockAPIError, {"code": "ModelErrorException"}),
     ("time-out", errors.BedrockTimeoutError, {}),
     ("connection failed or broke", errors.BedrockConnectionError, {}),
     (
@@ -41,7 +43,7 @@ _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
     ("malformed request", errors.BedrockInvalidRequestError, {}),
     ("credentials", errors.BedrockAuthenticationError, {}),
 ]
-_STRAINS = {
+_EFFECTS = {
     "none": "none",
     "counts": "the third in a row starts one",
     "opens": "starts one",
@@ -73,7 +75,7 @@ def policy() -> str:
             _said(decide(failure, History(1, 1), jitter=_most)),
             _said(decide(failure, History(1, 0), jitter=_most)),
             _said(decide(failure, History(1, 1, content_delivered=True), jitter=_most)),
-            _STRAINS[strain(failure, 60)],
+            _effect(failure),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -86,6 +88,14 @@ def _said(decision: Decision) -> str:
         larger = " with a larger window" if decision.larger_window else ""
         return f"the next model{larger}"
     return "raise"
+
+
+def _effect(failure: errors.BedrockError) -> str:
+    effect = health_effect(failure, 60)
+    concerns = " for this agent" if effect.of_agent else ""
+    if math.isfinite(effect.waited):
+        concerns = " for calls that wait no longer"
+    return _EFFECTS[effect.kind] + concerns
 
 
 def _most(_: float, high: float) -> float:

@@ -134,10 +134,49 @@ _OVERFLOW = (
     "too many total text bytes",
 )
 _UNKNOWN_MODEL = (
+    # A model that this account or region does not have, in a ValidationException.
     "model identifier is invalid",
-    "on-demand throughput isn",  # "... isn't supported": the model wants an inference profile
+    "on-demand throughput isn't supported",  # the model wants an inference profile
     "on-demand throughput is not supported",
+    "support on-demand throughput",
+    "could not resolve the foundation model",
+    "doesn't support the model",  # "This action doesn't support the model that you provided."
+    "reached the end of its life",
+    "marked by provider as legacy",
+    "model is not available in",
+    "model isn't available in",
+    "model is not supported in this region",
+    "model isn't supported in this region",
 )
+_NO_ACCESS = (
+    # What this account, or this place, may not use, in a ValidationException or with 404.
+    "unsupported countries",
+    "use case details have not been submitted",
+    "operation not allowed",
+    "account is not authorized",
+    "channel program accounts",
+    "don't have access to the model",
+)
+_UNABLE_MODEL = (
+    # What this model can't do, in a ValidationException: another one may.
+    "this model doesn't support",
+    "this model does not support",
+    "model is unsupported for",
+    "unsupported model",
+    "not supported by this model",
+    "not supported for this model",
+)
+_DENIED_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
+_REQUEST_ACTIONS = (
+    "bedrock:applyguardrail",
+    "bedrock:getprompt",
+    "bedrock:invoketool",
+    "bedrock:renderprompt",
+    "kms:",
+    "s3:",
+)
+_REQUEST_PARTS = re.compile(r"\b(?:guardrail|s3|kms)\b")
+"""What only some requests use: where it is denied or missing, the model itself may be well."""
 _BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
 
 _LASTING_CODES = frozenset({"ServiceQuotaExceededException"})
@@ -155,6 +194,12 @@ _MESSAGE_LIMIT = 300
 
 STALE_CONNECTION_CODES = frozenset({"ConnectionClosedError"})
 """The connection died before any byte of the reply: most often a kept-alive one that was stale."""
+
+PROMPT_CODES = frozenset(
+    {"ModelErrorException", "ModelStreamErrorException", "ModelTimeoutException"}
+)
+"""The model failed over this request, or took too long for it: another prompt may be answered.
+Source: API reference of Converse, errors 408 and 424 (2026-11)."""
 
 
 def classify(error: BaseException) -> BedrockError | None:
@@ -180,12 +225,22 @@ def died_before_reply(failure: BedrockError) -> bool:
     return failure.code in STALE_CONNECTION_CODES
 
 
+def may_be_the_prompts(failure: BedrockError) -> bool:
+    """Return whether the request may be why the model failed."""
+    return failure.code in PROMPT_CODES
+
+
+def not_connected(failure: BedrockError) -> bool:
+    """Return whether no connection came about in time, whatever the caller's time-out."""
+    return failure.code == "ConnectTimeoutError"
+
+
 def may_be_billed(failure: BedrockError) -> bool:
     """Tell whether Bedrock may have worked, and billed, for an attempt that sent no content.
 
     A refusal is not billed. A request that was sent and not answered in time may well be.
     """
-    return isinstance(failure, BedrockTimeoutError) and failure.code != "ConnectTimeoutError"
+    return isinstance(failure, BedrockTimeoutError) and not not_connected(failure)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -208,8 +263,9 @@ def _of_aws(error: BaseException) -> BedrockError | None:
     code = code[:1].upper() + code[1:]
     status = reply.get("HTTPStatusCode")
     text = str(body.get("Message", ""))
+    words = text.lower().replace("\u2019", "'")  # AWS writes "isn't" with either apostrophe
     overflow = isinstance(error, ContextOverflowError)  # langchain-aws knew the wording
-    kind = BedrockContextOverflowError if overflow else _kind(code, status, text.lower())
+    kind = BedrockContextOverflowError if overflow else _kind(code, status, words)
     failure = kind(
         f"{code}: {_safe(text)}",
         code=code,
@@ -217,8 +273,19 @@ def _of_aws(error: BaseException) -> BedrockError | None:
         request_id=reply.get("RequestId"),
         retry_after=_seconds(headers.get("retry-after")),
     )
-    failure.is_lasting = _is_lasting(failure, text.lower())
+    failure.is_lasting = _is_lasting(failure, words)
+    failure.concerns_model = _concerns_model(failure, words)
     return failure
+
+
+def _concerns_model(failure: BedrockError, text: str) -> bool:
+    if isinstance(failure, BedrockInvalidRequestError):
+        return any(words in text for words in _UNABLE_MODEL)
+    if isinstance(failure, BedrockPermissionDeniedError | BedrockNotFoundError):
+        if action := _DENIED_ACTION.search(text):
+            return not action[1].startswith(_REQUEST_ACTIONS)
+        return not _REQUEST_PARTS.search(text)
+    return failure.concerns_model
 
 
 def _is_lasting(failure: BedrockError, text: str) -> bool:
@@ -235,6 +302,10 @@ def _kind(code: str, status: int | None, text: str) -> type[BedrockError]:
             return BedrockContextOverflowError
         if any(words in text for words in _UNKNOWN_MODEL):
             return BedrockNotFoundError
+    if kind in (BedrockInvalidRequestError, BedrockNotFoundError) and any(
+        words in text for words in _NO_ACCESS
+    ):
+        return BedrockPermissionDeniedError
     if kind is BedrockPermissionDeniedError and any(words in text for words in _BAD_CREDENTIALS):
         return BedrockAuthenticationError
     return kind

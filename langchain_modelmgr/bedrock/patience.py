@@ -40,8 +40,14 @@ class Patience:
         self.begun_with = self.seconds()
         self._watchdog = watchdog
         self._waited = 0.0
+        self._streams = False
         self._waiting_since: float | None = None
         self._shut: Callable[[], None] = lambda: None
+
+    @property
+    def waited(self) -> float:
+        """Seconds that it waited since the last content: of no stream, all that it had."""
+        return self._waited if self._streams else self.begun_with
 
     def seconds(self) -> float:
         """Return how long a socket may be silent: the time-out, or what is left of the call."""
@@ -51,6 +57,7 @@ class Patience:
     def over(self, shut: Callable[[], None]) -> Iterator[None]:
         """Watch a stream while the block runs; ``shut`` breaks it, from any thread."""
         self._shut = shut
+        self._streams = True
         now = time.perf_counter()
         watched = self._watchdog.watch(self._look, min(now + self.timeout, self.deadline))
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,23 +14,22 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_modelmgr.bedrock.failures import died_before_reply
 from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.chain.cooldown import Caller
 from langchain_modelmgr.chain.first_chunks import FirstChunks
 from langchain_modelmgr.chain.policy import (
+    Decision,
     History,
     NextCandidate,
     Retry,
     Stop,
     always_itself,
     decide,
-    strain,
+    health_effect,
 )
 from langchain_modelmgr.chain.report import CallReport
 from langchain_modelmgr.chain.request import ChatRequest, Trial
-from langchain_modelmgr.errors import (
-    BedrockContextOverflowError,
-    BedrockError,
-    ModelCompatibilityError,
-)
+from langchain_modelmgr.chain.turns import Turns
+from langchain_modelmgr.errors import BedrockError, ModelCompatibilityError
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.compatibility import Needs
     from langchain_modelmgr.chain.cooldown import Cooldowns
+    from langchain_modelmgr.chain.turns import Turn
     from langchain_modelmgr.totals import CallAccount
 
 logger = logging.getLogger(__name__)
@@ -107,10 +106,14 @@ class Call:
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
         self._report = CallReport(rules.agent_name)
-        self._waiting = deque(self._fitting())
+        self._caller = Caller(rules.agent_name, rules.cooldown_seconds, self._longest_wait)
+        self._turns = Turns(self._fitting(), rules.cooldowns, self._caller)
         self._answered: bool | None = None
-        self.candidate = self._next_candidate()
-        self._start_candidate()
+
+    @property
+    def candidate(self) -> Candidate:
+        """The model that is asked now."""
+        return self._turns.current.candidate
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +121,8 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
             self._answered = False
-        self._rules.cooldowns.left(self.candidate.key, self)  # a probe that had no end of its own
+        # A probe that had no end of its own.
+        self._rules.cooldowns.left(self.candidate.key, self._caller)
         primary = self._candidates[0]
         self._account.call_ended(
             answered=self._answered,
@@ -137,38 +141,56 @@ class Call:
             keep_content=self._request.keep_content,
         )
         self._patience = Patience(self._request.timeout, self._deadline, self._rules.watchdog)
+        self._began = self._rules.cooldowns.now()
         return Trial(self._request, self._meter, self._patience)
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
-        self._report.failures.append((self.candidate.model_id, failure))
-        self._failures_here += 1
-        timeout = min(self._request.timeout, self._patience.begun_with)
-        self._rules.cooldowns.failed(
-            self.candidate.key,
-            self,
-            strain(failure, timeout),
-            self._rules.cooldown_seconds,
-        )
-        decision = decide(
-            failure,
-            History(
-                failures_here=self._failures_here,
-                candidates_left=len(self._eligible(failure)),
-                stale_retry_used=self._stale_retry_used,
-                content_delivered=self._chunks.committed,
-                seconds_left=self._deadline - time.perf_counter(),
-            ),
-            max_retries=self._rules.max_retries,
-            jitter=random.uniform,
-        )
+        turn = self._turns.current
+        self._report.failures.append((turn.candidate.model_id, failure))
+        self._note_health(turn, failure)
+        turn.failures, turn.failure = turn.failures + 1, failure
+        for dropped in self._turns.drop(failure):
+            self._report.skip(dropped.candidate.model_id, "Model has no larger context window")
+        back = None if self._turns.left else self._retry_of_the_last()
+        decision = self._decide(turn, self._turns.left + (back is not None))
         if isinstance(decision, Retry):
-            self._stale_retry_used |= died_before_reply(failure)
+            turn.stale_retry_used |= died_before_reply(failure)
             return decision.delay
         if isinstance(decision, NextCandidate):
-            self._go_on(failure)
-            return 0.0
+            if back is None or self._turns.last is None:
+                self._go_on(failure)
+                return 0.0
+            self._turns.current = self._turns.last
+            return back.delay
         raise self._exhausted(failure, decision) from failure.__cause__
+
+    def _decide(self, turn: Turn, left: int) -> Decision:
+        """Return what to do after the turn's last failure, with so many candidates left."""
+        if turn.failure is None:
+            return Stop()
+        history = History(
+            failures_here=turn.failures,
+            candidates_left=left,
+            stale_retry_used=turn.stale_retry_used,
+            content_delivered=self._chunks.committed,
+            seconds_left=self._deadline - time.perf_counter(),
+        )
+        retries = self._rules.max_retries
+        return decide(turn.failure, history, max_retries=retries, jitter=random.uniform)
+
+    def _retry_of_the_last(self) -> Retry | None:
+        """Return the retry that the last candidate in order has, after the last resorts failed."""
+        last = self._turns.last
+        if last is None or last is self._turns.current:
+            return None
+        decision = self._decide(last, 0)
+        return decision if isinstance(decision, Retry) else None
+
+    def _note_health(self, turn: Turn, failure: BedrockError) -> None:
+        effect = health_effect(failure, self._patience.waited, again=turn.failures > 0)
+        key = turn.candidate.key
+        self._rules.cooldowns.failed(key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Take the answer and say in it how it came about."""
@@ -179,7 +201,16 @@ class Call:
 
     def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
         """Return what may be handed on: nothing, until this candidate gives content."""
-        return self._chunks.release(chunk)
+        if self._chunks.committed:
+            return self._chunks.release(chunk)
+        return self._first(chunk)
+
+    def _first(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
+        released = list(self._chunks.release(chunk))
+        if self._chunks.committed:
+            key = self.candidate.key
+            self._rules.cooldowns.content_came(key, self._caller, self._began)
+        return iter(released)
 
     def rest(self) -> Iterator[ChatGenerationChunk]:
         """Yield what was held back of an empty answer, then the chunk that says how it came."""
@@ -213,21 +244,9 @@ class Call:
             return None
         return f"Model's context window of {window} tokens is smaller than the prompt"
 
-    def _eligible(self, failure: BedrockError) -> list[Candidate]:
-        """Return who may be asked next: after an overflow only larger windows."""
-        if not isinstance(failure, BedrockContextOverflowError):
-            return list(self._waiting)
-        window = self.candidate.spec.model.context_window or 0
-        return [c for c in self._waiting if (c.spec.model.context_window or 0) > window]
-
     def _go_on(self, failure: BedrockError) -> None:
-        eligible = self._eligible(failure)
-        for candidate in self._waiting:
-            if candidate not in eligible:
-                self._report.skip(candidate.model_id, "Model has no larger context window")
-        previous, self._waiting = self.candidate, deque(eligible)
-        self.candidate = self._next_candidate()
-        self._start_candidate()
+        previous = self.candidate
+        self._turns.go_on()
         logger.warning(
             "agent %s: falling back from %s to %s after %s (request id %s)",
             self._rules.agent_name,
@@ -237,20 +256,14 @@ class Call:
             failure.request_id or "unknown",
         )
 
-    def _next_candidate(self) -> Candidate:
-        """Return the first that is not cooling down; the last one is asked whatever its health."""
-        while True:
-            candidate = self._waiting.popleft()
-            cooldowns = self._rules.cooldowns
-            if cooldowns.admits(candidate.key, self) or not self._waiting:
-                return candidate
-            left = cooldowns.seconds_left(candidate.key)
-            reason = f"Model is cooling down after failures, for {left:.0f} s more"
-            self._report.skip(candidate.model_id, reason)
+    def _note_passed_over(self) -> None:
+        """Put in the report who cooled down and was not asked as a last resort either."""
+        for turn in self._turns.resting:
+            self._report.skip(turn.candidate.model_id, turn.passed_over)
 
-    def _start_candidate(self) -> None:
-        self._failures_here = 0
-        self._stale_retry_used = False
+    @property
+    def _longest_wait(self) -> float:
+        return min(self._request.timeout, self._rules.deadline_seconds)
 
     # -- what is told
 
@@ -271,7 +284,8 @@ class Call:
     def _told(self) -> dict[str, Any]:
         """Note that the call was answered, and return how."""
         self._answered = True
-        self._rules.cooldowns.answered(self.candidate.key)
+        self._rules.cooldowns.answered(self.candidate.key, self._caller, self._began)
+        self._note_passed_over()
         self._outcome.meter = self._meter
         self._outcome.report = self._report.answered_by(
             self.candidate.model_id,
@@ -299,7 +313,8 @@ class Call:
         if decision.out_of_time:
             total = time.perf_counter() - self._started
             spent = self._report.spent(total, self._rules.deadline_seconds)
-        as_it_is = bool(self._waiting) or committed or always_itself(failure)
+        self._note_passed_over()
+        as_it_is = bool(self._turns.left) or committed or always_itself(failure)
         return self._report.error(as_it_is=as_it_is, spent=spent)
 
     def _incompatible(self) -> ModelCompatibilityError:

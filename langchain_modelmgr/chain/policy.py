@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from langchain_modelmgr.bedrock.failures import died_before_reply
+from langchain_modelmgr.bedrock.failures import (
+    died_before_reply,
+    may_be_the_prompts,
+    not_connected,
+)
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -37,7 +41,7 @@ LEAST_ATTEMPT_SECONDS = 0.1
 """An attempt with less time than this is not begun: Bedrock's fastest answers take longer."""
 
 FAIR_TIMEOUT_SECONDS = 5.0
-"""A time-out that was set shorter says nothing of the model's health."""
+"""A model that was waited for no longer than this may be well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def decide(
     Returns:
         The one thing to do next.
     """
-    if history.content_delivered or _is_hopeless(failure):
+    if history.content_delivered or is_hopeless(failure):
         return Stop()
     left = history.seconds_left
     if left is not None and left < LEAST_ATTEMPT_SECONDS:
@@ -116,38 +120,66 @@ def decide(
     return _after_a_sleep(failure, retries_used, left, jitter)
 
 
-Strain = Literal["none", "counts", "opens", "opens_long"]
-"""What a failure does to its model's cooldown: nothing; it counts, and the third in a row starts
-one; it starts one at once; it starts a long one."""
+@dataclass(frozen=True, slots=True)
+class HealthEffect:
+    """What a failure does to its model's cooldown.
+
+    Attributes:
+        kind: ``none``: nothing; ``counts``: the third in a row starts one; ``opens``: it starts
+            one; ``opens_long``: it starts a long one.
+        waited: Seconds that the model was waited for: the failure tells nothing to a caller that
+            would wait longer. Infinite: it would be any caller's.
+        of_agent: True if the agent's own requests may be the cause: no other agent's calls are
+            concerned.
+    """
+
+    kind: Literal["none", "counts", "opens", "opens_long"]
+    waited: float = math.inf
+    of_agent: bool = False
 
 
-def strain(failure: BedrockError, timeout: float) -> Strain:
+NO_EFFECT = HealthEffect("none")
+_REFUSALS = (BedrockPermissionDeniedError, BedrockNotFoundError)
+
+
+def health_effect(failure: BedrockError, waited: float, *, again: bool = False) -> HealthEffect:
     """Return what a failure tells of its model's health.
 
     Args:
         failure: The classified failure.
-        timeout: Seconds that the attempt had: a short time-out is its caller's choice.
+        waited: Seconds that the model was waited for since its last content.
+        again: True if this call met a failure of this model before: the prompt is the same.
     """
     if failure.is_lasting:
-        return "opens_long"
-    if isinstance(failure, BedrockPermissionDeniedError | BedrockNotFoundError):
-        return "opens"
-    if isinstance(failure, BedrockTimeoutError):
-        return "counts" if timeout >= FAIR_TIMEOUT_SECONDS else "none"
-    passing = BedrockRateLimitError | BedrockAPIError | BedrockConnectionError
-    return "counts" if isinstance(failure, passing) else "none"
+        return HealthEffect("opens_long")
+    if isinstance(failure, _REFUSALS):
+        return HealthEffect("opens") if failure.concerns_model else NO_EFFECT
+    if isinstance(failure, BedrockRateLimitError | BedrockConnectionError):
+        return HealthEffect("counts")
+    if again or not isinstance(failure, BedrockAPIError | BedrockTimeoutError):
+        return NO_EFFECT
+    return _effect_of_a_prompt(failure, waited)
+
+
+def _effect_of_a_prompt(failure: BedrockError, waited: float) -> HealthEffect:
+    if may_be_the_prompts(failure):
+        return HealthEffect("counts", of_agent=True)
+    if isinstance(failure, BedrockAPIError) or not_connected(failure):
+        return HealthEffect("counts")
+    return HealthEffect("counts", waited) if waited >= FAIR_TIMEOUT_SECONDS else NO_EFFECT
 
 
 def always_itself(failure: BedrockError) -> bool:
-    """Tell whether a call that ends in this failure raises it as it is, whatever came before.
+    """Return whether a call that ends in this failure raises it as it is, whatever came before.
 
     LangChain's summarisation middleware knows an overflow by its class alone; and what stopped
     the chain at once is the cause that its user must see.
     """
-    return isinstance(failure, BedrockContextOverflowError) or _is_hopeless(failure)
+    return isinstance(failure, BedrockContextOverflowError) or is_hopeless(failure)
 
 
-def _is_hopeless(failure: BedrockError) -> bool:
+def is_hopeless(failure: BedrockError) -> bool:
+    """Return whether no other model could answer either."""
     return isinstance(failure, BedrockAuthenticationError | BedrockInvalidRequestError)
 
 

@@ -63,19 +63,29 @@ class CallReport:
             spent: How the time was spent, of a call that ran out of it.
         """
         last = self.failures[-1][1]
+        agent, told = f"agent {self.agent_name!r}: ", self._told() + spent
         if as_it_is or len({type(failure) for _, failure in self.failures}) == 1:
-            model_id = mask_account_ids(self.failures[-1][0])
             last.attempts = tuple(self.attempts)
-            last.args = (f"agent {self.agent_name!r}: {model_id}: {last}{spent}",)
+            last.args = (agent + told,)
             return last
-        text = "; ".join(
-            f"{mask_account_ids(model_id)}: {failure}" for model_id, failure in self.failures
-        )
         return AllModelsFailedError(
-            f"agent {self.agent_name!r}: every model failed: {text}{spent}",
+            f"{agent}every model failed: {told}",
             self.attempts,
             is_retryable=any(failure.is_retryable for _, failure in self.failures),
         )
+
+    def _told(self) -> str:
+        """Return every model with its last failure, or with the reason why it was skipped."""
+        by_model: dict[str, list[BedrockError]] = {}
+        for model_id, failure in self.failures:
+            by_model.setdefault(model_id, []).append(failure)
+        tried = (
+            f"{model_id}: {failures[-1]}"
+            + (f" ({len(failures)} attempts)" if len(failures) > 1 else "")
+            for model_id, failures in by_model.items()
+        )
+        skipped = (f"skipped {s['model_id']}: {s['reason']}" for s in self.skipped)
+        return mask_account_ids("; ".join((*tried, *skipped)))
 
     def spent(self, total: float, deadline: float) -> str:
         """Return how the time of a call that ran out of it was spent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from itertools import groupby
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
@@ -21,9 +22,9 @@ from langchain_modelmgr.bedrock.watchdog import Watchdog
 from langchain_modelmgr.chain import call, fallback
 from langchain_modelmgr.chain.call import ChainInput, ChainRules
 from langchain_modelmgr.chain.compatibility import Needs
-from langchain_modelmgr.chain.cooldown import Cooldowns
+from langchain_modelmgr.chain.cooldown import Caller, Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
-from langchain_modelmgr.chain.policy import BACKOFF_CAP_SECONDS
+from langchain_modelmgr.chain.policy import BACKOFF_CAP_SECONDS, HealthEffect
 from langchain_modelmgr.chain.request import ChatRequest, Trial
 from langchain_modelmgr.errors import (
     BedrockAPIError,
@@ -212,19 +213,27 @@ def _clocks(world: World) -> ExitStack:
     retries=st.integers(0, 4),
     deadline=st.floats(0.5, 60),
     cooldown=st.sampled_from([0.0, 30.0]),
+    cooling=st.lists(st.integers(0, 3), unique=True, max_size=4),
     mode=st.sampled_from(["invoke", "ainvoke", "stream", "astream"]),
 )
 def test_no_failures_break_the_promises(
-    scripts: list[list[Step]], retries: int, deadline: float, cooldown: float, mode: str
+    scripts: list[list[Step]],
+    retries: int,
+    deadline: float,
+    cooldown: float,
+    cooling: list[int],
+    mode: str,
 ) -> None:
     world, account = World(), Account()
-    begun = world.now
     handed_on: list[str] = []
     with _clocks(world):
         chain = _chain(world, scripts, retries, deadline, cooldown)
+        resting = _trip(chain, world, cooling)
+        begun = world.now
         error = _run(chain, account, mode, handed_on)
 
     names = [candidate.model_id for candidate in chain.candidates]
+    order = [name for name in names if name not in resting] + resting
     # An end, with exactly one call and one entry an attempt.
     assert account.calls == [error is None]
     assert account.attempts == len(world.asked)
@@ -232,12 +241,16 @@ def test_no_failures_break_the_promises(
     assert world.now - begun <= deadline + 0.01
     # Never more requests than promised: one a model, one for a dead connection, the last's retries.
     assert len(world.asked) <= 2 * len(names) + retries
-    # In order, and never back.
-    positions = [names.index(name) for name in world.asked]
-    assert positions == sorted(positions)
+    # In order, then who cools down, the first to end first; and back to the last in order alone.
+    runs = [name for name, _ in groupby(world.asked)]
+    positions = [order.index(name) for name in runs]
+    last_in_order = [name for name in runs if name not in resting][-1:]
+    if positions != sorted(positions):
+        assert runs[-1:] == last_in_order
+        assert positions[:-1] == sorted(positions[:-1])
     # Nobody waits for another model: whoever is asked after a pause was asked before it.
     for done in world.pauses:
-        assert set(world.asked[done : done + 1]) <= {world.asked[done - 1]}
+        assert set(world.asked[done : done + 1]) <= set(world.asked[:done])
     # Never two models' text, nothing twice.
     assert len(set(handed_on)) <= 1
     if error is not None:
@@ -245,6 +258,26 @@ def test_no_failures_break_the_promises(
         assert len(error.attempts) == len(world.asked)
         if handed_on and isinstance(error, BedrockError):
             assert error.partial_text == "".join(handed_on)
+        # Nobody is forgotten: every model is named, as tried or as skipped.
+        if "deadline" not in str(error) and not handed_on and _could_go_on(error):
+            assert all(f"{name}: " in str(error) for name in names)
+
+
+def _could_go_on(error: ModelManagerError) -> bool:
+    stops = {"BedrockAuthenticationError", "BedrockInvalidRequestError"}
+    return not stops & {attempt.error for attempt in error.attempts}
+
+
+def _trip(chain: CandidateChain, world: World, cooling: list[int]) -> list[str]:
+    """Let some models cool down, and return them, the first whose cooldown ends first."""
+    if not chain.rules.cooldown_seconds:
+        return []
+    caller = Caller("a", chain.rules.cooldown_seconds, TIMEOUT)
+    tripped = [chain.candidates[i] for i in cooling if i < len(chain.candidates)]
+    for candidate in tripped:
+        chain.rules.cooldowns.failed(candidate.key, caller, HealthEffect("opens"), world.now)
+        world.now += 0.1
+    return [candidate.model_id for candidate in tripped]
 
 
 def _run(

@@ -13,14 +13,16 @@ from langchain_modelmgr.chain.policy import (
     FAIR_TIMEOUT_SECONDS,
     LAST_CANDIDATE_RETRIES,
     LEAST_ATTEMPT_SECONDS,
+    NO_EFFECT,
     Decision,
+    HealthEffect,
     History,
     NextCandidate,
     Retry,
     Stop,
     always_itself,
     decide,
-    strain,
+    health_effect,
 )
 from langchain_modelmgr.errors import (
     BedrockAPIError,
@@ -171,28 +173,44 @@ def test_what_lasts_is_not_waited_for() -> None:
 
         assert _decide(lasting, left=1) == NextCandidate()
         assert _decide(lasting, left=0) == Stop()
-        assert strain(lasting, 60) == "opens_long"
+        assert health_effect(lasting, 60) == HealthEffect("opens_long")
+
+
+_SLOW = "ModelTimeoutException"
 
 
 @pytest.mark.parametrize(
-    ("failure", "timeout", "does"),
+    ("failure", "waited", "effect"),
     [
-        (BedrockRateLimitError("x"), 60, "counts"),
-        (BedrockAPIError("x"), 60, "counts"),
-        (BedrockConnectionError("x"), 60, "counts"),
-        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS, "counts"),
-        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS / 2, "none"),
-        (BedrockPermissionDeniedError("x"), 60, "opens"),
-        (BedrockNotFoundError("x"), 60, "opens"),
-        (BedrockInvalidRequestError("x"), 60, "none"),
-        (BedrockContextOverflowError("x"), 60, "none"),
-        (BedrockAuthenticationError("x"), 60, "none"),
+        (BedrockRateLimitError("x"), 60, HealthEffect("counts")),
+        (BedrockAPIError("x"), 60, HealthEffect("counts")),
+        (
+            BedrockAPIError("x", code="ModelErrorException"),
+            60,
+            HealthEffect("counts", of_agent=True),
+        ),
+        (BedrockConnectionError("x"), 60, HealthEffect("counts")),
+        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS, HealthEffect("counts", 5.0)),
+        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS / 2, NO_EFFECT),
+        (BedrockTimeoutError("x", code="ConnectTimeoutError"), 1, HealthEffect("counts")),
+        (BedrockTimeoutError("x", code=_SLOW), 1, HealthEffect("counts", of_agent=True)),
+        (BedrockPermissionDeniedError("x"), 60, HealthEffect("opens")),
+        (BedrockNotFoundError("x"), 60, HealthEffect("opens")),
+        (BedrockInvalidRequestError("x"), 60, NO_EFFECT),
+        (BedrockContextOverflowError("x"), 60, NO_EFFECT),
+        (BedrockAuthenticationError("x"), 60, NO_EFFECT),
     ],
 )
 def test_what_a_failure_tells_of_a_models_health(
-    failure: BedrockError, timeout: float, does: str
+    failure: BedrockError, waited: float, effect: HealthEffect
 ) -> None:
-    assert strain(failure, timeout) == does
+    assert health_effect(failure, waited) == effect
+
+
+def test_a_prompt_that_breaks_a_model_again_in_one_call_tells_nothing_new() -> None:
+    assert health_effect(BedrockAPIError("x"), 60, again=True) == NO_EFFECT
+    assert health_effect(BedrockTimeoutError("x"), 60, again=True) == NO_EFFECT
+    assert health_effect(BedrockRateLimitError("x"), 60, again=True) == HealthEffect("counts")
 
 
 def test_what_stops_the_chain_is_raised_as_it_is() -> None:

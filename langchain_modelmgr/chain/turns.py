@@ -1,0 +1,108 @@
+"""Who is asked next: candidates in their order, then those that cool down, then the last again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.errors import BedrockContextOverflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from langchain_modelmgr.chain.candidate import Candidate
+    from langchain_modelmgr.chain.cooldown import Caller, Cooldowns
+    from langchain_modelmgr.errors import BedrockError
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One candidate's part in a call.
+
+    Attributes:
+        candidate: The candidate.
+        failures: Its failed attempts in this call.
+        stale_retry_used: True if a dead connection to it was already replaced once.
+        failure: Its last failure.
+        passed_over: Why it was not asked in its turn; empty: it was, or its turn is to come.
+        cools_until: When its cooldown ends, by the cooldowns' clock.
+    """
+
+    candidate: Candidate
+    failures: int = 0
+    stale_retry_used: bool = False
+    failure: BedrockError | None = None
+    passed_over: str = ""
+    cools_until: float = 0.0
+
+
+class Turns:
+    """The order in which one call asks its candidates.
+
+    Whoever cools down is passed over, and asked when nobody else is left: whose cooldown ends
+    first comes first.
+
+    Args:
+        candidates: Those that can serve the request, in their order of trial; at least one.
+        cooldowns: The health of all models.
+        caller: The call.
+
+    Attributes:
+        current: Whose turn it is.
+        last: Who was asked last in the order of trial; None: all cool down.
+        resting: Who was passed over and not asked so far.
+    """
+
+    def __init__(
+        self, candidates: Iterable[Candidate], cooldowns: Cooldowns, caller: Caller
+    ) -> None:
+        self._cooldowns = cooldowns
+        self._caller = caller
+        self._waiting = deque(map(Turn, candidates))
+        self.resting: list[Turn] = []
+        self.last: Turn | None = None
+        self.current = self._next()
+
+    @property
+    def left(self) -> int:
+        """How many candidates may still have their turn."""
+        return len(self._waiting) + len(self.resting)
+
+    def drop(self, failure: BedrockError) -> list[Turn]:
+        """Drop and return whom a failure rules out: after an overflow all but larger windows."""
+        if not self.left or not isinstance(failure, BedrockContextOverflowError):
+            return []
+        window = _window(self.current)
+        dropped = [t for t in (*self._waiting, *self.resting) if _window(t) <= window]
+        self._waiting = deque(t for t in self._waiting if t not in dropped)
+        self.resting = [t for t in self.resting if t not in dropped]
+        return dropped
+
+    def go_on(self) -> None:
+        """Let the next candidate have its turn."""
+        self.current = self._next()
+
+    def _next(self) -> Turn:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            key = turn.candidate.key
+            if self._cooldowns.admits(key, self._caller):
+                self.last = turn
+                return turn
+            left = self._cooldowns.seconds_left(key, self._caller)
+            turn.passed_over, turn.cools_until = _why(left), self._cooldowns.now() + left
+            self.resting.append(turn)
+        turn = min(self.resting, key=lambda turn: turn.cools_until)
+        self.resting.remove(turn)
+        return turn
+
+
+def _window(turn: Turn) -> int:
+    return turn.candidate.spec.model.context_window or 0
+
+
+def _why(seconds: float) -> str:
+    if not seconds:
+        return "Model is cooling down after failures, and another call is asking it"
+    return f"Model is cooling down after failures, for {seconds:.0f} s more"

@@ -1,0 +1,356 @@
+"""What a model's health is judged by, over the wire; and that it is kept under load."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.chain import policy
+from langchain_modelmgr.chain.cooldown import FAILURES_IN_A_ROW, LONG_SECONDS, Caller
+from langchain_modelmgr.errors import BedrockError, BedrockTimeoutError
+from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, OPUS, SONNET
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _manager(configured: Configure, more: str = "") -> ModelManager:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']{more}}}")
+    return ModelManager(config, sinks=[MemorySink()])
+
+
+def test_a_dead_model_is_asked_three_times_and_then_no_more(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _manager(configured).chat_model("a")
+    local_aws.fail(SONNET, "InternalServerException", times=None)
+
+    replies = [llm.invoke("x") for _ in range(10)]
+
+    assert local_aws.requests(SONNET) == FAILURES_IN_A_ROW
+    assert local_aws.requests(HAIKU) == 10
+    told = replies[-1].response_metadata["model_manager"]
+    (skipped,) = told["skipped"]
+    assert skipped["model_id"] == SONNET
+    assert skipped["reason"].startswith("Model is cooling down after failures, for ")
+    assert len(told["attempts"]) == 1
+
+
+def test_a_model_that_is_well_again_is_found_by_one_call(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = _manager(configured)
+    clock = Clock()
+    manager.chains._cooldowns._clock = clock
+    llm = manager.chat_model("a")
+    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
+    for _ in range(5):
+        llm.invoke("x")
+    clock.now += 31
+    local_aws.latency(SONNET, 0.3)
+    barrier = threading.Barrier(30)
+
+    def call(_: int) -> str:
+        barrier.wait()
+        served: str = llm.invoke("x").response_metadata["model_name"]
+        return served
+
+    with ThreadPoolExecutor(30) as pool:
+        served = Counter(pool.map(call, range(30)))
+
+    assert served == {SONNET: 1, HAIKU: 29}
+    assert llm.invoke("x").response_metadata["model_name"] == SONNET
+
+
+def test_the_last_model_is_asked_whatever_its_health(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: []}}")
+    llm = ModelManager(config, sinks=[]).chat_model("a", max_retries=0)
+    local_aws.fail(SONNET, "InternalServerException", times=5)
+    for _ in range(5):
+        with pytest.raises(BedrockError):
+            llm.invoke("x")
+
+    assert llm.invoke("x").response_metadata["model_name"] == SONNET
+
+
+def test_agents_of_a_manager_learn_from_each_other_and_managers_do_not(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(
+        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}\n"
+        f"b: {{model: '{SONNET}', fallbacks: ['{OPUS}']}}"
+    )
+    manager, other = ModelManager(config, sinks=[]), ModelManager(config, sinks=[])
+    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        manager.chat_model("a").invoke("x")
+
+    assert manager.chat_model("b").invoke("x").response_metadata["model_name"] == OPUS
+    assert other.chat_model("b").invoke("x").response_metadata["model_name"] == SONNET
+
+
+def test_mistakes_and_tiny_time_outs_never_start_one(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = _manager(configured).chat_model("a")
+    local_aws.fail(SONNET, "ValidationException", times=4)
+    for _ in range(4):
+        with pytest.raises(BedrockError):
+            llm.invoke("x")
+    local_aws.stall(SONNET, 1, times=4)
+    impatient = llm.model_copy(update={"timeout": 0.05})
+    for _ in range(4):
+        impatient.invoke("x")
+
+    assert llm.invoke("x").response_metadata["model_name"] == SONNET
+
+
+def test_a_days_quota_puts_a_model_out_for_long(
+    configured: Configure, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = _manager(configured)
+    text = "Too many tokens per day, please wait before trying again."
+    local_aws.fail(SONNET, "ThrottlingException", message=text)
+
+    with caplog.at_level(logging.WARNING):
+        manager.chat_model("a").invoke("x")
+
+    left = manager.chains._cooldowns.seconds_left((None, SONNET), Caller("a", 30, 60))
+    assert LONG_SECONDS - 5 < left <= LONG_SECONDS
+
+
+# -- what is not the model's fault
+
+
+def _two(configured: Configure, a: str = "", b: str = "") -> tuple[ModelManager, Any, Any]:
+    """Give two agents of one chain."""
+    chain = f"model: '{SONNET}', fallbacks: ['{HAIKU}']"
+    manager = ModelManager(configured(f"a: {{{chain}{a}}}\nb: {{{chain}{b}}}"), sinks=[])
+    return manager, manager.chat_model("a"), manager.chat_model("b")
+
+
+def _served(llm: Any) -> str:
+    served: str = llm.invoke("x").response_metadata["model_name"]
+    return served
+
+
+def test_a_probe_that_streams_lets_others_in_at_its_first_content(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager, a, b = _two(configured)
+    clock = Clock()
+    manager.chains._cooldowns._clock = clock
+    local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        a.invoke("x")
+    clock.now += 31
+    local_aws.reply(SONNET, ScriptedReply(text="many words " * 20))
+
+    reading = a.stream("x")
+    next(reading)  # ... and then its reader takes its time
+
+    assert _served(b) == SONNET
+    reading.close()
+
+
+def test_a_stream_that_breaks_after_its_first_content_counts_on(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    _, a, b = _two(configured)
+    for _ in range(FAILURES_IN_A_ROW):
+        local_aws.reset(SONNET, at="stream", after=1)
+        with pytest.raises(BedrockError):
+            list(a.stream("x"))
+
+    assert _served(b) == HAIKU
+
+
+def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.latency(SONNET, 2)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(a.invoke, "x")
+        while not local_aws.requests(SONNET):
+            time.sleep(0.01)
+        local_aws.fail(SONNET, "ServiceUnavailableException", times=FAILURES_IN_A_ROW)
+        for _ in range(FAILURES_IN_A_ROW):
+            b.invoke("x")
+        assert slow.result().response_metadata["model_name"] == SONNET
+
+    assert _served(b) == HAIKU
+
+
+def test_slow_readers_start_no_cooldown(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.5)
+    _, a, b = _two(configured, ", deadline_seconds: 1")
+    local_aws.script(lambda _: ScriptedReply(text="many words " * 400))
+
+    def read_slowly() -> None:
+        for _ in a.stream("x"):
+            time.sleep(1.5)
+
+    for _ in range(FAILURES_IN_A_ROW):
+        with pytest.raises(BedrockTimeoutError):
+            read_slowly()
+
+    assert _served(b) == SONNET
+
+
+def test_one_agents_short_time_out_is_not_another_agents(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.1)
+    _, a, b = _two(configured, ", timeout_seconds: 0.4")
+    local_aws.latency(SONNET, 1)
+
+    assert {_served(a) for _ in range(FAILURES_IN_A_ROW + 1)} == {HAIKU}
+
+    assert local_aws.requests(SONNET) == FAILURES_IN_A_ROW
+    assert _served(b) == SONNET
+
+
+DENIED = "User: arn:aws:iam::123456789012:user/x is not authorized to perform: "
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "concerns_model"),
+    [
+        ("AccessDeniedException", f"{DENIED}bedrock:ApplyGuardrail on resource: g1", False),
+        ("AccessDeniedException", "You don't have access to the guardrail.", False),
+        ("ResourceNotFoundException", "The guardrail identifier does not exist.", False),
+        ("AccessDeniedException", f"{DENIED}s3:GetObject on resource: x", False),
+        ("AccessDeniedException", f"{DENIED}bedrock:InvokeModel on resource: guardrail", True),
+        ("AccessDeniedException", "You don't have access to the model.", True),
+    ],
+)
+def test_what_is_denied_to_one_agents_request_is_not_the_models_health(
+    configured: Configure, local_aws: LocalAWS, code: str, text: str, concerns_model: bool
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.fail(SONNET, code, message=text)
+
+    assert _served(a) == HAIKU
+
+    assert _served(b) == (HAIKU if concerns_model else SONNET)
+
+
+@pytest.mark.parametrize("code", ["ModelErrorException", "ModelTimeoutException"])
+def test_one_agents_poison_prompt_is_not_another_agents(
+    configured: Configure, local_aws: LocalAWS, code: str
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.fail(SONNET, code, times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        assert _served(a) == HAIKU
+
+    assert _served(b) == SONNET
+    assert _served(a) == HAIKU
+
+
+def test_a_prompt_that_one_call_retries_counts_once(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "BACKOFF_BASE_SECONDS", 0.001)
+    config = configured(
+        f"a: {{model: '{SONNET}', fallbacks: []}}\nb: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}"
+    )
+    manager = ModelManager(config, sinks=[])
+    local_aws.fail(SONNET, "InternalServerException", times=3)
+
+    with pytest.raises(BedrockError):
+        manager.chat_model("a").invoke("poison")
+
+    assert _served(manager.chat_model("b")) == SONNET
+
+
+def test_an_agent_without_cooldowns_asks_whatever_others_found(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    _, a, b = _two(configured, b=", cooldown_seconds: 0")
+    local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        a.invoke("x")
+
+    assert _served(b) == SONNET
+
+
+def test_an_agents_cooldown_is_as_long_as_it_says_whoever_started_it(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager, a, b = _two(configured, ", cooldown_seconds: 3600", ", cooldown_seconds: 5")
+    clock = Clock()
+    manager.chains._cooldowns._clock = clock
+    local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        a.invoke("x")
+    clock.now += 6
+
+    assert _served(a) == HAIKU
+    assert _served(b) == SONNET
+
+
+# -- under load
+
+
+def _half(local_aws: LocalAWS) -> None:
+    local_aws.fail(SONNET, "ThrottlingException", rate=0.5, seed=7)
+
+
+def _settled(manager: ModelManager, local_aws: LocalAWS, calls: int) -> None:
+    summary = manager.get_usage_summary()
+    (sink,) = manager.totals.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    assert summary["total_invocations"] == calls
+    assert summary["success_rate"] == 1.0
+    assert summary["attempts"] == local_aws.requests() == len(sink.records)
+    assert sum(r.outcome == "answered" for r in sink.records) == calls
+
+
+def test_200_threads_over_a_model_that_fails_half_the_time(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, ", cooldown_seconds: 0.05")
+    llm = manager.chat_model("a")
+    _half(local_aws)
+
+    with ThreadPoolExecutor(200) as pool:
+        list(pool.map(lambda _: llm.invoke("x"), range(600)))
+
+    _settled(manager, local_aws, 600)
+
+
+async def test_1000_tasks_over_a_model_that_fails_half_the_time(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, ", cooldown_seconds: 0.05")
+    llm = manager.chat_model("a")
+    _half(local_aws)
+
+    await asyncio.gather(*(llm.ainvoke("x") for _ in range(1_000)))
+
+    _settled(manager, local_aws, 1_000)
