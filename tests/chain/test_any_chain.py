@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langgraph.errors import GraphInterrupt
 
-from langchain_modelmgr.bedrock import patience, wire
+from langchain_modelmgr.bedrock import meter, patience
 from langchain_modelmgr.bedrock.watchdog import Watchdog
 from langchain_modelmgr.chain import call, fallback
 from langchain_modelmgr.chain.call import ChainInput, ChainRules
@@ -201,7 +201,7 @@ def _given(account: Account) -> ChainInput:
 
 def _clocks(world: World) -> ExitStack:
     stack = ExitStack()
-    for module in (call, fallback, patience, wire):
+    for module in (call, fallback, patience, meter):
         stack.enter_context(patch.object(module, "time", world))
     stack.enter_context(patch.object(fallback, "asyncio", SimpleNamespace(sleep=world.asleep)))
     return stack
