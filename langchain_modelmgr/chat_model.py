@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages.utils import count_tokens_approximately
 
+from langchain_modelmgr.bedrock.tool_schemas import check_tools
 from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
 from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
@@ -163,6 +164,7 @@ class ManagedBedrockChat(ConfiguredModel):
 
         Raises:
             ModelCompatibilityError: The agent's model can't use tools, or can't be forced to.
+            ConfigurationError: By its schema, the arguments of a tool are no object.
             ValueError: ``tool_choice`` names no tool that is bound.
         """
         choice = neutral_choice(tool_choice)
@@ -176,6 +178,7 @@ class ManagedBedrockChat(ConfiguredModel):
         self._require(needs, kwargs.get("model"), tool_count=len(tools))
         bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict), **kwargs}
         check_choice(choice, bound["tools"])
+        check_tools(bound["tools"])
         if choice is not None:
             bound["tool_choice"] = choice
         return self.bind(**bound)

@@ -28,6 +28,8 @@ NO_TOOL = "none"
 _BEDROCK_TOOL_KEYS = frozenset({"toolSpec", "cachePoint", "systemTool"})
 """The members of Bedrock's own ``Tool`` shape: taken as they are."""
 
+_SCHEMA_KEYS = frozenset({"type", "anyOf", "oneOf", "allOf", "$ref"})
+
 
 def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[Any]:
     """Return tools in OpenAI's form, which langchain-aws turns into each model's own.
@@ -40,9 +42,23 @@ def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
         if isinstance(tool, str)
         or (isinstance(tool, Mapping) and _BEDROCK_TOOL_KEYS & tool.keys())
         or hasattr(tool, "to_bedrock_format")
-        else convert_to_openai_tool(tool, strict=strict)
+        else _function_of(tool) or convert_to_openai_tool(tool, strict=strict)
         for tool in tools
     ]
+
+
+def _function_of(tool: Any) -> dict[str, Any] | None:
+    """Return a JSON schema that has no properties at its top as a function; None: another form.
+
+    langchain-core 1.7.2 drops the schema then: an array, or a union.
+    """
+    if not isinstance(tool, Mapping) or "properties" in tool or not _SCHEMA_KEYS & tool.keys():
+        return None
+    if not isinstance(tool.get("title"), str) or "name" in tool:
+        return None
+    schema = {key: value for key, value in tool.items() if key not in ("title", "description")}
+    function = {"name": tool["title"], "description": tool.get("description", tool["title"])}
+    return {"type": "function", "function": {**function, "parameters": schema}}
 
 
 def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:  # noqa: FBT001 - LangChain's own forms

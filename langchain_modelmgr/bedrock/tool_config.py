@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.tool_schemas import check_tools
 from langchain_modelmgr.tools import neutral_tools
 
 if TYPE_CHECKING:
@@ -48,8 +49,12 @@ def tool_config(
         tools: Tools as ``neutral_tools`` returns them; others are converted.
         choice: ``auto``, ``any`` or a tool's name; None: no choice is sent.
         strict: Ask for arguments that hold to the schema.
+
+    Raises:
+        ConfigurationError: By its schema, the arguments of a tool are no object.
     """
     config: dict[str, Any] = {"tools": [_formed(tool, strict) for tool in tools]}
+    check_tools(config["tools"])
     if choice is not None:
         named = choice not in ("auto", "any")
         config["toolChoice"] = {"tool": {"name": choice}} if named else {choice: {}}

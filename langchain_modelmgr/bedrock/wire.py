@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
-from langchain_modelmgr.bedrock.kept_names import with_own_names
+from langchain_modelmgr.bedrock.forming import Forming, formed
 from langchain_modelmgr.bedrock.replies import (
     StreamReader,
     langchain_reads,
@@ -23,25 +21,12 @@ if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
 
     from langchain_modelmgr.bedrock.meter import Meter
+    from langchain_modelmgr.bedrock.names import NameMap
     from langchain_modelmgr.bedrock.patience import Patience
     from langchain_modelmgr.catalog import ModelConfig
 
 _CURRENT: ContextVar[WireClient | None] = ContextVar("modelmgr_wire", default=None)
 """Whose request botocore's event handlers are working for: they run in the calling thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forming:
-    """What is still done to a request that ChatBedrockConverse formed.
-
-    Attributes:
-        system: The system blocks of a conversation in Bedrock's own shapes; None: what
-            ChatBedrockConverse formed.
-        names_kept: ``with_kept_names`` changed names in the messages.
-    """
-
-    system: list[Any] | None = None
-    names_kept: bool = False
 
 
 class WireClient:
@@ -69,6 +54,7 @@ class WireClient:
         self.meter = meter
         self.patience = patience
         self.meta = client.meta
+        self.names: NameMap | None = None
         self.http_reply: Mapping[str, Any] = {}
         self.broken_calls: list[InvalidToolCall] = []
 
@@ -79,6 +65,8 @@ class WireClient:
         self.meter.read(reply)
         self.meter.stop_reason = reply.get("stopReason")
         content = reply.get("output", {}).get("message", {}).get("content", [])
+        if self.names is not None:
+            self.names.restore(content)
         if self.meter.keep_content:
             self.meter.content = list(content)
         if "usage" not in reply and "stopReason" in reply:
@@ -93,15 +81,11 @@ class WireClient:
         """Open one ConverseStream request."""
         reply = self._send(self._client.converse_stream, params)
         self.meter.touch()
-        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.patience)
+        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.patience, self.names)
         return reply
 
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
-        if self._forming.system is not None:
-            params["system"] = self._forming.system
-        if self._forming.names_kept:
-            params["messages"] = with_own_names(params["messages"])
-        params, changes = fitted(params, self._model)
+        params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
         self.meter.sent = True
         self.meter.params = params
@@ -122,8 +106,11 @@ class WireClient:
 class _MeteredStream:
     """A ConverseStream event stream that tells the meter what passes."""
 
-    def __init__(self, stream: Any, meter: Meter, patience: Patience) -> None:
+    def __init__(
+        self, stream: Any, meter: Meter, patience: Patience, names: NameMap | None
+    ) -> None:
         self._stream = stream
+        self._names = names
         self._meter = meter
         self._patience = patience
 
@@ -134,8 +121,8 @@ class _MeteredStream:
     def _events(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
         reader = StreamReader(self._meter.model_id)
-        for event in self._received():
-            self._measure(event)
+        events = self._measured()
+        for event in events if self._names is None else self._names.restored(events):
             if (read := reader.read(event)) is None:
                 continue
             if assembler is not None:
@@ -144,6 +131,11 @@ class _MeteredStream:
                 yield read
         if assembler is not None:
             self._meter.content = assembler.content()
+
+    def _measured(self) -> Iterator[dict[str, Any]]:
+        for event in self._received():
+            self._measure(event)
+            yield event
 
     def _measure(self, event: dict[str, Any]) -> None:
         self._meter.touch()

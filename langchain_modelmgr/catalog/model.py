@@ -88,6 +88,9 @@ class ModelConfig:
         supports_tool_result_status: Takes the status of a tool's result.
         reasoning_history: Which reasoning of earlier turns it takes: ``signed``, ``unsigned`` or
             ``none``.
+        tool_limits: What it refuses of tools beyond Bedrock's own rules: ``no_hyphens`` in names,
+            ``plain_ids`` and ``nine_character_ids`` of calls, ``no_unions`` at the top of a
+            schema, ``plain_property_names``, ``bare_schema``: only type, properties, required.
         refused_parameters: Request parameters that it answers with an error.
         exclusive_parameters: Request parameters of which it takes one, the preferred one first.
         max_stop_sequence_length: Characters of one stop sequence at most.
@@ -144,6 +147,7 @@ class ModelConfig:
     supports_citations: bool | None = None
     supports_tool_result_status: bool | None = None
     reasoning_history: ReasoningHistory | None = None
+    tool_limits: tuple[str, ...] = ()
     refused_parameters: tuple[str, ...] = ()
     exclusive_parameters: tuple[str, ...] = ()
     max_stop_sequence_length: int | None = None

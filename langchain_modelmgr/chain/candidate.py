@@ -13,9 +13,10 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
+from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
-from langchain_modelmgr.bedrock.wire import Forming, WireClient
+from langchain_modelmgr.bedrock.wire import WireClient
 from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
     CandidateSpec,

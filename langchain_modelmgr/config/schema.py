@@ -61,6 +61,14 @@ ExtraMetric = Literal[
     "unpriced",
     "rollup",
 ]
+ToolLimit = Literal[
+    "no_hyphens",
+    "plain_ids",
+    "nine_character_ids",
+    "no_unions",
+    "plain_property_names",
+    "bare_schema",
+]
 Price = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -205,6 +213,7 @@ class ModelOverride(_Strict):
     supports_citations: bool | None = None
     supports_tool_result_status: bool | None = None
     reasoning_history: ReasoningHistory | None = None
+    tool_limits: tuple[ToolLimit, ...] | None = None
     refused_parameters: tuple[Text, ...] | None = None
     retirement_date: date | None = None
     tool_choices: tuple[Literal["auto", "any", "tool"], ...] | None = None

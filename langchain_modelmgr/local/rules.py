@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.local.name_rules import name_violations
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -43,6 +45,7 @@ def _violations(model_id: str, operation: str, body: Mapping[str, Any]) -> Itera
             yield "Roles must alternate between user and assistant."
     yield from _of_blocks(messages)
     yield from _of_tools(messages, body)
+    yield from name_violations(base, body)
     if base.startswith(_KNOWN):
         yield from _of_model(base, messages, body)
     if "toolConfig" in body:

@@ -1,0 +1,49 @@
+"""What is still done to a request that ChatBedrockConverse formed, before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.bedrock.adaptation import fitted
+from langchain_modelmgr.bedrock.kept_names import with_own_names
+from langchain_modelmgr.bedrock.names import with_taken_names
+from langchain_modelmgr.bedrock.tool_schemas import with_taken_schemas
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.bedrock.names import NameMap
+    from langchain_modelmgr.catalog import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Forming:
+    """What is known of a request and can't be seen in it.
+
+    Attributes:
+        system: The system blocks of a conversation in Bedrock's own shapes; None: what
+            ChatBedrockConverse formed.
+        names_kept: ``with_kept_names`` changed names in the messages.
+    """
+
+    system: list[Any] | None = None
+    names_kept: bool = False
+
+
+def formed(
+    params: dict[str, Any], model: ModelConfig, forming: Forming
+) -> tuple[dict[str, Any], tuple[str, ...], NameMap | None]:
+    """Return the request that is sent, what was changed, and the names to give its reply.
+
+    Args:
+        params: The request in Converse's shapes; the caller's messages in it are left as they are.
+        model: The model that is asked.
+        forming: What is known of the request.
+    """
+    if forming.system is not None:
+        params["system"] = forming.system
+    if forming.names_kept:
+        params["messages"] = with_own_names(params["messages"])
+    params, adapted = fitted(params, model)
+    params, changes = with_taken_schemas(params, model.tool_limits)
+    params, names = with_taken_names(params, model)
+    return params, (*adapted, *changes, *(names.changes if names else ())), names

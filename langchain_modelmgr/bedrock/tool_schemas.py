@@ -1,0 +1,181 @@
+"""Makes the schemas of a request's tools fit the model that is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+UNIONS = ("anyOf", "oneOf", "allOf")
+_BARE = frozenset({"type", "properties", "required"})
+_DEFINITIONS = ("$defs", "definitions")
+_DEEPEST = 8
+"""Unions inside unions, and references to references, that are followed."""
+
+
+def check_tools(tools: Iterable[Any]) -> None:
+    """Refuse tools that no model takes, before anything is sent.
+
+    Raises:
+        ConfigurationError: The arguments of a tool are no object by its schema.
+    """
+    for tool in tools:
+        if not isinstance(tool, Mapping):
+            continue
+        if "toolSpec" in tool:
+            name = tool["toolSpec"].get("name")
+            schema = (tool["toolSpec"].get("inputSchema") or {}).get("json")
+        else:
+            function = tool.get("function") or {}
+            name, schema = function.get("name"), function.get("parameters")
+        if isinstance(schema, Mapping) and (kind := _other_kind(schema, schema, 0)):
+            raise ConfigurationError(
+                f"tool {name!r}: its schema is of type {kind!r}, and Bedrock takes type 'object' "
+                "at the top: put it into a property of an object"
+            )
+
+
+def with_taken_schemas(
+    params: dict[str, Any], limits: Sequence[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a Converse request whose tools have schemas that the model takes.
+
+    Args:
+        params: The request; it is left as it is.
+        limits: The model's ``tool_limits``.
+
+    Returns:
+        The request, the given one where nothing had to change, and what was changed.
+    """
+    config = params.get("toolConfig")
+    if not config or all(_is_taken(tool, limits) for tool in config.get("tools", ())):
+        return params, ()
+    tools = [
+        tool if _is_taken(tool, limits) else {"toolSpec": _fitted(tool["toolSpec"], limits)}
+        for tool in config["tools"]
+    ]
+    changes = ("schemas of tools put into a form that the model takes",)
+    return {**params, "toolConfig": {**config, "tools": tools}}, changes
+
+
+def _is_taken(tool: Mapping[str, Any], limits: Sequence[str]) -> bool:
+    schema = schema_of(tool)
+    if schema is None:
+        return True
+    if schema.get("type") != "object" or "$ref" in schema:
+        return False
+    if "bare_schema" in limits:
+        return schema.keys() <= _BARE
+    return "no_unions" not in limits or not any(union in schema for union in UNIONS)
+
+
+def schema_of(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a tool's schema; None: it has none, or in a shape that botocore will refuse."""
+    form = (tool.get("toolSpec") or {}).get("inputSchema")
+    schema = form.get("json") if isinstance(form, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None
+
+
+def _fitted(spec: Mapping[str, Any], limits: Sequence[str]) -> dict[str, Any]:
+    formed = dict(spec)
+    given: Mapping[str, Any] = spec["inputSchema"]["json"]
+    schema = _as_object(given, given)
+    bare = "bare_schema" in limits
+    if bare or "no_unions" in limits:
+        told = {union: schema[union] for union in ("anyOf", "oneOf") if union in schema}
+        if told:  # what merging loses
+            described = spec.get("description") or spec["name"]
+            text = json.dumps(_inlined(told, given) if bare else told, ensure_ascii=False)
+            formed["description"] = f"{described}\n\nThe arguments must match: {text}"
+        schema = _merged(schema, given)
+    if bare:
+        schema = {key: _inlined(schema[key], given) for key in schema if key in _BARE}
+    formed["inputSchema"] = {"json": schema}
+    return formed
+
+
+def _as_object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that says at its top that it is an object."""
+    return {**_resolved(schema, root), "type": "object"}
+
+
+def _merged(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Return an object's schema without unions at its top: the properties of all branches."""
+    formed = {key: value for key, value in schema.items() if key not in UNIONS}
+    if depth > _DEEPEST:
+        return formed
+    properties = dict(schema.get("properties") or {})
+    required = list(schema.get("required") or ())
+    for union in UNIONS:
+        given = schema.get(union) or ()
+        branches = [_merged(_resolved(branch, root), root, depth + 1) for branch in given]
+        for branch in branches:
+            for name, one in (branch.get("properties") or {}).items():
+                other = properties.setdefault(name, one)
+                if other != one:
+                    properties[name] = {"anyOf": [other, one]}
+        needed = [branch.get("required") or () for branch in branches]
+        required += [
+            name
+            for names in needed
+            for name in names
+            if union == "allOf" or all(name in others for others in needed)
+        ]
+    if properties:
+        formed["properties"] = properties
+    if required:
+        formed["required"] = list(dict.fromkeys(required))
+    return formed
+
+
+def _resolved(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with its own reference followed, and that one's."""
+    formed = dict(schema) if isinstance(schema, Mapping) else {}
+    for _ in range(_DEEPEST):
+        if "$ref" not in formed:
+            break
+        target = _target(formed.pop("$ref"), root)
+        formed = {**target, **formed}
+    return formed
+
+
+def _target(reference: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    here: Any = root
+    for part in str(reference).removeprefix("#").strip("/").split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        here = here.get(name, {}) if isinstance(here, Mapping) and name else here
+    return here if isinstance(here, Mapping) else {}
+
+
+def _inlined(schema: Any, root: Mapping[str, Any], open_: tuple[str, ...] = ()) -> Any:
+    """Return a schema whose references are followed; inside itself, a schema is anything."""
+    if isinstance(schema, list):
+        return [_inlined(item, root, open_) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema:
+        reference = str(schema["$ref"])
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        target = {} if reference in open_ else _target(reference, root)
+        return _inlined({**target, **rest}, root, (*open_, reference))
+    return {k: _inlined(v, root, open_) for k, v in schema.items() if k not in _DEFINITIONS}
+
+
+def _other_kind(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> str | None:
+    """Return the type of a schema that is no object; None: it is one, or may be."""
+    here = _resolved(schema, root)
+    kinds = here.get("type", "object")
+    if "object" not in ([kinds] if isinstance(kinds, str) else kinds):
+        return str(kinds if isinstance(kinds, str) else kinds[0] if kinds else "none")
+    if depth > _DEEPEST or "properties" in here or "type" in here:
+        return None
+    for union in ("anyOf", "oneOf"):
+        others = [_other_kind(b, root, depth + 1) for b in here.get(union) or ()]
+        if others and all(others):
+            return others[0]
+    return None

@@ -1,0 +1,102 @@
+"""Bedrock's rules, and those of models' families, for what the caller names: tools, documents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_DOCUMENT_NAME = re.compile(r"(?!.*  )[a-zA-Z0-9_()\[\] -]+")
+_PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_MODEL_ERROR = "The model returned the following errors: "
+_BARE = frozenset({"type", "properties", "required"})
+_UNIONS = frozenset({"anyOf", "oneOf", "allOf"})
+"""Texts and rules: AWS's where they are told in aws-samples/generative-ai-use-cases#1671,
+code-yeongyu/senpi#1947, aws-solutions-library-samples/accelerated-intelligent-document-processing-
+on-aws#709, zed-industries/zed#28521, anomalyco/opencode#48843 and SEMOSS/Semoss#2892; read
+2026-11-26."""
+
+
+def name_violations(base: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what Bedrock or the model refuses of names and tools' schemas.
+
+    Args:
+        base: The model id without its geography.
+        body: The request's JSON.
+    """
+    yield from _of_documents(body["messages"])
+    for i, tool in enumerate(body.get("toolConfig", {}).get("tools", ())):
+        if "toolSpec" in tool:
+            schema = tool["toolSpec"]["inputSchema"].get("json") or {}
+            yield from _of_schema(base, i, schema)
+    yield from _of_ids(base, body["messages"])
+
+
+def answer_violation(model_id: str, content: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the text of AWS's ModelErrorException for an answer that the model can't give."""
+    names = [block["toolUse"]["name"] for block in content if "toolUse" in block]
+    if "amazon.nova" in model_id and any("-" in name for name in names):
+        return (
+            "Model produced invalid sequence as part of ToolUse. Please refer to the model tool "
+            "use troubleshooting guide."
+        )
+    return None
+
+
+def _of_documents(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    names = [block["document"]["name"] for block in _blocks(messages) if "document" in block]
+    if not all(map(_DOCUMENT_NAME.fullmatch, names)):
+        yield (
+            "The document file name can only contain alphanumeric characters, whitespace "
+            "characters, hyphens, parentheses, and square brackets. The name can't contain more "
+            "than one consecutive whitespace character. Check that the file name conforms to "
+            "these restrictions and retry your request."
+        )
+    if len(set(names)) < len(names):
+        yield "The messages contain documents of the same name: document names must be unique."
+
+
+def _of_schema(base: str, i: int, schema: Mapping[str, Any]) -> Iterator[str]:
+    if schema.get("type") != "object":
+        path = f"toolConfig.tools.{i}.toolSpec.inputSchema.json.type"
+        yield f"The value at {path} must be one of the following: object."
+    if base.startswith("anthropic."):
+        if _UNIONS & schema.keys():
+            yield (
+                f"{_MODEL_ERROR}tools.{i}.custom.input_schema: input_schema does not support "
+                "oneOf, allOf, or anyOf at the top level"
+            )
+        if not all(map(_PROPERTY_NAME.fullmatch, schema.get("properties", ()))):
+            yield (
+                f"{_MODEL_ERROR}tools.{i}.custom.input_schema.properties: Property keys should "
+                "match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
+            )
+    if base.startswith("amazon.nova") and (extra := schema.keys() - _BARE):
+        yield (
+            f"{_MODEL_ERROR}Malformed input request: #/toolConfig/tools/{i}/toolSpec/inputSchema/"
+            f"json: extraneous key [{min(extra)}] is not permitted, please reformat your input "
+            "and try again."
+        )
+
+
+def _of_ids(base: str, messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    ids = [block["toolUse"]["toolUseId"] for block in _blocks(messages) if "toolUse" in block]
+    if base.startswith("anthropic.") and any(re.search(r"[^a-zA-Z0-9_-]", i) for i in ids):
+        yield (
+            f"{_MODEL_ERROR}messages.1.content.0.tool_use.id: String should match pattern "
+            "'^[a-zA-Z0-9_-]+$'"
+        )
+    for i in ids if base.startswith("mistral.") else ():
+        if not i.startswith("tooluse_") and not re.fullmatch(r"[a-zA-Z0-9]{9}", i):
+            yield (
+                f"{_MODEL_ERROR}Tool call id was {i} but must be a-z, A-Z, 0-9, with a length of 9."
+            )
+
+
+def _blocks(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for message in messages:
+        for block in message["content"]:
+            yield block
+            yield from block.get("toolResult", {}).get("content", ())
