@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -80,7 +82,8 @@ def test_what_is_no_geography_is_no_prefix(model_id: str) -> None:
         (f"eu.{SONNET}", f"eu.{HAIKU}"),
         ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-sonnet-5"),
         ("ca.amazon.nova-lite-v1:0", None),
-        ("acme.unheard-of", "anthropic.claude-sonnet-5"),
+        ("acme.unheard-of", None),  # nobody knows what could stand in for it
+        ("anthropic.claude-sonnet-9", None),
         (f"eu.{SONNET_45}", f"eu.{HAIKU_45}"),
         (f"us.{HAIKU_45}", "us.anthropic.claude-sonnet-4-6"),
         ("jp.anthropic.claude-opus-4-7", "jp.anthropic.claude-sonnet-4-6"),
@@ -269,3 +272,83 @@ def test_a_lookup_reads_the_disk_once() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout == "[]\n"
+
+
+GOV = "arn:aws-us-gov:bedrock:us-gov-west-1"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "region"),
+    [
+        (f"us-gov.{SONNET_45}", None),
+        (f"{GOV}::foundation-model/{SONNET_45}", None),
+        (f"{GOV}:123456789012:inference-profile/us-gov.{SONNET_45}", None),
+        (f"{GOV}:123456789012:application-inference-profile/abc", None),
+        (f"arn:aws:bedrock:us-gov-east-1::foundation-model/{SONNET_45}", None),
+        (SONNET_45, "us-gov-west-1"),
+    ],
+)
+def test_govcloud_has_prices_of_its_own_by_prefix_partition_and_region(
+    model_id: str, region: str | None
+) -> None:
+    catalog = ModelCatalog()
+    catalog.learn(f"{GOV}:123456789012:application-inference-profile/abc", SONNET_45)
+
+    model = catalog.resolve(model_id, region=region)
+
+    assert model.cost_per_1k_input_tokens == 0.0036
+    assert catalog.resolve(SONNET_45, region="us-east-1").cost_per_1k_input_tokens == 0.0033
+
+
+def test_a_model_that_no_list_prices_in_govcloud_is_unpriced_there() -> None:
+    model = ModelCatalog().resolve(f"{GOV}::foundation-model/{HAIKU}")
+
+    assert model.cost_per_1k_input_tokens is None
+    assert model.price_unknown == "its price differs by geography, and no list has this one"
+
+
+def test_readers_meet_no_half_learned_catalog() -> None:
+    catalog = ModelCatalog()
+    arns = [f"{ACCOUNT_ARN}:application-inference-profile/{n}" for n in range(300)]
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                for n, arn in enumerate(arns):
+                    catalog.resolve(arn)
+                    catalog.get(f"acme.m{n}.{threading.get_ident()}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            wrong.append(repr(error))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        for arn in arns:
+            catalog.learn(arn, HAIKU)
+            found = catalog.resolve(arn).base_model_id
+            if found != HAIKU:
+                wrong.append(f"{found} after it was learned")
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+    for reader in readers:
+        reader.join()
+
+    assert wrong == []
+    assert {catalog.resolve(arn).base_model_id for arn in arns} == {HAIKU}
+
+
+def test_ever_new_ids_take_bounded_memory() -> None:
+    catalog = ModelCatalog()
+
+    for n in range(1_100):
+        catalog.resolve(f"anthropic.claude-sonnet-4-6-{n}")
+
+    assert len(catalog._found) <= 1_024
+    assert len(catalog._warned) <= 1_024
+    copy.deepcopy(catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,12 @@ class Clients:
     def region(self) -> str | None:
         """The region for models that name none, as boto3 resolves it."""
         return self._region or self.session.region_name
+
+    @property
+    def told_region(self) -> str | None:
+        """The region as far as it is known without making a boto3 session."""
+        given = self._given_session and self._given_session.region_name
+        return self._region or given or os.environ.get("AWS_DEFAULT_REGION")
 
     def _client(self, service: str, region: str | None) -> Any:
         key = (service, region or self._region)

@@ -41,6 +41,20 @@ def named_model(model_id: str) -> str | None:
     return name if kind in _ARN_KINDS_THAT_NAME_A_MODEL else None
 
 
+def price_geography(model_id: str, region: str | None = None) -> str | None:
+    """Return whose prices hold for a model id without a prefix: ``us-gov``, or None for the list's.
+
+    Args:
+        model_id: A model id or an ARN, whose partition and region come first.
+        region: The region it is called in.
+    """
+    partition, where = "", region or ""
+    if model_id.startswith("arn:"):
+        _, partition, _, own, *_ = [*model_id.split(":", 4), "", "", ""]
+        where = own or where
+    return "us-gov" if partition == "aws-us-gov" or where.startswith("us-gov-") else None
+
+
 def model_behind(foundation_model_arns: Iterable[str]) -> str | None:
     """Return the model id that an inference profile stands for, its geography included.
 

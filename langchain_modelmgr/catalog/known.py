@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.catalog.families import stand_in
-from langchain_modelmgr.catalog.ids import named_model, split_prefix
+from langchain_modelmgr.catalog.ids import named_model, price_geography, split_prefix
 from langchain_modelmgr.catalog.model import ModelConfig, TokenPrices
 from langchain_modelmgr.catalog.shipped import profile_facts, shipped_facts, shipped_models
+from langchain_modelmgr.catalog.typos import typo_in
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ logger = logging.getLogger(__name__)
 
 _PRICES = tuple(f.name for f in fields(ModelConfig) if f.name.startswith("cost_per_1k_"))
 _OWN_PRICE = "models: in the configuration"
+
+_KEPT = 1024
+"""Models whose facts are kept: a call's own ``model=`` can be a new one each time."""
+
+
+_Key = tuple[str, str | None, str | None]
+"""A model id, the model behind it where the caller names it, and where AWS bills it."""
 
 
 class ModelCatalog:
@@ -34,7 +42,7 @@ class ModelCatalog:
 
     def __init__(self, models: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._given: Mapping[str, Mapping[str, Any]] = dict(models or {})
-        self._found: dict[tuple[str, str | None], ModelConfig] = {}
+        self._found: dict[_Key, ModelConfig] = {}
         self._behind: dict[str, str] = {}
         self._warned: set[str] = set()
 
@@ -45,10 +53,12 @@ class ModelCatalog:
 
     def get(self, model_id: str) -> ModelConfig | None:
         """Return what is known of a model; None if it is not in the catalog."""
-        model = self._find(model_id, None)
+        model = self._find(model_id)
         return model if model.in_catalog else None
 
-    def resolve(self, model_id: str, base_model: str | None = None) -> ModelConfig:
+    def resolve(
+        self, model_id: str, base_model: str | None = None, region: str | None = None
+    ) -> ModelConfig:
         """Return what is known of a model; of one outside the catalog, what langchain-aws knows.
 
         A fact that nobody knows is None, and allowed. One warning is logged per unknown model.
@@ -56,10 +66,13 @@ class ModelCatalog:
         Args:
             model_id: Model id, inference profile id, or ARN.
             base_model: The model id behind an ARN that does not name it.
+            region: The AWS region it is called in: AWS GovCloud has prices of its own.
         """
-        model = self._find(model_id, base_model)
+        model = self._find(model_id, base_model, price_geography(model_id, region))
         hidden = model.base_model_id is None  # an ARN: GetInferenceProfile is asked when it is used
         if not model.in_catalog and not hidden and model_id not in self._warned:
+            if len(self._warned) >= _KEPT:
+                self._warned.clear()
             self._warned.add(model_id)
             logger.warning(
                 "model %s is not in the catalog%s: its price is unknown, and capabilities that "
@@ -72,11 +85,7 @@ class ModelCatalog:
     def like(self, text: str) -> list[str]:
         """Return the ids that hold a text, with its geography, else the one nearest to it."""
         prefix, name = split_prefix(text.strip().lower())
-        known = {
-            _spelled(i): i
-            for i in {**shipped_models(), **self._given}
-            if not i.startswith("arn:")  # it may hold an account id
-        }
+        known = {_spelled(i): i for i in self._plain_ids()}
         wanted = _spelled(name)
         found = [spelled for spelled in known if wanted in spelled]
         found = found or difflib.get_close_matches(wanted, known, n=1)
@@ -88,20 +97,41 @@ class ModelCatalog:
         found = self.like(model_id)[:3]
         return f" (did you mean {' or '.join(found)}?)" if found else ""
 
+    def mistake_in(self, model_id: str, base_model: str | None = None) -> str | None:
+        """Return why a model id can't serve a call, whatever it is asked; None if it may.
+
+        It is a typo, or a model that the Converse API does not serve.
+
+        Args:
+            model_id: Model id, inference profile id, or ARN.
+            base_model: The model id behind an ARN that does not name it.
+        """
+        named = base_model or named_model(model_id)
+        model = self._find(model_id, base_model)
+        if named and not model.in_catalog and not profile_facts(named):
+            known = {**shipped_models(), **self._given}
+            if (
+                wrong := typo_in(named, [i for i in known if not i.startswith("arn:")])
+            ) is not None:
+                return f"{wrong} A model that is new is described under models:"
+        return None
+
     def learn(self, arn: str, model_id: str) -> None:
         """Take what an ARN was found to stand for: ``model_id``, its geography included."""
         self._behind[arn] = model_id
-        self._found = {k: v for k, v in self._found.items() if k[0] != arn}
+        for key in list(self._found):
+            if key[0] == arn:
+                self._found.pop(key, None)
 
     def fallback_for(self, model_id: str) -> str | None:
         """Return the one fallback of the guide's family rule, in the primary's own geography.
 
         Sonnet falls to Haiku; Opus, Haiku, Titan, Llama and all others fall to Sonnet. None for
-        an ARN whose model is not known: its geography isn't either.
+        a model that is not in the catalog: nobody knows what could stand in for it.
         """
         name = named_model(model_id)
-        model = self._find(model_id, None)
-        if name is None and model.base_model_id is None:
+        model = self._find(model_id)
+        if not model.in_catalog or model.base_model_id is None:
             return None
         prefix, _ = split_prefix(name or "")
         fallback = model.falls_back_to or stand_in(model.base_model_id, prefix)
@@ -109,18 +139,33 @@ class ModelCatalog:
             return None
         return f"{prefix}.{fallback}" if prefix else fallback
 
-    def _find(self, model_id: str, base_model: str | None) -> ModelConfig:
-        key = (model_id, base_model)
-        if key not in self._found:
-            self._found[key] = self._assemble(model_id, base_model)
-        return self._found[key]
+    def _plain_ids(self) -> list[str]:
+        """Return the known ids without ARNs, which may hold account ids."""
+        return [i for i in {**shipped_models(), **self._given} if not i.startswith("arn:")]
 
-    def _assemble(self, model_id: str, base_model: str | None) -> ModelConfig:
+    def _find(
+        self, model_id: str, base_model: str | None = None, geography: str | None = None
+    ) -> ModelConfig:
+        key = (model_id, base_model, geography or price_geography(model_id))
+        model = self._found.get(key)
+        if model is None:
+            behind = self._behind.get(model_id)
+            model = self._found[key] = self._assemble(*key)
+            # Without a lock, which could not be copied: whoever comes last takes out what is old.
+            if self._behind.get(model_id) != behind:
+                self._found.pop(key, None)
+            for oldest in list(self._found)[: max(0, len(self._found) - _KEPT)]:
+                self._found.pop(oldest, None)
+        return model
+
+    def _assemble(
+        self, model_id: str, base_model: str | None, geography: str | None
+    ) -> ModelConfig:
         own = dict(self._given.get(model_id, {}))
         told = own.get("base_model_id") or base_model or named_model(model_id)
         named = told or self._behind.get(model_id)
         prefix, base = split_prefix(named) if named else (None, None)
-        shipped = shipped_facts(prefix, base) if base else {}
+        shipped = shipped_facts(prefix or geography, base) if base else {}
         given = {**self._given.get(base or "", {}), **own}
         listed = shipped or (profile_facts(named) if named else {})
         facts = {**listed, **_priced_by_owner(given, listed)}

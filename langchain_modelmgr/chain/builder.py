@@ -144,12 +144,14 @@ class ChainBuilder:
     def _specs(
         self, agent: AgentConfig, settings: CallSettings, primary: str
     ) -> Iterator[CandidateSpec]:
-        first = self._catalog.resolve(primary)
+        here = self._clients.told_region
+        first = self._catalog.resolve(primary, region=here)
         set_here = _settings(agent, settings)
         yield _spec(first, None, set_here)
         portable = {k: v for k, v in set_here.items() if k not in _MODEL_SPECIFIC}
         for fallback in self._fallbacks(agent, primary) if settings.use_fallback else ():
-            model = self._catalog.resolve(fallback.model, fallback.base_model)
+            region = fallback.region or here
+            model = self._catalog.resolve(fallback.model, fallback.base_model, region)
             inherited = set_here if model.provider == first.provider else portable
             yield _spec(model, fallback.region, {**inherited, **fallback.parameters})
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from langchain_modelmgr.catalog import ModelCatalog, ModelConfig, named_model, split_prefix
 from langchain_modelmgr.config.filling import fill
+from langchain_modelmgr.config.model_ids import problems_of_models
 from langchain_modelmgr.config.problems import nearest, problems_of
 from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, Settings
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
@@ -155,6 +156,7 @@ class ConfigurationManager:
         data = _reshaped(_plain(filled), problems, raw)
         self._settings = _validated(data, raw, problems)
         self.catalog = ModelCatalog({k: v.facts() for k, v in self._settings.models.items()})
+        problems += problems_of_models(self._settings, raw, self.catalog)
         problems += _of_chains(self._settings, raw, self.catalog)
         if problems:
             raise _error(problems)

@@ -172,16 +172,16 @@ def test_variables_fill_scalars_after_parsing(read: Any, monkeypatch: pytest.Mon
 project_prefix: p-${{DAY}}-${{NOBODY:-x}}
 aws: {{profile: '${{PROFILE}}'}}
 agents:
-  b: {{model: "$${{LITERAL}}"}}
   a:
     model: {SONNET}
+    parameters: {{stop_sequences: ["$${{LITERAL}}"]}}
     timeout_seconds: ${{SECONDS}}
     max_tokens: ${{TOKENS:-5}}
 """)
 
     assert config.project_prefix == "p-2026-01-01-x"
     assert config.aws.profile == "dev\nagents: {}"
-    assert config.agent("b").model == "${LITERAL}"
+    assert config.agent("a").parameters["stop_sequences"] == ["${LITERAL}"]
     assert (config.agent("a").timeout_seconds, config.agent("a").max_tokens) == (7, 5)
 
 

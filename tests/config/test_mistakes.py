@@ -43,7 +43,7 @@ def agent(line: str) -> str:
         ("agents:\n  a: {}\n  a: {}\n", "dev.yaml:3: the key 'a' stands here twice: also in line 2"),
         ("agents:\n  ? [a]\n  : 1\n", "dev.yaml:2: a key must be a word"),
         ("agents:\n  defalt_model: x\n", "agents.defalt_model: an agent must be a map; did you mean"),
-        ("default_model: x\nagents: {}", "dev.yaml:1: default_model: it stands under agents:"),
+        ("default_model: x.y\nagents: {}", "dev.yaml:1: default_model: it stands under agents:"),
         ("agents:\n  a: {}\n", "dev.yaml:2: agents.a: no model; give model, or agents.default_model"),
         ("agents:\n  'a b': {model: x.y}\n", "agents.a b: an agent's name must be 1 to 64 letters"),
         ("agents: {a: {model: x.y}}\nmetrics: {sink: cloudwach}",
