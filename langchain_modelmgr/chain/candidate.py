@@ -16,6 +16,7 @@ from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
+from langchain_modelmgr.bedrock.unsendable import explained
 from langchain_modelmgr.bedrock.wire import WireClient
 from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
@@ -342,6 +343,7 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
     """Ends the attempt's meter, however its block ends, and names the failure."""
 
     def __init__(self, trial: Trial) -> None:
+        self._request = trial.request
         self._meter = trial.meter
         self._patience = trial.patience
 
@@ -357,7 +359,9 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
         if error is None:
             self._meter.finish("answered")
             return
-        failure = classify(error)
+        raw = self._request.raw
+        formed = self._meter.params or ({} if raw is None else {"messages": raw.messages})
+        failure = explained(error, classify(error), formed, self._request.messages)
         if self._patience.ended and isinstance(error, Exception):  # the watchdog broke the stream
             failure = BedrockTimeoutError(self._patience.ended, code="StreamTimeout")
         if failure is not None:

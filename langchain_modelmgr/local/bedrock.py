@@ -277,12 +277,16 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _json(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw or b"{}")
+        body = json.loads(raw or b"{}", parse_constant=_refuse)  # NaN is no JSON
     except ValueError:
         raise AwsError("ValidationException", "The request body is no JSON.") from None
     if not isinstance(body, dict):
         raise AwsError("ValidationException", "The request body is no map.")
     return body
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _check(body: dict[str, Any], operation: str) -> None:
