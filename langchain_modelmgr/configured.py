@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from langchain_modelmgr.aws_settings import endpoint_now
 from langchain_modelmgr.chain.builder import CallSettings
 from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs, needs_of
@@ -17,12 +18,7 @@ from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import PLACES
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.joining import JoinsHandler
-from langchain_modelmgr.manager import (
-    ModelManager,
-    default_manager,
-    manager_of,
-    shared_config,
-)
+from langchain_modelmgr.manager import ModelManager, manager_of
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
 from langchain_modelmgr.tools import settled
 from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_modelmgr.chain.fallback import CandidateChain
-    from langchain_modelmgr.config import AgentConfig
 
 
 class ConfiguredModel(JoinsHandler):
@@ -104,7 +99,7 @@ class ConfiguredModel(JoinsHandler):
     @property
     def model_manager(self) -> ModelManager:
         """The manager that this model uses: given, of its configuration, or of its environment."""
-        return self._resolve().manager
+        return self._resolve_now(here=False).manager
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy; a changed agent or configuration is resolved again."""
@@ -117,14 +112,10 @@ class ConfiguredModel(JoinsHandler):
     def __getstate__(self) -> dict[Any, Any]:
         """Return what travels: the YAML, unfilled; no client, no credential."""
         state = super().__getstate__()
-        values = {**state["__dict__"], "config": self.model_manager.config, "manager": None}
+        values = dict(state["__dict__"])
+        if self.manager is None:  # the other process may have no such file
+            values["config"] = self.model_manager.config
         return {**state, "__dict__": values, "__pydantic_private__": {"_resolved": None}}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Take what travelled; equal configurations share one manager in a process."""
-        super().__setstate__(state)
-        if self.config is not None:
-            self.config = shared_config(self.config)
 
     # -- a call
 
@@ -135,26 +126,23 @@ class ConfiguredModel(JoinsHandler):
         run_manager: BaseRunManager | None,
         kwargs: dict[str, Any],
     ) -> tuple[CandidateChain, ChainInput]:
+        agent = self._resolve_now().manager.config.agent(self.agent_name)
         kwargs = keywords_of(kwargs, of=f"agent {self.agent_name!r}", langchain=True)
         model = kwargs.pop("model", None)
-        timeout = kwargs.pop("timeout", None) or self.timeout or self._agent.timeout_seconds
+        timeout = kwargs.pop("timeout", None) or self.timeout or agent.timeout_seconds
         kwargs = settled(kwargs)
         request = ChatRequest(
             messages=messages,
             stop=stop,
             kwargs=kwargs,
-            needs=needs_of(messages, kwargs) | Needs.of_agent(self._agent.requires),
+            needs=needs_of(messages, kwargs) | Needs.of_agent(agent.requires),
             timeout=timeout,
         )
         run = _run_of(run_manager) or CURRENT_RUN.get()
         return self._chain(model), ChainInput(request, self._account(run))
 
     def _account(self, run: Run | None) -> CallAccount:
-        return CallAccount(self.model_manager.totals, self.agent_name, run or Run())
-
-    @property
-    def _agent(self) -> AgentConfig:
-        return self.model_manager.config.agent(self.agent_name)
+        return CallAccount(self._resolve().manager.totals, self.agent_name, run or Run())
 
     def _chain(self, model: str | None) -> CandidateChain:
         resolved = self._resolve()
@@ -162,12 +150,13 @@ class ConfiguredModel(JoinsHandler):
 
     def _require(self, needs: Needs, model: str | None, *, tool_count: int = 1) -> None:
         primary = self._chain(model).candidates[0]
-        self.model_manager.chains.require(
+        self._resolve().manager.chains.require(
             self.agent_name, primary.spec.model, needs, tool_count=tool_count
         )
 
     def _check_requirements(self) -> None:
-        self._require(Needs.of_agent(self._agent.requires), None)
+        agent = self._resolve().manager.config.agent(self.agent_name)
+        self._require(Needs.of_agent(agent.requires), None)
 
     def _chain_profile(self) -> ChainProfile:
         return chain_profile([c.spec.model for c in self._chain(None).candidates])
@@ -186,14 +175,38 @@ class ConfiguredModel(JoinsHandler):
 
     def _resolve(self) -> _Resolved:
         """Return what the fields stand for; again whenever one of them has changed."""
-        key = (self.agent_name, self.environment, self.config, self.manager, self._settings())
+        stops = self.stop_sequences
+        key = (*map(self.__dict__.get, _RESOLVED_FIELDS), None if stops is None else tuple(stops))
         if self._resolved is None or self._resolved.key != key:
             manager = self.manager
             if manager is None:
-                config = self.config
-                manager = manager_of(config) if config else default_manager(self.environment)
+                manager = manager_of(self.config or ConfigurationManager(self.environment))
             self._resolved = _Resolved(key, manager, self._settings())
         return self._resolved
+
+    def _resolve_now(self, *, here: bool = True) -> _Resolved:
+        """Return the same, again if the manager was forgotten.
+
+        Args:
+            here: Again also if the environment leads to another AWS than it did: for a call.
+        """
+        resolved = self._resolve()
+        if self.manager is None and (
+            resolved.manager.is_forgotten or (here and resolved.endpoint != endpoint_now())
+        ):
+            manager = manager_of(resolved.manager.config)
+            resolved = self._resolved = _Resolved(resolved.key, manager, resolved.settings)
+        return resolved
+
+
+_RESOLVED_FIELDS = (
+    "agent_name",
+    "environment",
+    "config",
+    "manager",
+    *(f.name for f in fields(CallSettings) if f.name != "stop_sequences"),
+)
+"""The fields that a model's manager and chain depend on; stop sequences are a list, so apart."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,7 @@ class _Resolved:
     key: tuple[Any, ...]
     manager: ModelManager
     settings: CallSettings
+    endpoint: tuple[str | None, str | None] = field(default_factory=endpoint_now)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self

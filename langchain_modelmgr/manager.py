@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import weakref
 from contextlib import aclosing, closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
 
 from langchain_modelmgr.bedrock.clients import Clients
 from langchain_modelmgr.chain.builder import CallSettings, ChainBuilder
@@ -15,12 +15,14 @@ from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.check import asked, members_of
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.keywords import keywords_of
+from langchain_modelmgr.closer import CLOSER
 from langchain_modelmgr.concurrency import CallPool
-from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.metrics import SinkGroup, default_sinks
 from langchain_modelmgr.metrics.summary import UsageSummary
+from langchain_modelmgr.portable import ManagerArguments
+from langchain_modelmgr.registry import Registry
 from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 
 if TYPE_CHECKING:
@@ -33,15 +35,13 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.check import ChainMember
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chat_model import ManagedBedrockChat
+    from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.converse import InvokeResult
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.totals import UsageTrack
 
 MAX_CONCURRENCY = 256
 """Async calls that run at once, and connections that are kept: one thread each."""
-
-_KEPT_CONFIGURATIONS = 16
-"""Configurations kept for models that were given none; an edited file makes a new one."""
 
 
 class ModelManager:
@@ -69,6 +69,9 @@ class ModelManager:
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
         self.config = config
+        self.is_forgotten = False
+        self._name = uuid4().hex
+        self._given = ManagerArguments(region, session, sinks, max_concurrency)
         self.clients = Clients(
             session=session,
             profile=config.aws.profile,
@@ -79,19 +82,26 @@ class ModelManager:
         )
         self.pool = CallPool(max_concurrency)
         self.chains = ChainBuilder(config, self.clients, self.pool)
-        if sinks is None:
-            sinks = default_sinks(
-                config.metrics.sink,
-                config.namespace,
-                client=self.clients.cloudwatch,
-                region=region or config.aws.region,
-                profile=config.aws.profile if session is None else session.profile_name,
-                extra=config.metrics.extra,
-                on_ambiguous=config.metrics.on_ambiguous,
-                journal=config.metrics.journal,
-            )
-        self.totals = UsageTotals(UsageSummary(), SinkGroup(sinks))
+        own = self._own_sinks() if sinks is None else ()
+        self.totals = UsageTotals(UsageSummary(), SinkGroup(own if sinks is None else sinks))
+        # Of the totals, not of the manager: a call that still runs holds them.
+        finalizer = weakref.finalize(self.totals, CLOSER.put, *own, self.pool, self.clients)
+        finalizer.atexit = False
         AFTER_FORK.watch(self)
+        _REGISTRY.add(self._name, self)
+
+    def _own_sinks(self) -> Sequence[MetricsSink]:
+        config, session = self.config, self._given.session
+        return default_sinks(
+            config.metrics.sink,
+            config.namespace,
+            client=self.clients.cloudwatch,
+            region=self._given.region or config.aws.region,
+            profile=config.aws.profile if session is None else session.profile_name,
+            extra=config.metrics.extra,
+            on_ambiguous=config.metrics.on_ambiguous,
+            journal=config.metrics.journal,
+        )
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -298,9 +308,24 @@ class ModelManager:
         return self.totals.sinks.stats()
 
     def close(self) -> None:
-        """Deliver what is left and let threads go. Calls that still run are left to end."""
+        """Deliver what is left and let threads and connections go; running calls are left to end.
+
+        A closed manager works again when it is used.
+        """
         self.totals.sinks.close()
         self.pool.close()
+        self.clients.close()
+
+    def forget(self) -> None:
+        """Close this manager; models that share it by their configuration get a new one.
+
+        For tests, and for programs that change AWS settings which no variable shows: the new
+        manager has clients, summary and cooldowns of its own. Models that were given this manager
+        itself keep it.
+        """
+        self.is_forgotten = True
+        _REGISTRY.forget(self)
+        self.close()
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: the parent reports what was counted before the fork."""
@@ -341,59 +366,34 @@ class ModelManager:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config!r})"
 
+    def __copy__(self) -> Self:
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process gets the manager kept with the same configuration there: neither
-        # credentials nor clients travel.
-        return _restored, (self.config,)
+        """Return what travels to another process; in this one a pickle is this very manager.
+
+        Raises:
+            TypeError: It was given a boto3 session or a sink that can't leave this process.
+        """
+        given = None if _REGISTRY.is_shared(self) else self._given.portable(repr(self))
+        return _restored, (self._name, self.config, given)
 
 
-class _Kept:
-    """The managers that models share which were given a configuration, or not even that."""
-
-    def __init__(self) -> None:
-        self._configs: OrderedDict[str, ConfigurationManager] = OrderedDict()
-        self._lock = threading.RLock()
-        AFTER_FORK.watch(self)
-
-    def reset_after_fork(self) -> None:
-        self._lock = threading.RLock()
-
-    def of_config(self, config: ConfigurationManager) -> ModelManager:
-        with self._lock:
-            manager = config.__dict__.get("_manager")
-            if not isinstance(manager, ModelManager):
-                manager = config.__dict__["_manager"] = ModelManager(config)
-            return manager
-
-    def canonical(self, config: ConfigurationManager) -> ConfigurationManager:
-        with self._lock:
-            kept = self._configs.setdefault(config.fingerprint, config)
-            self._configs.move_to_end(config.fingerprint)
-            while len(self._configs) > _KEPT_CONFIGURATIONS:
-                self._configs.popitem(last=False)
-            return kept
-
-
-_kept = _Kept()
+_REGISTRY: Registry[ModelManager] = Registry()
 
 
 def manager_of(config: ConfigurationManager) -> ModelManager:
-    """Return the manager that is kept with ``config``, made on first use."""
-    return _kept.of_config(config)
+    """Return the manager that all models of a configuration share, made on first use."""
+    return _REGISTRY.shared(config, lambda: ModelManager(config))
 
 
-def shared_config(config: ConfigurationManager) -> ConfigurationManager:
-    """Return the one kept configuration of this folder, environment and content."""
-    return _kept.canonical(config)
-
-
-def default_manager(environment: str | None) -> ModelManager:
-    """Return the manager of an environment: one per resolved folder, environment and content."""
-    return manager_of(shared_config(ConfigurationManager(environment)))
-
-
-def _restored(config: ConfigurationManager) -> ModelManager:
-    return manager_of(shared_config(config))
+def _restored(
+    name: str, config: ConfigurationManager, given: dict[str, Any] | None
+) -> ModelManager:
+    """Return the manager that a pickle stands for; ``given`` is None for a shared one."""
+    if given is None:
+        return _REGISTRY.get(name) or manager_of(config)
+    return _REGISTRY.named(name, lambda: ModelManager(config, **given))

@@ -1,0 +1,165 @@
+"""AwsSettings: what the environment says of AWS: endpoint, region, whose credentials."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_NAMES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_CONFIG_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_DEFAULT_REGION",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_ROLE_ARN",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_USE_DUALSTACK_ENDPOINT",
+        "AWS_USE_FIPS_ENDPOINT",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        # Where this process keeps what it has not sent; each local AWS has a folder of its own.
+        "MODELMGR_STATE_DIR",
+    }
+)
+"""Variables by which boto3 finds endpoint, region and credentials (botocore 1.44.5, read)."""
+
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+_UNTOLD = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"})
+"""Variables that are kept, and don't say whose credentials they are."""
+
+_ENDPOINT = "AWS_ENDPOINT_URL"
+"""The endpoint of all services; with ``_`` and a service's name behind it, of that service."""
+
+_SECRETS = frozenset({"aws_secret_access_key", "aws_session_token", "aws_security_token"})
+"""Keys of AWS's files that don't say whose credentials they are. An access key id does."""
+
+
+@dataclass(frozen=True)
+class AwsSettings:
+    """The AWS settings of the environment at one moment.
+
+    Attributes:
+        variables: The variables that are set, by name.
+    """
+
+    variables: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return the settings as they are."""
+        wanted = _NAMES | _UNTOLD
+        return cls(
+            {
+                name: value
+                for name, value in os.environ.items()
+                if value and (name in wanted or name.startswith(_ENDPOINT))
+            }
+        )
+
+    @property
+    def profile(self) -> str | None:
+        """The AWS profile that a variable names."""
+        # In botocore's order.
+        return self.variables.get("AWS_DEFAULT_PROFILE") or self.variables.get("AWS_PROFILE")
+
+    @property
+    def region(self) -> str | None:
+        """The AWS region that a variable names."""
+        return self.variables.get("AWS_DEFAULT_REGION")
+
+    def session(self, profile: str | None = None) -> dict[str, Any]:
+        """Return the arguments of a ``boto3.Session`` with these settings.
+
+        Args:
+            profile: An AWS profile that a configuration names; over the environment's keys.
+        """
+        given: dict[str, Any] = {"region_name": self.region}
+        if profile or "AWS_ACCESS_KEY_ID" not in self.variables:
+            return {**given, "profile_name": profile or self.profile}
+        if "AWS_CREDENTIAL_EXPIRATION" in self.variables or not os.environ.get(_KEYS[0]):
+            return given  # botocore reads keys that expire again; keys that were removed are gone
+        return {**given, **{name.lower(): self.variables.get(name) for name in _KEYS}}
+
+    def endpoint_url(self, service: str) -> str | None:
+        """Return the endpoint that a variable names for a service, such as ``bedrock-runtime``."""
+        if self.variables.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            return None
+        own = f"{_ENDPOINT}_{service.replace('-', '_').upper()}"
+        return self.variables.get(own) or self.variables.get(_ENDPOINT)
+
+    def identity(self, profile: str | None = None) -> str:
+        """Return a hash that tells two AWS environments apart: endpoint, region, credentials.
+
+        Args:
+            profile: An AWS profile that a configuration names.
+        """
+        named = profile or self.profile or "default"
+        variables = sorted(item for item in self.variables.items() if item[0] not in _UNTOLD)
+        told = json.dumps([profile, variables, list(self._sections(named))])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _sections(self, profile: str) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+        """Yield what AWS's files say of a profile and of those that it refers to."""
+        files = (
+            self.variables.get("AWS_CONFIG_FILE", "~/.aws/config"),
+            self.variables.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        )
+        for text in files:
+            sections = _read(text)
+            waiting, seen = [profile, f"profile {profile}"], set[str]()
+            while waiting:
+                name = waiting.pop()
+                if name in seen or name not in sections:
+                    continue
+                seen.add(name)
+                values = sections[name]
+                yield name, sorted(i for i in values.items() if i[0] not in _SECRETS)
+                source = values.get("source_profile")
+                waiting += [source, f"profile {source}"] if source else []
+                waiting += [
+                    f"{kind} {values[key]}"
+                    for kind, key in (("sso-session", "sso_session"), ("services", "services"))
+                    if values.get(key)
+                ]
+
+
+def endpoint_now() -> tuple[str | None, str | None]:
+    """Return what differs between two local AWS, and between one and AWS: cheap enough per call."""
+    get = os.environ.get
+    return get(_ENDPOINT), get("MODELMGR_STATE_DIR")
+
+
+def _read(file: str) -> Mapping[str, Mapping[str, str | None]]:
+    path = Path(os.path.expandvars(file)).expanduser()
+    try:
+        stat = path.stat()
+    except OSError:
+        return {}
+    return _parsed(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, _modified: int, _size: int) -> Mapping[str, Mapping[str, str | None]]:
+    parser = configparser.RawConfigParser(
+        strict=False, allow_no_value=True, default_section="\0none"
+    )
+    try:
+        parser.read_string(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return {}  # boto3 will say what is wrong with it
+    return {name: dict(parser[name]) for name in parser.sections()}
