@@ -168,6 +168,8 @@ class ManagedBedrockChat(ConfiguredModel):
             ValueError: ``tool_choice`` names no tool that is bound.
         """
         choice = neutral_choice(tool_choice)
+        bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict)}
+        check_choice(choice, bound["tools"])
         if asks_for_structure(choice, tools):
             kwargs["for_structured_output"] = True
         is_forced = not kwargs.get("for_structured_output")
@@ -176,9 +178,8 @@ class ManagedBedrockChat(ConfiguredModel):
             tool_choice=forced_choice(choice) if is_forced else None,
         )
         self._require(needs, kwargs.get("model"), tool_count=len(tools))
-        bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict), **kwargs}
-        check_choice(choice, bound["tools"])
         check_tools(bound["tools"])
+        bound |= kwargs
         if choice is not None:
             bound["tool_choice"] = choice
         return self.bind(**bound)

@@ -11,7 +11,7 @@ from langchain_modelmgr.aws_settings import endpoint_now
 from langchain_modelmgr.chain.builder import CallSettings
 from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs, needs_of
-from langchain_modelmgr.chain.keywords import keywords_of
+from langchain_modelmgr.chain.keywords import check_kind, keywords_of
 from langchain_modelmgr.chain.request import ChatRequest
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.config.problems import nearest
@@ -145,6 +145,7 @@ class ConfiguredModel(JoinsHandler):
         return CallAccount(self._resolve().manager.totals, self.agent_name, run or Run())
 
     def _chain(self, model: str | None) -> CandidateChain:
+        check_kind("model", model, of=f"agent {self.agent_name!r}")
         resolved = self._resolve()
         return resolved.manager.chains.chain(self.agent_name, resolved.settings, model)
 

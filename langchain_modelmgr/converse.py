@@ -8,6 +8,7 @@ from langchain_core.messages import BaseMessage, SystemMessage
 
 from langchain_modelmgr.chain.compatibility import needs_of, needs_of_blocks
 from langchain_modelmgr.chain.request import ChatRequest, RawConversation
+from langchain_modelmgr.converse_input import conversation_of, system_of
 from langchain_modelmgr.pricing import TokenCounts
 from langchain_modelmgr.tools import check_choice, neutral_choice, neutral_tools, settled
 
@@ -83,7 +84,8 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
     """Return the request for the chain.
 
     Args:
-        messages: Converse messages, which reach the wire unchanged, or LangChain's.
+        messages: Converse messages, which reach the wire unchanged, or LangChain's. A Converse
+            message's ``content`` may be a text.
         system_prompt: The system prompt; empty: none.
         tools: Converse tools or LangChain's.
         keywords: Request fields of ChatBedrockConverse.
@@ -91,14 +93,15 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
         timeout: Seconds that one attempt may wait for bytes.
 
     Raises:
-        ConfigurationError: A keyword is unknown, or its value too small.
+        ConfigurationError: Messages, system prompt or tools have a wrong form.
     """
+    messages, system_prompt = conversation_of(messages), system_of(system_prompt)
     kwargs = {k: v for k, v in keywords.items() if v is not None}
     if tools:
         kwargs["tools"] = neutral_tools(tools)
         check_choice(neutral_choice(kwargs.get("tool_choice")), kwargs["tools"])
     kwargs = settled(kwargs)
-    if any(isinstance(message, BaseMessage) for message in messages):
+    if isinstance(messages[0], BaseMessage):
         system = [SystemMessage(system_prompt)] if system_prompt else []
         return ChatRequest(
             messages=[*system, *messages],
@@ -115,7 +118,7 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
         kwargs=kwargs,
         needs=needs_of_blocks(blocks, kwargs) | required,
         timeout=timeout,
-        raw=RawConversation(list(messages), [{"text": system_prompt}] if system_prompt else []),
+        raw=RawConversation(messages, [{"text": system_prompt}] if system_prompt else []),
         keep_content=True,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
+
+from langchain_modelmgr.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,15 +38,38 @@ def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
 
     Bedrock's own tool dicts, and what LangChain can't convert (Nova's system tools), stay as
     they are. Plain data is bound, so that response caches and traces can read it.
+
+    Raises:
+        ConfigurationError: They are no list, or one of them is no tool.
+        ValueError: LangChain can't convert one.
     """
-    return [
-        tool
-        if isinstance(tool, str)
-        or (isinstance(tool, Mapping) and _BEDROCK_TOOL_KEYS & tool.keys())
-        or hasattr(tool, "to_bedrock_format")
-        else _function_of(tool) or convert_to_openai_tool(tool, strict=strict)
-        for tool in tools
-    ]
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable):
+        hint = ": of Bedrock's toolConfig give its 'tools'" if isinstance(tools, Mapping) else ""
+        kind = type(tools).__name__
+        raise ConfigurationError(f"tools must be a list of tools, got {kind}{hint}")
+    return [_neutral(tool, f"tools[{i}]", strict) for i, tool in enumerate(tools)]
+
+
+def _neutral(tool: Any, where: str, strict: bool | None) -> Any:  # noqa: FBT001 - private
+    if isinstance(tool, str) or hasattr(tool, "to_bedrock_format"):
+        return tool
+    if isinstance(tool, Mapping):
+        if _BEDROCK_TOOL_KEYS & tool.keys():
+            return tool
+        if tool.get("type") == "function" and "function" not in tool:
+            # As OpenAI's Responses API has it: the function's keys beside the type.
+            tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+        elif not (_NAMING | {"input_schema"}) & tool.keys():
+            kind = tool.get("type")
+            what = f"of type {kind!r}" if isinstance(kind, str) else f"with the keys {sorted(tool)}"
+            raise ConfigurationError(
+                f"{where}: a tool {what} is none of Bedrock's: give a function, a pydantic class, "
+                "a LangChain tool, or {'toolSpec': ...}"
+            )
+    neutral = _function_of(tool) or convert_to_openai_tool(tool, strict=strict)
+    if not isinstance(neutral.get("function", {}).get("name"), str):
+        raise ConfigurationError(f"{where}: the tool has no name")
+    return neutral
 
 
 def _function_of(tool: Any) -> dict[str, Any] | None:
@@ -65,7 +90,7 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
     """Return a tool choice as ``auto``, ``any``, ``none`` or a tool's name; None: not chosen.
 
     Raises:
-        ValueError: The form is not one of LangChain's, OpenAI's, Anthropic's or Bedrock's.
+        ConfigurationError: The form is not one of LangChain's, OpenAI's, Anthropic's or Bedrock's.
     """
     if choice is None or choice is False:
         return None
@@ -73,6 +98,8 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
         return "any"
     if isinstance(choice, str):
         return choice
+    if not isinstance(choice, Mapping):
+        raise ConfigurationError(f"tool_choice: {type(choice).__name__} is not known; {_CHOICES}")
     kind = choice.get("type")
     is_named = kind in ("tool", "function")
     named = choice.get("tool") or choice.get("function") or (choice if is_named else None)
@@ -83,10 +110,12 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
     for word in ("any", "auto", NO_TOOL):
         if word in choice or kind == word:
             return word
-    raise ValueError(
-        f"tool_choice: a mapping with the keys {sorted(choice)} is not known; "
-        "give 'auto', 'any', 'none', or a tool's name"
+    raise ConfigurationError(
+        f"tool_choice: a mapping with the keys {sorted(choice)} is not known; {_CHOICES}"
     )
+
+
+_CHOICES = "give 'auto', 'any', 'none', or a tool's name"
 
 
 def settled(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,14 +148,14 @@ def check_choice(choice: str | None, tools: Sequence[Any]) -> None:
     """Refuse to force a tool that is not bound, before Bedrock does.
 
     Raises:
-        ValueError: ``choice`` names none of the neutral ``tools``.
+        ConfigurationError: ``choice`` names none of the neutral ``tools``.
     """
     named = [t for t in tools if not (isinstance(t, Mapping) and "cachePoint" in t)]
     names = [_name_of(tool) for tool in named]
     if choice in (None, "auto", "any", NO_TOOL, *names) or None in names:
         return
     bound = ", ".join(repr(name) for name in names)
-    raise ValueError(f"tool_choice: no tool {choice!r} is bound; bound: {bound or 'none'}")
+    raise ConfigurationError(f"tool_choice: no tool {choice!r} is bound; bound: {bound or 'none'}")
 
 
 def _name_of(tool: Any) -> str | None:

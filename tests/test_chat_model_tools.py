@@ -9,7 +9,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_model_call
 from langchain.agents.structured_output import ToolStrategy
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_modelmgr import (
     ConfigurationError,
@@ -18,6 +18,7 @@ from langchain_modelmgr import (
     ModelManager,
 )
 from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.tools import PARALLEL_CALLS
 from tests.agents import Pallets, count_pallets
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
 
@@ -277,3 +278,71 @@ def test_a_tool_that_is_not_bound_can_not_be_forced_at_any_door(configured: Conf
             tools=[count_pallets],
             tool_choice="nosuch",
         )
+
+
+@pytest.mark.parametrize("none", ["none", {"type": "none"}])
+def test_no_tool_is_sent_where_the_choice_is_none(
+    llm: ManagedBedrockChat, local_aws: LocalAWS, none: Any
+) -> None:
+    bound = llm.bind_tools([count_pallets], tool_choice=none)
+
+    reply = bound.invoke("count the pallets in 'Hamburg'")
+
+    assert reply.tool_calls == []
+    assert "toolConfig" not in local_aws.calls()[0].body
+    llm.bind_tools([count_pallets]).invoke("count the pallets in 'Hamburg'", tool_choice=none)
+    assert "toolConfig" not in local_aws.calls()[1].body
+
+
+def test_a_model_without_tools_serves_the_choice_none(configured: Configure) -> None:
+    llm = ManagedBedrockChat(agent_name="a", config=configured(f"a: {{model: '{TITAN}'}}"))
+
+    assert llm.bind_tools([count_pallets], tool_choice="none").invoke("hi").text == "You said: hi"
+
+
+@pytest.mark.filterwarnings("ignore:Tool messages were passed without toolConfig")
+def test_the_choice_none_holds_in_a_conversation_with_tool_calls(
+    llm: ManagedBedrockChat, local_aws: LocalAWS
+) -> None:
+    call = {"name": "count_pallets", "args": {"warehouse": "Hamburg"}, "id": "t1"}
+    turns = [
+        HumanMessage("x"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("7", tool_call_id="t1"),
+    ]
+
+    reply = llm.bind_tools([count_pallets], tool_choice="none").invoke(turns)
+
+    assert reply.tool_calls == []
+    assert local_aws.requests() == 1
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_parallel_tool_calls_are_taken_as_langchain_users_write_them(
+    llm: ManagedBedrockChat, parallel: bool
+) -> None:
+    bound = llm.bind_tools([count_pallets], parallel_tool_calls=parallel)
+
+    reply = bound.invoke("count the pallets in 'Hamburg'")
+
+    (attempt,) = reply.response_metadata["model_manager"]["attempts"]
+    assert reply.tool_calls
+    assert attempt["adapted"] == ([] if parallel else [PARALLEL_CALLS])
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]},
+        {"properties": {"count": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}},
+        {"title": "Count", "type": "object", "properties": {"count": {"type": "integer"}}},
+    ],
+)
+def test_a_json_schema_needs_no_title(configured: Configure, method: Any, schema: Any) -> None:
+    able = configured(AGENTS, f"models: {{'{SONNET}': {{supports_structured_output: true}}}}")
+    llm = ManagedBedrockChat(agent_name="sql_agent", config=able)
+
+    reply = llm.with_structured_output(schema, method=method).invoke("12 pallets")
+
+    assert reply == {"count": 12}

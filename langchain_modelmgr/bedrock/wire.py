@@ -120,22 +120,21 @@ class _MeteredStream:
 
     def _events(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
-        reader = StreamReader(self._meter.model_id)
-        events = self._measured()
+        events = self._read()
         for event in events if self._names is None else self._names.restored(events):
-            if (read := reader.read(event)) is None:
-                continue
             if assembler is not None:
-                assembler.take(read)
-            if langchain_reads(read):
-                yield read
+                assembler.take(event)
+            if langchain_reads(event):
+                yield event
         if assembler is not None:
             self._meter.content = assembler.content()
 
-    def _measured(self) -> Iterator[dict[str, Any]]:
+    def _read(self) -> Iterator[dict[str, Any]]:
+        reader = StreamReader(self._meter.model_id)
         for event in self._received():
             self._measure(event)
-            yield event
+            if (read := reader.read(event)) is not None:
+                yield read
 
     def _measure(self, event: dict[str, Any]) -> None:
         self._meter.touch()

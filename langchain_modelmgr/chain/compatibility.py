@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
 
+from langchain_modelmgr.tools import NO_TOOL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -95,7 +97,7 @@ def needs_of_blocks(blocks: Iterable[Any], kwargs: Mapping[str, Any]) -> Needs:
 
 def forced_choice(choice: str | None) -> ToolChoice | None:
     """Return ``any`` or ``tool`` for a choice that forces a call; None for a free one."""
-    if choice in (None, "auto"):
+    if choice in (None, "auto", NO_TOOL):
         return None
     return "any" if choice == "any" else "tool"
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import REQUEST_FIELDS
 from langchain_modelmgr.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _FIELDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
     "cache_control",
@@ -37,6 +36,25 @@ _OF_LANGCHAIN = frozenset(
 )
 """What chat models bind, and what LangChain hands on."""
 
+_NUMBER = (numbers.Number, "a number")
+_MAP = (Mapping, "a map")
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "additional_model_request_fields": _MAP,
+    "guardrail_config": _MAP,
+    "max_tokens": (numbers.Integral, "a whole number"),
+    "model": (str, "a model id"),
+    "parallel_tool_calls": (bool, "true or false"),
+    "performance_config": _MAP,
+    "reasoning_effort": (str, "a text"),
+    "request_metadata": _MAP,
+    "service_tier": (str, "a text"),
+    "stop_sequences": ((list, tuple), "a list of texts"),
+    "temperature": _NUMBER,
+    "timeout": _NUMBER,
+    "top_p": _NUMBER,
+}
+"""What a keyword's value must be, and what to call it."""
+
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -49,7 +67,7 @@ def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[s
         langchain: Take LangChain's own keywords, too.
 
     Raises:
-        ConfigurationError: A keyword is unknown, or ``max_tokens`` or ``timeout`` too small.
+        ConfigurationError: A keyword is unknown, or its value of a wrong type or too small.
             LangChain would name its own private method instead.
     """
     keywords: dict[str, Any] = {}
@@ -60,8 +78,23 @@ def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[s
             keywords[known] = value
         else:
             raise ConfigurationError(f"{of}: {name!r} is no request field{nearest(name, _FIELDS)}")
+    for name, value in keywords.items():
+        if name in _KINDS:
+            check_kind(name, value, of=of)
     for name, least in (("max_tokens", "1 or more"), ("timeout", "more than 0")):
         value = keywords.get(name)
         if isinstance(value, int | float) and value <= 0:
             raise ConfigurationError(f"{of}: {name} must be {least}")
     return keywords
+
+
+def check_kind(name: str, value: Any, *, of: str) -> None:
+    """Refuse a keyword's value that is of a wrong type; None is none.
+
+    Raises:
+        ConfigurationError: It is.
+    """
+    kinds, what = _KINDS[name]
+    is_flag = isinstance(value, bool) and kinds is not bool  # for Python a number
+    if value is not None and (is_flag or not isinstance(value, kinds)):
+        raise ConfigurationError(f"{of}: {name} must be {what}, got {type(value).__name__}")

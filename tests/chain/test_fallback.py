@@ -294,7 +294,7 @@ async def test_a_programmers_error_passes_untouched(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
     with pytest.raises(ValueError, match="Unsupported function") as caught:
-        await call(llm.bind(tools=[{"nonsense": 1}]), mode)
+        await call(llm.bind(tools=[7]), mode)
 
     assert not isinstance(caught.value, ModelManagerError)
 

@@ -35,6 +35,19 @@ def llm(manager: ModelManager) -> ManagedBedrockChat:
         ({"toolChoise": "any"}, "'toolChoise' is no request field; did you mean 'tool_choice'?"),
         ({"max_tokens": 0}, "max_tokens must be 1 or more"),
         ({"timeout": -1}, "timeout must be more than 0"),
+        ({"max_tokens": "100"}, "max_tokens must be a whole number, got str"),
+        ({"max_tokens": 100.0}, "max_tokens must be a whole number, got float"),
+        ({"max_tokens": True}, "max_tokens must be a whole number, got bool"),
+        ({"temperature": "0.5"}, "temperature must be a number, got str"),
+        ({"timeout": "10"}, "timeout must be a number, got str"),
+        ({"model": ["x"]}, "model must be a model id, got list"),
+        ({"stop_sequences": "END"}, "stop_sequences must be a list of texts, got str"),
+        (
+            {"additional_model_request_fields": "thinking"},
+            "additional_model_request_fields must be a map, got str",
+        ),
+        ({"guardrailConfig": "abc123"}, "guardrail_config must be a map, got str"),
+        ({"reasoning_effort": 3}, "reasoning_effort must be a text, got int"),
     ],
 )
 def test_a_wrong_keyword_is_told_at_both_doors_and_nothing_is_sent(
@@ -71,8 +84,8 @@ def test_bedrocks_own_spelling_reaches_the_wire_too(
 def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBedrockChat) -> None:
     with pytest.raises(
         BedrockInvalidRequestError,
-        match=r"Invalid type for parameter inferenceConfig\.temperature$",
+        match=r"Invalid type for parameter inferenceConfig\.stopSequences\[0\]$",
     ) as caught:
-        llm.invoke("x", temperature="s3cret")
+        llm.invoke("x", stop_sequences=[["s3cret"]])
 
     assert "s3cret" not in str(caught.value)
