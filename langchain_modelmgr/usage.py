@@ -69,6 +69,9 @@ class UsageCallbackHandler(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._open: OrderedDict[UUID, _OpenRun] = OrderedDict()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._manager, self._agent_name)  # runs that are open stay here
+
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from datetime import UTC
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from langchain_modelmgr.metrics.aggregate import MAX_SERIES
@@ -61,6 +62,7 @@ class EMFSink:
         stream: IO[str] | None = None,
     ) -> None:
         extra = tuple(extra)
+        self._limits: dict[str, Any] = {"extra": extra, "max_series": max_series}
         self.namespace = checked_namespace(namespace)
         self._published = indexes_of(extra)
         self._rolled_up = ROLLUP in extra
@@ -69,6 +71,16 @@ class EMFSink:
         self._stream = stream
         self._log = QuietLog(logger)
         self._sent = self._dropped = self._folded = self._errors = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return a sink that writes to another process's standard output.
+
+        Raises:
+            TypeError: It writes to a stream of its user's.
+        """
+        if self._stream is not None:
+            raise TypeError("an EMFSink with a stream of its own can't leave this process")
+        return partial(type(self), self.namespace, **self._limits), ()
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Write one attempt's line. Never raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_modelmgr.records import ModelUsageMetrics
@@ -23,6 +23,10 @@ class MemorySink:
 
     def __init__(self, maxlen: int = 10_000) -> None:
         self._records: deque[ModelUsageMetrics] = deque(maxlen=maxlen)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return an empty sink of the same size: another process has records of its own."""
+        return type(self), (self._records.maxlen,)
 
     @property
     def records(self) -> tuple[ModelUsageMetrics, ...]:
