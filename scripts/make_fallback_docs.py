@@ -36,11 +36,21 @@ _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
         errors.BedrockConnectionError,
         {"code": "ConnectionClosedError"},
     ),
-    ("access denied", errors.BedrockPermissionDeniedError, {}),
+    ("access denied, to the account or in this place", errors.BedrockPermissionDeniedError, {}),
     ("agreement being created", errors.BedrockPermissionDeniedError, {"is_lasting": True}),
     ("no such model", errors.BedrockNotFoundError, {}),
     ("prompt too long", errors.BedrockContextOverflowError, {}),
     ("malformed request", errors.BedrockInvalidRequestError, {}),
+    (
+        "refused by a fallback, after a passing failure",
+        errors.BedrockInvalidRequestError,
+        {"stands_in": True},
+    ),
+    (
+        "the model can't do what is asked",
+        errors.BedrockInvalidRequestError,
+        {"concerns_model": True},
+    ),
     ("credentials", errors.BedrockAuthenticationError, {}),
 ]
 _EFFECTS = {
@@ -67,13 +77,14 @@ def policy() -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, kind, facts in _KINDS:
         failure = kind("x")
+        stands_in = facts.get("stands_in", False)
         for fact, value in facts.items():
             setattr(failure, fact, value)
         cells = [
             name,
             f"`{kind.__name__}`",
-            _said(decide(failure, History(1, 1), jitter=_most)),
-            _said(decide(failure, History(1, 0), jitter=_most)),
+            _said(decide(failure, History(1, 1, stands_in=stands_in), jitter=_most)),
+            _said(decide(failure, History(1, 0, stands_in=stands_in), jitter=_most)),
             _said(decide(failure, History(1, 1, content_delivered=True), jitter=_most)),
             _effect(failure),
         ]

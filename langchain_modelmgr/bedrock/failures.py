@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 
+from langchain_modelmgr.bedrock import wordings
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -118,76 +119,7 @@ _REFUSED = re.compile(
 )
 """The beginning of botocore's report: what is wrong and where, before any value."""
 
-_OVERFLOW = (
-    # Each wording was seen from Bedrock; langchain-aws 1.9.1 knows all but the last two.
-    "input is too long",
-    "prompt is too long",
-    "input tokens exceeded",
-    "maximum context length",
-    "context_length_exceeded",
-    "exceeds the context window",
-    "input tokens exceed the configured limit",
-    "exceed model maximum",
-    "too many input tokens",
-    "is longer than the model's context length",
-    "exceed context limit",
-    "too many total text bytes",
-)
-_UNKNOWN_MODEL = (
-    # A model that this account or region does not have, in a ValidationException.
-    "model identifier is invalid",
-    "on-demand throughput isn't supported",  # the model wants an inference profile
-    "on-demand throughput is not supported",
-    "support on-demand throughput",
-    "could not resolve the foundation model",
-    "doesn't support the model",  # "This action doesn't support the model that you provided."
-    "reached the end of its life",
-    "marked by provider as legacy",
-    "model is not available in",
-    "model isn't available in",
-    "model is not supported in this region",
-    "model isn't supported in this region",
-)
-_NO_ACCESS = (
-    # What this account, or this place, may not use, in a ValidationException or with 404.
-    "unsupported countries",
-    "use case details have not been submitted",
-    "operation not allowed",
-    "account is not authorized",
-    "channel program accounts",
-    "don't have access to the model",
-)
-_UNABLE_MODEL = (
-    # What this model can't do, in a ValidationException: another one may.
-    "this model doesn't support",
-    "this model does not support",
-    "model is unsupported for",
-    "unsupported model",
-    "not supported by this model",
-    "not supported for this model",
-)
-_DENIED_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
-_REQUEST_ACTIONS = (
-    "bedrock:applyguardrail",
-    "bedrock:getprompt",
-    "bedrock:invoketool",
-    "bedrock:renderprompt",
-    "kms:",
-    "s3:",
-)
-_REQUEST_PARTS = re.compile(r"\b(?:guardrail|s3|kms)\b")
-"""What only some requests use: where it is denied or missing, the model itself may be well."""
-_BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
-
 _LASTING_CODES = frozenset({"ServiceQuotaExceededException"})
-_LASTING = (
-    "per day",  # "Too many tokens per day, please wait before trying again."
-    "daily",
-    "agreement is being created",
-    "subscription for this model cannot be completed",
-    "if you recently fixed this issue, try again after",
-)
-"""Wordings of refusals that stay for long. One that nobody knows counts as passing."""
 
 _MESSAGE_LIMIT = 300
 """Characters of AWS's own text that an error keeps: a cause, not a transcript."""
@@ -263,7 +195,7 @@ def _of_aws(error: BaseException) -> BedrockError | None:
     code = code[:1].upper() + code[1:]
     status = reply.get("HTTPStatusCode")
     text = str(body.get("Message", ""))
-    words = text.lower().replace("\u2019", "'")  # AWS writes "isn't" with either apostrophe
+    words = wordings.plain(text)
     overflow = isinstance(error, ContextOverflowError)  # langchain-aws knew the wording
     kind = BedrockContextOverflowError if overflow else _kind(code, status, words)
     failure = kind(
@@ -280,17 +212,15 @@ def _of_aws(error: BaseException) -> BedrockError | None:
 
 def _concerns_model(failure: BedrockError, text: str) -> bool:
     if isinstance(failure, BedrockInvalidRequestError):
-        return any(words in text for words in _UNABLE_MODEL)
+        return wordings.says(text, wordings.UNABLE_MODEL)
     if isinstance(failure, BedrockPermissionDeniedError | BedrockNotFoundError):
-        if action := _DENIED_ACTION.search(text):
-            return not action[1].startswith(_REQUEST_ACTIONS)
-        return not _REQUEST_PARTS.search(text)
+        return not wordings.is_of_the_request(text)
     return failure.concerns_model
 
 
 def _is_lasting(failure: BedrockError, text: str) -> bool:
     if isinstance(failure, BedrockRateLimitError | BedrockPermissionDeniedError):
-        return failure.code in _LASTING_CODES or any(words in text for words in _LASTING)
+        return failure.code in _LASTING_CODES or wordings.says(text, wordings.LASTING)
     return False
 
 
@@ -298,15 +228,13 @@ def _kind(code: str, status: int | None, text: str) -> type[BedrockError]:
     """Decide by code first, by message only where one code stands for several failures."""
     kind = CODES.get(code) or _kind_of_status(status)
     if kind is BedrockInvalidRequestError:
-        if any(words in text for words in _OVERFLOW):
+        if wordings.says(text, wordings.OVERFLOW):
             return BedrockContextOverflowError
-        if any(words in text for words in _UNKNOWN_MODEL):
+        if wordings.says(text, wordings.UNKNOWN_MODEL):
             return BedrockNotFoundError
-    if kind in (BedrockInvalidRequestError, BedrockNotFoundError) and any(
-        words in text for words in _NO_ACCESS
-    ):
-        return BedrockPermissionDeniedError
-    if kind is BedrockPermissionDeniedError and any(words in text for words in _BAD_CREDENTIALS):
+    if kind in (BedrockInvalidRequestError, BedrockNotFoundError):
+        return BedrockPermissionDeniedError if wordings.says(text, wordings.NO_ACCESS) else kind
+    if kind is BedrockPermissionDeniedError and wordings.says(text, wordings.BAD_CREDENTIALS):
         return BedrockAuthenticationError
     return kind
 

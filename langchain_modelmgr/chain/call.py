@@ -175,9 +175,16 @@ class Call:
             stale_retry_used=turn.stale_retry_used,
             content_delivered=self._chunks.committed,
             seconds_left=self._deadline - time.perf_counter(),
+            stands_in=self._stands_in(turn),
         )
         retries = self._rules.max_retries
         return decide(turn.failure, history, max_retries=retries, jitter=random.uniform)
+
+    def _stands_in(self, turn: Turn) -> bool:
+        """Return whether a fallback is asked because a model before it failed in passing."""
+        if turn.candidate is self._candidates[0]:
+            return False
+        return self._turns.passed_over or any(f.is_retryable for _, f in self._report.failures)
 
     def _retry_of_the_last(self) -> Retry | None:
         """Return the retry that the last candidate in order has, after the last resorts failed."""
@@ -314,7 +321,11 @@ class Call:
             total = time.perf_counter() - self._started
             spent = self._report.spent(total, self._rules.deadline_seconds)
         self._note_passed_over()
-        as_it_is = bool(self._turns.left) or committed or always_itself(failure)
+        as_it_is = (
+            bool(self._turns.left)
+            or committed
+            or always_itself(failure, stands_in=self._stands_in(self._turns.current))
+        )
         return self._report.error(as_it_is=as_it_is, spent=spent)
 
     def _incompatible(self) -> ModelCompatibilityError:

@@ -78,6 +78,8 @@ class History:
         candidates_left: How many candidates may still be asked after the current one.
         content_delivered: True once text or a tool call of this answer was handed on.
         seconds_left: Until the call's deadline; None: it has none.
+        stands_in: True if the candidate is a fallback, asked because a model before it failed for
+            a passing reason: the request was formed for another model.
     """
 
     failures_here: int
@@ -85,6 +87,7 @@ class History:
     stale_retry_used: bool = False
     content_delivered: bool = False
     seconds_left: float | None = None
+    stands_in: bool = False
 
 
 def decide(
@@ -105,7 +108,7 @@ def decide(
     Returns:
         The one thing to do next.
     """
-    if history.content_delivered or is_hopeless(failure):
+    if history.content_delivered or is_hopeless(failure, stands_in=history.stands_in):
         return Stop()
     left = history.seconds_left
     if left is not None and left < LEAST_ATTEMPT_SECONDS:
@@ -169,18 +172,25 @@ def _effect_of_a_prompt(failure: BedrockError, waited: float) -> HealthEffect:
     return HealthEffect("counts", waited) if waited >= FAIR_TIMEOUT_SECONDS else NO_EFFECT
 
 
-def always_itself(failure: BedrockError) -> bool:
+def always_itself(failure: BedrockError, *, stands_in: bool = False) -> bool:
     """Return whether a call that ends in this failure raises it as it is, whatever came before.
 
     LangChain's summarisation middleware knows an overflow by its class alone; and what stopped
     the chain at once is the cause that its user must see.
     """
-    return isinstance(failure, BedrockContextOverflowError) or is_hopeless(failure)
+    overflow = isinstance(failure, BedrockContextOverflowError)
+    return overflow or is_hopeless(failure, stands_in=stands_in)
 
 
-def is_hopeless(failure: BedrockError) -> bool:
-    """Return whether no other model could answer either."""
-    return isinstance(failure, BedrockAuthenticationError | BedrockInvalidRequestError)
+def is_hopeless(failure: BedrockError, *, stands_in: bool = False) -> bool:
+    """Return whether no other model could answer either.
+
+    What a model refuses that stands in for another may be right for the next: the request was
+    made to fit it, and its caller's own model has not judged it.
+    """
+    if isinstance(failure, BedrockInvalidRequestError):
+        return not (failure.concerns_model or stands_in)
+    return isinstance(failure, BedrockAuthenticationError)
 
 
 def _after_a_sleep(

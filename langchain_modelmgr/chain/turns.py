@@ -52,6 +52,7 @@ class Turns:
         current: Whose turn it is.
         last: Who was asked last in the order of trial; None: all cool down.
         resting: Who was passed over and not asked so far.
+        passed_over: True once anybody was passed over.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Turns:
         self._caller = caller
         self._waiting = deque(map(Turn, candidates))
         self.resting: list[Turn] = []
+        self.passed_over = False
         self.last: Turn | None = None
         self.current = self._next()
 
@@ -93,6 +95,7 @@ class Turns:
             left = self._cooldowns.seconds_left(key, self._caller)
             turn.passed_over, turn.cools_until = _why(left), self._cooldowns.now() + left
             self.resting.append(turn)
+            self.passed_over = True
         turn = min(self.resting, key=lambda turn: turn.cools_until)
         self.resting.remove(turn)
         return turn

@@ -83,6 +83,12 @@ KINDS = [
     ),
     Kind("service quota", "BedrockRateLimitError", _code("ServiceQuotaExceededException"), FIRST),
     Kind("access denied", "BedrockPermissionDeniedError", _code("AccessDeniedException"), FIRST),
+    Kind(
+        "not allowed in this place",
+        "BedrockPermissionDeniedError",
+        _code("ValidationException", "Access is not allowed from unsupported countries."),
+        FIRST,
+    ),
     Kind("no such model", "BedrockNotFoundError", _code("ResourceNotFoundException"), FIRST),
     Kind("model not ready", "BedrockAPIError", _code("ModelNotReadyException"), FIRST),
     Kind("model failed", "BedrockAPIError", _code("ModelErrorException"), FIRST),
@@ -104,6 +110,12 @@ KINDS = [
         "BedrockInvalidRequestError",
         _code("ValidationException"),
         falls_back=False,
+    ),
+    Kind(
+        "the model can't do what is asked",
+        "BedrockInvalidRequestError",
+        _code("ValidationException", "This model doesn't support tool use."),
+        FIRST,
     ),
     Kind(
         "credentials expired",

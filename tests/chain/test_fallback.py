@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelError,
-    ModelInvalidRequestError,
     ModelNotFoundError,
     ModelPermissionDeniedError,
     ModelRateLimitError,
@@ -235,12 +234,12 @@ async def test_what_stops_a_chain_is_raised_as_it_is_whatever_came_before(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException", times=1)
-    local_aws.fail(HAIKU, "ValidationException", times=1, message="Malformed input request")
+    local_aws.fail(HAIKU, "ExpiredTokenException", times=1)
 
-    with pytest.raises(ModelInvalidRequestError) as caught:
+    with pytest.raises(BedrockAuthenticationError) as caught:
         llm.invoke("x")
 
-    assert len(caught.value.attempts) == 2  # type: ignore[attr-defined]
+    assert len(caught.value.attempts) == 2
 
 
 async def test_without_fallbacks_the_primary_is_alone(

@@ -92,6 +92,26 @@ def test_what_no_model_can_mend_stops_at_once(kind: type[BedrockError], left: in
     assert _decide(kind("x"), left=left) == Stop()
 
 
+def test_what_a_model_refuses_that_stands_in_goes_on() -> None:
+    refused = BedrockInvalidRequestError("x")
+
+    assert decide(refused, History(1, 1, stands_in=True), jitter=_most) == NextCandidate()
+    assert decide(refused, History(1, 0, stands_in=True), jitter=_most) == Stop()
+    assert not always_itself(refused, stands_in=True)
+    assert decide(BedrockAuthenticationError("x"), History(1, 1, stands_in=True), jitter=_most) == (
+        Stop()
+    )
+
+
+def test_what_only_this_model_can_not_do_goes_on() -> None:
+    unable = BedrockInvalidRequestError("x")
+    unable.concerns_model = True
+
+    assert _decide(unable, left=1) == NextCandidate()
+    assert _decide(unable, left=0) == Stop()
+    assert health_effect(unable, 60) == NO_EFFECT
+
+
 def test_an_overflow_goes_only_to_a_larger_window() -> None:
     assert _decide(BedrockContextOverflowError("x"), left=1) == NextCandidate(larger_window=True)
     assert _decide(BedrockContextOverflowError("x"), left=0) == Stop()
@@ -179,6 +199,11 @@ def test_what_lasts_is_not_waited_for() -> None:
 _SLOW = "ModelTimeoutException"
 
 
+def _of_the_request(failure: BedrockError) -> BedrockError:
+    failure.concerns_model = False
+    return failure
+
+
 @pytest.mark.parametrize(
     ("failure", "waited", "effect"),
     [
@@ -195,6 +220,8 @@ _SLOW = "ModelTimeoutException"
         (BedrockTimeoutError("x", code="ConnectTimeoutError"), 1, HealthEffect("counts")),
         (BedrockTimeoutError("x", code=_SLOW), 1, HealthEffect("counts", of_agent=True)),
         (BedrockPermissionDeniedError("x"), 60, HealthEffect("opens")),
+        (_of_the_request(BedrockPermissionDeniedError("x")), 60, NO_EFFECT),
+        (_of_the_request(BedrockNotFoundError("x")), 60, NO_EFFECT),
         (BedrockNotFoundError("x"), 60, HealthEffect("opens")),
         (BedrockInvalidRequestError("x"), 60, NO_EFFECT),
         (BedrockContextOverflowError("x"), 60, NO_EFFECT),
