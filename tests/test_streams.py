@@ -12,7 +12,7 @@ from langchain_modelmgr.chain import policy
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from tests.agents import count_pallets
-from tests.models import HAIKU, LLAMA, SONNET
+from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
@@ -100,10 +100,7 @@ async def test_a_failure_after_content_is_raised_and_never_mixed(
 async def test_a_model_that_can_not_stream_with_tools_gives_one_chunk(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
-    config = configured(
-        f"a: {{model: '{LLAMA}'}}",
-        f"models: {{'{LLAMA}': {{supports_tools: true, tool_choices: [auto]}}}}",
-    )
+    config = configured("a: {model: us.meta.llama3-3-70b-instruct-v1:0}")
     local_aws.script(lambda _: ScriptedReply(tool_calls=[("count_pallets", {"warehouse": "H"})]))
     llm = ManagedBedrockChat(agent_name="a", config=config).bind_tools([count_pallets])
 

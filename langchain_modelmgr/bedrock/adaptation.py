@@ -5,14 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock import cache_points
+from langchain_modelmgr.bedrock.inventory import losses
+from langchain_modelmgr.bedrock.request_fields import fit_fields
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
 
     from langchain_modelmgr.catalog import ModelConfig
 
 _EMPTY = {"text": "."}
 """Stands for an assistant's turn of which nothing is left: Bedrock takes no empty content. The
 same as langchain-aws's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller asked for, where the request that langchain-aws formed does not tell it.
+
+    Attributes:
+        messages: LangChain messages; empty for a conversation in Bedrock's own shapes.
+        system: System blocks of a conversation in Bedrock's own shapes; None: those formed.
+        cache_control: Where to add cache points: ``{"ttl": "1h"}``; None: nowhere.
+        parameters: Request parameters, ``temperature`` and ``top_p`` among them.
+        left_out: Names of the request fields that were left out before.
+    """
+
+    messages: Sequence[BaseMessage] = ()
+    system: list[Any] | None = None
+    cache_control: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+NOTHING = Asked()
 
 
 @dataclass(slots=True)
@@ -26,29 +54,51 @@ class _Fitting:
         self.changes[change] = None
 
 
-def fitted(params: Mapping[str, Any], model: ModelConfig) -> tuple[dict[str, Any], tuple[str, ...]]:
+def fitted(
+    params: Mapping[str, Any], model: ModelConfig, asked: Asked = NOTHING
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a Converse request that ``model`` takes, and what was changed.
 
     Args:
         params: The request in Converse's shapes; it is left as it is.
         model: The catalog's facts. Of a model outside the catalog nothing is changed, nor what
             nobody told of one that the YAML describes.
+        asked: What the caller asked for.
 
     Returns:
-        The request, the given one where nothing had to change, and a short text for each change.
+        The request, and a short text for each change.
     """
-    if model.base_model_id is None or not model.in_catalog:
-        return dict(params), ()
     fitting = _Fitting(model)
     formed = dict(params)
-    formed["messages"] = [_turn(message, fitting) for message in params.get("messages", ())]
-    for key in ("system", "toolConfig"):
-        if key in params:
-            formed[key] = _without_cache_points(params[key], fitting)
+    if asked.system is not None:
+        formed["system"] = asked.system
+    _note_left_out(formed, asked, fitting)
+    if model.base_model_id is not None and model.in_catalog:
+        _fit(formed, fitting)
+    if asked.cache_control is not None:
+        lifetime = asked.cache_control.get("ttl")
+        cache_points.added(formed, lifetime, model, fitting.note)
+    for loss in losses(asked.messages, formed["messages"]):
+        fitting.note(loss)
+    return formed, tuple(fitting.changes)
+
+
+def _note_left_out(formed: Mapping[str, Any], asked: Asked, fitting: _Fitting) -> None:
+    for name in asked.left_out:
+        fitting.note(f"{name} not sent: the model does not take it")
+    sent = formed.get("inferenceConfig", {})
+    for name, on_the_wire in (("temperature", "temperature"), ("top_p", "topP")):
+        if asked.parameters.get(name) is not None and on_the_wire not in sent:
+            fitting.note(f"{name} not sent: the model refuses it")
+
+
+def _fit(formed: dict[str, Any], fitting: _Fitting) -> None:
+    formed["messages"] = [_turn(message, fitting) for message in formed.get("messages", ())]
+    cache_points.taken(formed, fitting.model, fitting.note)
+    _fill_empty_turns(formed)
     _move_system(formed, fitting)
     _stop_thinking_in_a_foreign_turn(formed, fitting)
-    _drop_refused(formed, fitting)
-    return formed, tuple(fitting.changes)
+    fit_fields(formed, fitting.model, fitting.note)
 
 
 def _turn(message: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]:
@@ -59,15 +109,11 @@ def _turn(message: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]:
         for fit in (_said(block, fitting) if said else _given(block, fitting),)
         if fit is not None
     ]
-    if content == message["content"]:
-        return message
-    return {**message, "content": content or [_EMPTY]}
+    return message if content == message["content"] else {**message, "content": content}
 
 
 def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
     """Return a block of an assistant's turn as the model takes it; None: it does not."""
-    if "cachePoint" in block:
-        return _cache_point(block, fitting)
     if "reasoningContent" in block:
         return _reasoning(block, fitting)
     if "citationsContent" in block and fitting.model.supports_citations is False:
@@ -79,8 +125,6 @@ def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | No
 
 def _given(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
     """Return a block of a user's turn as the model takes it; None: it does not."""
-    if "cachePoint" in block:
-        return _cache_point(block, fitting)
     if "citations" in block.get("document", ()) and fitting.model.supports_citations is False:
         fitting.note("citations of a document not asked for")
         document = {k: v for k, v in block["document"].items() if k != "citations"}
@@ -96,14 +140,7 @@ def _reasoning(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]
     taken = fitting.model.reasoning_history
     if taken is None or taken == ("signed" if signed else "unsigned"):
         return block
-    fitting.note("reasoning of another model left out")
-    return None
-
-
-def _cache_point(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
-    if fitting.model.supports_prompt_caching:
-        return block
-    fitting.note("cache points left out")
+    fitting.note("reasoning of earlier turns left out")
     return None
 
 
@@ -115,14 +152,10 @@ def _without_status(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str,
     return {**block, "toolResult": result}
 
 
-def _without_cache_points(section: Any, fitting: _Fitting) -> Any:
-    if isinstance(section, dict):
-        tools = _without_cache_points(section.get("tools", []), fitting)
-        return {**section, "tools": tools}
-    return [
-        block
-        for block in section
-        if "cachePoint" not in block or _cache_point(block, fitting) is not None
+def _fill_empty_turns(formed: dict[str, Any]) -> None:
+    formed["messages"] = [
+        message if message["content"] else {**message, "content": [_EMPTY]}
+        for message in formed["messages"]
     ]
 
 
@@ -157,21 +190,3 @@ def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) 
             formed["additionalModelRequestFields"] = rest
         else:
             del formed["additionalModelRequestFields"]
-
-
-_ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences": "stopSequences"}
-
-
-def _drop_refused(formed: dict[str, Any], fitting: _Fitting) -> None:
-    refused = {_ON_THE_WIRE.get(name, name): name for name in fitting.model.refused_parameters}
-    given = formed.get("inferenceConfig", {})
-    dropped = given.keys() & refused.keys()
-    if not dropped:
-        return
-    for name in sorted(dropped):
-        fitting.note(f"{refused[name]} not sent: the model refuses it")
-    rest = {k: v for k, v in given.items() if k not in dropped}
-    if rest:
-        formed["inferenceConfig"] = rest
-    else:
-        del formed["inferenceConfig"]

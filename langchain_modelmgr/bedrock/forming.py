@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.bedrock.adaptation import fitted
+from langchain_modelmgr.bedrock.adaptation import NOTHING, Asked, fitted
 from langchain_modelmgr.bedrock.kept_names import with_own_names
 from langchain_modelmgr.bedrock.names import with_taken_names
 from langchain_modelmgr.bedrock.tool_schemas import with_taken_schemas
@@ -20,12 +20,11 @@ class Forming:
     """What is known of a request and can't be seen in it.
 
     Attributes:
-        system: The system blocks of a conversation in Bedrock's own shapes; None: what
-            ChatBedrockConverse formed.
+        asked: What the caller asked for.
         names_kept: ``with_kept_names`` changed names in the messages.
     """
 
-    system: list[Any] | None = None
+    asked: Asked = NOTHING
     names_kept: bool = False
 
 
@@ -39,11 +38,9 @@ def formed(
         model: The model that is asked.
         forming: What is known of the request.
     """
-    if forming.system is not None:
-        params["system"] = forming.system
     if forming.names_kept:
         params["messages"] = with_own_names(params["messages"])
-    params, adapted = fitted(params, model)
+    params, adapted = fitted(params, model, forming.asked)
     params, changes = with_taken_schemas(params, model.tool_limits)
     params, names = with_taken_names(params, model)
     return params, (*adapted, *changes, *(names.changes if names else ())), names

@@ -97,6 +97,7 @@ class ModelConfig:
         supports_blank_stop_sequences: Takes stop sequences of white space only.
         supports_prefill: Takes a conversation that ends with the beginning of its own answer.
         request_fields: Fields of ``additionalModelRequestFields`` that it is known to take.
+        supports_forced_choice_while_thinking: Can be forced to a tool while it thinks.
         thinking_types: Which types of the field ``thinking`` it takes; empty: none.
         reasoning_efforts: Which values of ``reasoning_effort`` it takes; empty: none.
         beta_flags: Which flags of the field ``anthropic_beta`` it takes; empty: none.
@@ -154,6 +155,7 @@ class ModelConfig:
     supports_blank_stop_sequences: bool | None = None
     supports_prefill: bool | None = None
     request_fields: tuple[str, ...] | None = None
+    supports_forced_choice_while_thinking: bool | None = None
     thinking_types: tuple[str, ...] | None = None
     reasoning_efforts: tuple[str, ...] | None = None
     beta_flags: tuple[str, ...] | None = None

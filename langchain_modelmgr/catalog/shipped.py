@@ -32,6 +32,14 @@ def shipped_models() -> Mapping[str, Mapping[str, Any]]:
     return models
 
 
+@functools.cache
+def known_request_fields() -> frozenset[str]:
+    """Return the fields of ``additionalModelRequestFields`` that some model is known to take."""
+    return frozenset(
+        name for model in shipped_models().values() for name in model.get("request_fields", ())
+    )
+
+
 def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
     """Return what is shipped of a model, in ``ModelConfig``'s words; empty if nothing is."""
     entry = shipped_models().get(base)

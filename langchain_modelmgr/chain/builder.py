@@ -18,22 +18,12 @@ from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.concurrency import CallPool
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
-
-_MODEL_SPECIFIC = frozenset(
-    {
-        "additional_model_request_fields",
-        "additional_model_response_field_paths",
-        "reasoning_effort",
-    }
-)
-"""Request fields in one provider's own words: they go to no other provider's model."""
-
 
 _CHAINS_KEPT = 256
 """Chains kept: one for each agent, what goes over its YAML, and a call's own ``model=``."""
@@ -147,13 +137,17 @@ class ChainBuilder:
         here = self._clients.told_region
         first = self._catalog.resolve(primary, region=here)
         set_here = _settings(agent, settings)
-        yield _spec(first, None, set_here)
-        portable = {k: v for k, v in set_here.items() if k not in _MODEL_SPECIFIC}
+        yield CandidateSpec(first, None, set_here).of(first)
         for fallback in self._fallbacks(agent, primary) if settings.use_fallback else ():
             region = fallback.region or here
             model = self._catalog.resolve(fallback.model, fallback.base_model, region)
-            inherited = set_here if model.provider == first.provider else portable
-            yield _spec(model, fallback.region, {**inherited, **fallback.parameters})
+            yield CandidateSpec(
+                model,
+                fallback.region,
+                {**set_here, **fallback.parameters},
+                inherited=frozenset(set_here.keys() - fallback.parameters.keys()),
+                provider=first.provider or "unknown",
+            ).of(model)
 
     def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
         if agent.fallbacks is not None:
@@ -183,7 +177,3 @@ def _settings(agent: AgentConfig, settings: CallSettings) -> dict[str, Any]:
         "stop_sequences": list(settings.stop_sequences) if settings.stop_sequences else None,
     }
     return {**agent.parameters, **{k: v for k, v in wanted.items() if v is not None}}
-
-
-def _spec(model: ModelConfig, region: str | None, parameters: Mapping[str, Any]) -> CandidateSpec:
-    return CandidateSpec(model, region, parameters).of(model)

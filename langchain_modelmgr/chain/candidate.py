@@ -12,6 +12,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
+from langchain_modelmgr.bedrock.adaptation import Asked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import with_kept_names
@@ -25,6 +26,7 @@ from langchain_modelmgr.chain.request import (
     Trial,
     capped,
     fit_tool_choice,
+    own_messages,
     thinking_parameters,
 )
 from langchain_modelmgr.errors import BedrockTimeoutError
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
     from types import TracebackType
 
-    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGeneration
     from langchain_core.runnables import RunnableConfig
 
@@ -55,6 +56,7 @@ _NOT_FOR_THE_WIRE = frozenset(
         "parallel_tool_calls",
         "max_tokens",
         "request_metadata",
+        "cache_control",
         "stream",
         "ls_structured_output_format",
         "structured_output_format",
@@ -152,7 +154,8 @@ class Candidate(Runnable[Trial, Any]):
             return "Model is in another region than the guardrail"
         model = self.spec.model
         known = model.base_model_id is None or model.tool_choices is not None
-        thinking = thinking_parameters(self.spec.parameters, request.kwargs)
+        given, _ = self.spec.taken(request.kwargs)
+        thinking = thinking_parameters(self.spec.parameters, given)
         if not request.needs.tool_choice or (known and not thinking):
             return None
         choices = self._tool_choices(thinking)
@@ -169,10 +172,10 @@ class Candidate(Runnable[Trial, Any]):
         """
         self._warn_of_a_short_timeout(input)
         with _measured(input):
-            messages = with_kept_names(input.request.messages)
-            wired = self._wired(input, messages)
+            kept = with_kept_names(input.request.messages)
+            wired = self._wired(input, names_kept=kept is not input.request.messages)
             result: ChatResult = wired._generate(
-                messages,
+                own_messages(kept),
                 stop=input.request.stop,
                 **self._form(input),
             )
@@ -196,9 +199,9 @@ class Candidate(Runnable[Trial, Any]):
             yield _as_chunk(self.invoke(input).generations[0])
             return
         with _measured(input):
-            messages = with_kept_names(input.request.messages)
-            chunks = self._wired(input, messages)._stream(
-                messages,
+            kept = with_kept_names(input.request.messages)
+            chunks = self._wired(input, names_kept=kept is not input.request.messages)._stream(
+                own_messages(kept),
                 stop=input.request.stop,
                 **self._form(input),
             )
@@ -222,26 +225,30 @@ class Candidate(Runnable[Trial, Any]):
         disabled = self.model.disable_streaming
         return disabled is True or (disabled == "tool_calling" and bool(request.tool_count))
 
-    def _wired(self, trial: Trial, messages: list[BaseMessage]) -> Any:
+    def _wired(self, trial: Trial, *, names_kept: bool) -> Any:
         """Return the model with this attempt's own way to the wire: a shallow copy."""
         client = self._clients.runtime(self.spec.region)
-        raw = trial.request.raw
-        forming = Forming(
+        request, raw = trial.request, trial.request.raw
+        asked = Asked(
+            messages=request.messages,
             system=None if raw is None else raw.system,
-            names_kept=messages is not trial.request.messages,
+            cache_control=request.kwargs.get("cache_control"),
+            parameters={**self.spec.given, **request.kwargs},
+            left_out=(*self.spec.left_out, *self.spec.taken(request.kwargs)[1]),
         )
+        forming = Forming(asked, names_kept)
         wire = WireClient(client, trial.meter, trial.patience, self.spec.model, forming)
         update: dict[str, Any] = {
             "client": wire,
             "raw_blocks": None if raw is None else raw.messages,
         }
-        if metadata := trial.request.kwargs.get("request_metadata"):
+        if metadata := request.kwargs.get("request_metadata"):
             update["request_metadata"] = metadata  # as a keyword its keys would be renamed
         return self.model.model_copy(update=update)
 
     def _form(self, trial: Trial) -> dict[str, Any]:
         """Return the call's keywords by this model's rules; note in the meter what was changed."""
-        given = trial.request.kwargs
+        given, _ = self.spec.taken(trial.request.kwargs)
         formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
             formed["max_tokens"] = capped(max_tokens, self.spec.model)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import AIMessage
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
     from langchain_modelmgr.bedrock.patience import Patience
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.chain.compatibility import Needs
+
+_FIELDS = "additional_model_request_fields"
+_PATHS = "additional_model_response_field_paths"
+
+_OF_BEDROCK = (None, "bedrock", "bedrock_converse")
+"""Values of ``model_provider`` whose content langchain-aws takes as it is."""
 
 _MOST_BYTES = 8
 """Characters that one token stands for at most, over a whole prompt."""
@@ -87,18 +96,60 @@ class CandidateSpec:
         model: The catalog's facts; ``model.model_id`` goes to Bedrock.
         region: Its own region; None: the manager's.
         parameters: ChatBedrockConverse's request fields, those that were set and no others.
+        inherited: The names of those that a fallback has from the agent.
+        provider: Whose words the agent's and a call's request fields are in: the primary's
+            provider. None: the model's own.
+        given: ``parameters`` before those were left out that the model does not take.
+        left_out: The names of those.
     """
 
     model: ModelConfig
     region: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    inherited: frozenset[str] = frozenset()
+    provider: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def of(self, model: ModelConfig) -> CandidateSpec:
-        """Return the spec with ``model``, its ``max_tokens`` capped at the model's limit."""
-        parameters = dict(self.parameters)
+        """Return the spec with ``model``, and the parameters that it takes."""
+        given = self.given or self.parameters
+        inherited = {name: value for name, value in given.items() if name in self.inherited}
+        taken, left_out = self.taken(inherited, model)
+        parameters = {
+            n: taken.get(n, v) for n, v in given.items() if n in taken or n not in inherited
+        }
         if parameters.get("max_tokens") is not None:
             parameters["max_tokens"] = capped(parameters["max_tokens"], model)
-        return replace(self, model=model, parameters=parameters)
+        return replace(self, model=model, parameters=parameters, given=given, left_out=left_out)
+
+    def taken(
+        self, fields: Mapping[str, Any], model: ModelConfig | None = None
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """Return request fields without those in another provider's words, and their names."""
+        model = model or self.model
+        if self.provider is None:
+            return fields, ()
+        kept, left_out = dict(fields), list[str]()
+        effort = kept.get("reasoning_effort")
+        if effort is not None and not _takes_effort(effort, model, self.provider):
+            del kept["reasoning_effort"]
+            left_out.append("reasoning_effort")
+        if model.provider != self.provider:
+            if kept.pop(_PATHS, None) is not None:
+                left_out.append(_PATHS)
+            if isinstance(own := kept.pop(_FIELDS, None), Mapping):
+                known = {k: v for k, v in own.items() if k in (model.request_fields or ())}
+                left_out += [name for name in own if name not in known]
+                if known:
+                    kept[_FIELDS] = known
+        return kept, tuple(left_out)
+
+
+def _takes_effort(effort: str, model: ModelConfig, provider: str) -> bool:
+    if model.reasoning_efforts is None:
+        return model.provider == provider
+    return effort in model.reasoning_efforts
 
 
 def size_of(messages: Sequence[Any]) -> int:
@@ -113,6 +164,38 @@ def size_of(messages: Sequence[Any]) -> int:
             text = block if isinstance(block, str) else block.get("text", "")
             size += len(text) if isinstance(text, str) else 0
     return size
+
+
+def own_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return the messages for one attempt, which langchain-aws may change.
+
+    It puts converted messages in the place of the list's own, and strips white space off the
+    end of the last one, if that is the model's (langchain-aws 1.9.1). Nothing else is copied.
+    """
+    own = [_without_foreign_server_tools(message) for message in messages]
+    if own and isinstance(own[-1], AIMessage):
+        content = own[-1].content
+        if not isinstance(content, str):
+            content = [dict(block) if isinstance(block, dict) else block for block in content]
+        own[-1] = own[-1].model_copy(update={"content": content})
+    return own
+
+
+def _without_foreign_server_tools(message: BaseMessage) -> BaseMessage:
+    """Return the message without what another provider's own tools did: no model here takes it.
+
+    langchain-aws dies on their results: ``KeyError: 'toolUseId'`` (1.9.1).
+    """
+    if not isinstance(message, AIMessage) or isinstance(message.content, str):
+        return message
+    if message.response_metadata.get("model_provider") in _OF_BEDROCK:
+        return message
+    blocks = message.content_blocks
+    kept = [b for b in blocks if b["type"] not in ("server_tool_call", "server_tool_result")]
+    if len(kept) == len(blocks):
+        return message
+    metadata = {**message.response_metadata, "output_version": "v1"}
+    return message.model_copy(update={"content": kept, "response_metadata": metadata})
 
 
 def capped(max_tokens: int, model: ModelConfig) -> int:

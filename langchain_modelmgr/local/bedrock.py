@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from langchain_modelmgr.local import frames
+from langchain_modelmgr.local.facts import load_facts
 from langchain_modelmgr.local.name_rules import answer_violation
 from langchain_modelmgr.local.rules import rule_violation
 from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
@@ -54,6 +55,7 @@ class Bedrock:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        load_facts()  # here, not on the server's loop
 
     async def handle(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         """Answer one request."""

@@ -89,9 +89,9 @@ class ScriptedModel:
         read, reached, written = 0, 0, dict[str, int]()
         digest = hashlib.sha256()
         for size, part in parts:
-            reached += size
-            digest.update(json.dumps(part, sort_keys=True).encode())
             if not isinstance(part, Mapping) or "cachePoint" not in part:
+                reached += size
+                digest.update(json.dumps(part, sort_keys=True).encode())
                 continue
             with self._lock:
                 known = digest.hexdigest() in self._cached

@@ -15,6 +15,7 @@ from tests.models import SONNET, TITAN
 if TYPE_CHECKING:
     from pathlib import Path
 
+SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello, how many pallets?"}]}]
 THINKER = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
 TOOL: dict[str, Any] = {
@@ -287,8 +288,8 @@ def test_a_cached_prompt_is_written_once_and_read_afterwards(runtime: Any) -> No
         {"cachePoint": {"type": "default", "ttl": "1h"}},
     ]
 
-    first = runtime.converse(modelId=SONNET, messages=HELLO, system=system)["usage"]
-    second = runtime.converse(modelId=SONNET, messages=HELLO, system=system)["usage"]
+    first = runtime.converse(modelId=SONNET_45, messages=HELLO, system=system)["usage"]
+    second = runtime.converse(modelId=SONNET_45, messages=HELLO, system=system)["usage"]
 
     assert first["cacheWriteInputTokens"] == second["cacheReadInputTokens"] > 100
     assert first["cacheDetails"] == [{"ttl": "1h", "inputTokens": first["cacheWriteInputTokens"]}]

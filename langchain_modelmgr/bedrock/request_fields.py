@@ -1,0 +1,167 @@
+"""Fields of a Converse request that the model refuses, left out or changed to what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.catalog.shipped import known_request_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from langchain_modelmgr.catalog import ModelConfig
+
+    Note = Callable[[str], None]
+
+_ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences": "stopSequences"}
+_FIELDS = "additionalModelRequestFields"
+_INFERENCE = "inferenceConfig"
+
+_LEAST_BUDGET = 1_024
+_LEAST_TOP_P = 0.95
+"""Anthropic's bounds while it thinks. Source: "Extended thinking", read 2026-11-26."""
+
+_INTERLEAVED = "interleaved-thinking-2025-05-14"
+"""With this flag the thinking budget may be above ``max_tokens``. Source: as above."""
+
+
+def fit_fields(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    """Change the fields that ``model`` refuses.
+
+    Args:
+        formed: A Converse request, changed in place; what it holds is replaced, not changed.
+        model: A model of the catalog.
+        note: Told each kind of change.
+    """
+    inference = dict(formed.get(_INFERENCE) or {})
+    fields = formed.get(_FIELDS)
+    fields = dict(fields) if isinstance(fields, Mapping) else {}
+    if fields:
+        _drop_foreign(fields, model, note)
+        _fit_flags(fields, model, note)
+        _fit_effort(fields, model, note)
+        _fit_thinking(fields, inference, model, note)
+    _drop_refused(inference, model, note)
+    _fit_stops(inference, model, note)
+    for name, section in ((_INFERENCE, inference), (_FIELDS, fields)):
+        if section:
+            formed[name] = section
+        elif formed.get(name):
+            del formed[name]
+    _fit_tier(formed, model, note)
+
+
+def _drop(section: dict[str, Any], name: str, why: str, note: Note) -> None:
+    if section.pop(_ON_THE_WIRE.get(name, name), None) is not None:
+        note(f"{name} not sent: {why}")
+
+
+def _drop_foreign(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    """Leave out the fields that are known to be another model's."""
+    taken = model.request_fields
+    if taken is None:
+        return
+    for name in [n for n in fields if n not in taken and n in known_request_fields()]:
+        _drop(fields, name, "the model does not take it", note)
+
+
+def _fit_flags(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    flags = fields.get("anthropic_beta")
+    if model.beta_flags is None or not isinstance(flags, list | tuple):
+        return
+    kept = [flag for flag in flags if flag in model.beta_flags]
+    for flag in flags:
+        if flag not in kept:
+            note(f"anthropic_beta {flag} not sent: the model does not take it")
+    if kept:
+        fields["anthropic_beta"] = kept
+    else:
+        del fields["anthropic_beta"]
+
+
+def _fit_effort(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    config = fields.get("output_config")
+    if model.reasoning_efforts is None or not isinstance(config, Mapping) or "effort" not in config:
+        return
+    if config["effort"] not in model.reasoning_efforts:
+        note("output_config.effort not sent: the model does not take it")
+        rest = {key: value for key, value in config.items() if key != "effort"}
+        fields["output_config"] = rest
+        if not rest:
+            del fields["output_config"]
+
+
+def _fit_thinking(
+    fields: dict[str, Any], inference: dict[str, Any], model: ModelConfig, note: Note
+) -> None:
+    thinking = fields.get("thinking")
+    if not isinstance(thinking, Mapping):
+        return
+    types = model.thinking_types
+    if types is not None and thinking.get("type") not in types:
+        if thinking.get("type") != "enabled" or "adaptive" not in types:
+            _drop(fields, "thinking", "the model does not take it", note)
+            return
+        note("thinking sent as adaptive: the model takes no budget")
+        thinking = {k: v for k, v in thinking.items() if k != "budget_tokens"}
+        fields["thinking"] = thinking = {**thinking, "type": "adaptive"}
+    if thinking.get("type") == "disabled" or not _fit_budget(fields, inference, note):
+        return
+    if inference.get("temperature", 1) != 1:
+        _drop(inference, "temperature", "the model thinks", note)
+    if inference.get("topP", 1) < _LEAST_TOP_P:
+        _drop(inference, "top_p", "the model thinks", note)
+    _drop(fields, "top_k", "the model thinks", note)
+
+
+def _fit_budget(fields: dict[str, Any], inference: Mapping[str, Any], note: Note) -> bool:
+    """Keep the thinking budget below ``max_tokens``; return whether the model still thinks."""
+    thinking = fields["thinking"]
+    budget, most = thinking.get("budget_tokens"), inference.get("maxTokens")
+    interleaved = _INTERLEAVED in fields.get("anthropic_beta", ())
+    if not isinstance(budget, int) or most is None or budget < most or interleaved:
+        return True
+    if most <= _LEAST_BUDGET:
+        _drop(fields, "thinking", f"max_tokens of {most} leaves no room for it", note)
+        return False
+    note(f"thinking budget lowered to {most - 1}: it must be below max_tokens")
+    fields["thinking"] = {**thinking, "budget_tokens": most - 1}
+    return True
+
+
+def _drop_refused(inference: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    for name in model.refused_parameters:
+        _drop(inference, name, "the model refuses it", note)
+    preferred, *others = model.exclusive_parameters or ("",)
+    if _ON_THE_WIRE.get(preferred) in inference:
+        for name in others:
+            _drop(inference, name, f"the model does not take it with {preferred}", note)
+
+
+def _fit_stops(inference: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    stops: Collection[str] = inference.get("stopSequences") or ()
+    kept = list(stops)
+    if model.supports_blank_stop_sequences is False:
+        kept = [stop for stop in kept if stop.strip()]
+        if len(kept) < len(stops):
+            note("stop_sequences of white space not sent: the model refuses them")
+    longest = model.max_stop_sequence_length
+    if longest is not None and any(len(stop) > longest for stop in kept):
+        note(f"stop_sequences over {longest} characters not sent: the model refuses them")
+        kept = [stop for stop in kept if len(stop) <= longest]
+    if len(kept) == len(stops):
+        return
+    if kept:
+        inference["stopSequences"] = kept
+    else:
+        del inference["stopSequences"]
+
+
+def _fit_tier(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    tier = (formed.get("serviceTier") or {}).get("type")
+    if tier is None or model.accepted_service_tiers is None:
+        return
+    if tier not in model.accepted_service_tiers:
+        del formed["serviceTier"]
+        note(f"service_tier {tier} not sent: the model does not have it")

@@ -1,0 +1,44 @@
+"""What a model takes, as the data file of the package tells it: read as data, not as its code."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PREFIXES = frozenset({"us", "eu", "apac", "jp", "au", "ca", "in", "us-gov", "global"})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def base_of(model_id: str) -> str:
+    """Return the foundation model that a model id, a profile's id or an ARN names."""
+    name = model_id.rpartition("/")[2]
+    prefix, _, base = name.partition(".")
+    return base if prefix in _PREFIXES and "." in base else name
+
+
+def facts_of(base: str) -> Mapping[str, Any]:
+    """Return the facts of a foundation model.
+
+    Empty for an id that the file does not have: a local model id can be any, of any ability.
+    """
+    return load_facts().get(base, _NOTHING)
+
+
+@functools.cache
+def known_request_fields() -> frozenset[str]:
+    """Return the model-specific request fields that some model takes: others may be new."""
+    return frozenset(f for facts in load_facts().values() for f in facts.get("request_fields", ()))
+
+
+@functools.cache
+def load_facts() -> Mapping[str, Mapping[str, Any]]:
+    """Read the file, once."""
+    text = resources.files("langchain_modelmgr").joinpath("data/models.json").read_text("utf-8")
+    models: Mapping[str, Mapping[str, Any]] = json.loads(text)["models"]
+    return models

@@ -1,0 +1,370 @@
+"""Fields that a model refuses are left out or changed, and told; those that it takes stay."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.bedrock.adaptation import fitted
+from langchain_modelmgr.catalog import ModelCatalog
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+
+SONNET_35 = "anthropic.claude-3-5-sonnet-20241022-v2:0"
+SONNET_37 = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
+SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+HAIKU_45 = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+OPUS_41 = "us.anthropic.claude-opus-4-1-20250805-v1:0"
+OPUS_46 = "us.anthropic.claude-opus-4-6-v1"
+OPUS_47 = "us.anthropic.claude-opus-4-7"
+SONNET_5 = "us.anthropic.claude-sonnet-5"
+NOVA = "us.amazon.nova-pro-v1:0"
+LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
+GPT_OSS = "openai.gpt-oss-120b-1:0"
+QWEN = "qwen.qwen3-32b-v1:0"
+R1 = "us.deepseek.r1-v1:0"
+V3 = "deepseek.v3-v1:0"
+CATALOG = ModelCatalog()
+MESSAGES = [{"role": "user", "content": [{"text": "x"}]}]
+ENABLED = {"type": "enabled", "budget_tokens": 2000}
+ADAPTIVE = {"type": "adaptive"}
+NO_THINKING = "thinking not sent: the model does not take it"
+NO_STOPS = "stop_sequences not sent: the model refuses it"
+INTERLEAVED = "interleaved-thinking-2025-05-14"
+MILLION = "context-1m-2025-08-07"
+
+
+def _fit(model_id: str, **sections: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    params = {"messages": MESSAGES, **sections}
+    before = deepcopy(params)
+    formed, changes = fitted(params, CATALOG.resolve(model_id))
+    assert params == before
+    del formed["messages"]
+    return formed, changes
+
+
+@pytest.mark.parametrize(
+    ("model_id", "given", "sent", "changes"),
+    [
+        (SONNET_35, ENABLED, None, (NO_THINKING,)),
+        (NOVA, ENABLED, None, (NO_THINKING,)),
+        (LLAMA, ADAPTIVE, None, (NO_THINKING,)),
+        (GPT_OSS, ENABLED, None, (NO_THINKING,)),
+        (SONNET_45, ENABLED, ENABLED, ()),
+        (SONNET_45, ADAPTIVE, None, (NO_THINKING,)),
+        (OPUS_46, ADAPTIVE, ADAPTIVE, ()),
+        (OPUS_46, ENABLED, ENABLED, ()),
+        (OPUS_47, ENABLED, ADAPTIVE, ("thinking sent as adaptive: the model takes no budget",)),
+        (OPUS_47, {"type": "disabled"}, None, (NO_THINKING,)),
+        (SONNET_5, {"type": "disabled"}, {"type": "disabled"}, ()),
+    ],
+)
+def test_thinking_is_sent_in_the_form_that_the_model_takes(
+    model_id: str, given: Any, sent: Any, changes: tuple[str, ...]
+) -> None:
+    formed, told = _fit(model_id, additionalModelRequestFields={"thinking": given})
+
+    assert formed.get("additionalModelRequestFields") == ({"thinking": sent} if sent else None)
+    assert told == changes
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "flags", "budget", "changes"),
+    [
+        (4000, [], 2000, ()),
+        (2000, [], 1999, ("thinking budget lowered to 1999: it must be below max_tokens",)),
+        (1025, [], 1024, ("thinking budget lowered to 1024: it must be below max_tokens",)),
+        (1024, [], None, ("thinking not sent: max_tokens of 1024 leaves no room for it",)),
+        (1024, [INTERLEAVED], 2000, ()),  # then the budget spans several answers
+    ],
+)
+def test_a_thinking_budget_stays_below_max_tokens(
+    max_tokens: int, flags: list[str], budget: int | None, changes: tuple[str, ...]
+) -> None:
+    fields = {"thinking": ENABLED, **({"anthropic_beta": flags} if flags else {})}
+
+    formed, told = _fit(
+        SONNET_45,
+        inferenceConfig={"maxTokens": max_tokens},
+        additionalModelRequestFields=fields,
+    )
+
+    thinking = formed.get("additionalModelRequestFields", {}).get("thinking", {})
+    assert thinking.get("budget_tokens") == budget
+    assert told == changes
+
+
+def test_sampling_that_thinking_excludes_is_left_out_while_the_model_thinks() -> None:
+    config = {"temperature": 0.2, "topP": 0.5, "maxTokens": 9000}
+
+    formed, changes = _fit(
+        SONNET_37,
+        inferenceConfig=config,
+        additionalModelRequestFields={"thinking": ENABLED, "top_k": 5},
+    )
+    kept, nothing = _fit(
+        SONNET_37,
+        inferenceConfig={"temperature": 1, "topP": 0.95, "maxTokens": 9000},
+        additionalModelRequestFields={"thinking": ENABLED},
+    )
+    off, _ = _fit(
+        SONNET_37,
+        inferenceConfig=config,
+        additionalModelRequestFields={"thinking": {"type": "disabled"}, "top_k": 5},
+    )
+
+    assert formed["inferenceConfig"] == {"maxTokens": 9000}
+    assert formed["additionalModelRequestFields"] == {"thinking": ENABLED}
+    assert changes == tuple(
+        f"{name} not sent: the model thinks" for name in ("temperature", "top_p", "top_k")
+    )
+    assert (kept["inferenceConfig"]["topP"], nothing) == (0.95, ())
+    assert off["inferenceConfig"] == config
+
+
+@pytest.mark.parametrize("model_id", [HAIKU_45, SONNET_45, OPUS_41, OPUS_46])
+def test_of_two_parameters_that_exclude_each_other_the_temperature_is_sent(model_id: str) -> None:
+    both, changes = _fit(model_id, inferenceConfig={"temperature": 0.2, "topP": 0.5})
+    one, nothing = _fit(model_id, inferenceConfig={"topP": 0.5})
+
+    assert both["inferenceConfig"] == {"temperature": 0.2}
+    assert changes == ("top_p not sent: the model does not take it with temperature",)
+    assert (one["inferenceConfig"], nothing) == ({"topP": 0.5}, ())
+    assert _fit(SONNET_37, inferenceConfig={"temperature": 0.2, "topP": 0.5})[1] == ()
+
+
+def test_parameters_that_a_model_refuses_are_not_sent() -> None:
+    config = {"temperature": 0.1, "topP": 0.5, "maxTokens": 9}
+
+    formed, changes = _fit("anthropic.claude-opus-5", inferenceConfig=config)
+    without, _ = _fit("anthropic.claude-opus-5", inferenceConfig={"temperature": 0.1})
+
+    assert formed["inferenceConfig"] == {"maxTokens": 9}
+    assert changes == (
+        "temperature not sent: the model refuses it",
+        "top_p not sent: the model refuses it",
+    )
+    assert "inferenceConfig" not in without
+
+
+@pytest.mark.parametrize(
+    ("model_id", "stops", "sent", "changes"),
+    [
+        (GPT_OSS, ["\nObservation"], None, (NO_STOPS,)),
+        (QWEN, ["x"], None, (NO_STOPS,)),
+        (V3, ["x"], None, (NO_STOPS,)),
+        (NOVA, ["\nObservation"], ["\nObservation"], ()),
+        (
+            R1,
+            ["Observation", "Human:"],
+            ["Human:"],
+            ("stop_sequences over 10 characters not sent: the model refuses them",),
+        ),
+        (
+            SONNET_45,
+            ["\n", "\nObservation"],
+            ["\nObservation"],
+            ("stop_sequences of white space not sent: the model refuses them",),
+        ),
+        (
+            SONNET_45,
+            ["\n\n"],
+            None,
+            ("stop_sequences of white space not sent: the model refuses them",),
+        ),
+        (NOVA, ["\n\n"], ["\n\n"], ()),
+    ],
+)
+def test_stop_sequences_are_sent_as_far_as_the_model_takes_them(
+    model_id: str, stops: list[str], sent: Any, changes: tuple[str, ...]
+) -> None:
+    formed, told = _fit(model_id, inferenceConfig={"stopSequences": stops})
+
+    assert formed.get("inferenceConfig", {}).get("stopSequences") == sent
+    assert told == changes
+
+
+@pytest.mark.parametrize(
+    ("model_id", "flags", "sent"),
+    [
+        (SONNET_45, [INTERLEAVED, MILLION], [INTERLEAVED, MILLION]),
+        (HAIKU_45, [INTERLEAVED, MILLION], [INTERLEAVED]),
+        (OPUS_47, [INTERLEAVED, MILLION], [INTERLEAVED]),
+        (SONNET_35, [INTERLEAVED], None),
+        (SONNET_5, ["some-later-flag"], ["some-later-flag"]),  # nobody knows: it stays
+    ],
+)
+def test_beta_flags_are_sent_to_the_models_that_take_them(
+    model_id: str, flags: list[str], sent: Any
+) -> None:
+    formed, told = _fit(model_id, additionalModelRequestFields={"anthropic_beta": flags})
+
+    assert formed.get("additionalModelRequestFields", {}).get("anthropic_beta") == sent
+    left_out = [flag for flag in flags if flag not in (sent or ())]
+    assert told == tuple(
+        f"anthropic_beta {flag} not sent: the model does not take it" for flag in left_out
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_id", "tier", "sent"),
+    [
+        (NOVA, "flex", True),
+        (SONNET_45, "flex", False),
+        (SONNET_45, "reserved", True),
+        (LLAMA, "priority", False),
+        (LLAMA, "default", True),
+        ("amazon.nova-lite-v1:0", "priority", True),  # nobody knows: it stays
+    ],
+)
+def test_a_service_tier_is_asked_for_where_the_model_has_it(
+    model_id: str, tier: str, sent: bool
+) -> None:
+    formed, told = _fit(model_id, serviceTier={"type": tier})
+
+    assert ("serviceTier" in formed) == sent
+    assert told == (() if sent else (f"service_tier {tier} not sent: the model does not have it",))
+
+
+def test_an_effort_that_the_model_does_not_know_is_left_out() -> None:
+    fields = {"thinking": ADAPTIVE, "output_config": {"effort": "xhigh"}}
+
+    formed, told = _fit(OPUS_46, additionalModelRequestFields=fields)
+
+    assert formed["additionalModelRequestFields"] == {"thinking": ADAPTIVE}
+    assert told == ("output_config.effort not sent: the model does not take it",)
+    assert _fit(OPUS_47, additionalModelRequestFields=fields)[1] == ()
+
+
+# -- over the wire: the local server refuses what these models refuse
+
+CHAIN = """
+a:
+  model: {first}
+  fallbacks: ['{second}']
+  cooldown_seconds: 0
+"""
+
+
+def _served_by_the_second(
+    configured: Configure,
+    aws: LocalAWS,
+    first: str,
+    second: str,
+    agent: str = "",
+    **kwargs: Any,
+) -> tuple[dict[str, Any], list[str]]:
+    config = configured(CHAIN.format(first=first, second=second) + agent)
+    aws.fail(first, "ThrottlingException")
+    reply = ModelManager(config, sinks=[]).chat_model("a").invoke("x", **kwargs)
+    told = reply.response_metadata["model_manager"]
+    assert told["model_id"] == second
+    return aws.calls(second)[-1].body, told["attempts"][-1]["adapted"]
+
+
+def test_an_agents_thinking_goes_to_no_model_that_can_not(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    agent = "  parameters: {additional_model_request_fields: {thinking: {type: adaptive}}}\n"
+
+    for second in (NOVA, SONNET_35, LLAMA, GPT_OSS):
+        body, adapted = _served_by_the_second(configured, local_aws, OPUS_46, second, agent)
+        assert "additionalModelRequestFields" not in body
+        assert adapted == [NO_THINKING]
+
+
+def test_a_calls_own_fields_go_to_no_other_providers_model(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    fields = {"thinking": ENABLED, "something_new": 1}
+
+    body, adapted = _served_by_the_second(
+        configured,
+        local_aws,
+        SONNET_45,
+        NOVA,
+        additional_model_request_fields=fields,
+        additional_model_response_field_paths=["/stop_sequence"],
+    )
+
+    assert "additionalModelRequestFields" not in body
+    assert "additionalModelResponseFieldPaths" not in body
+    assert set(adapted) == {
+        NO_THINKING,
+        "something_new not sent: the model does not take it",
+        "additional_model_response_field_paths not sent: the model does not take it",
+    }
+
+
+def test_a_providers_own_fields_reach_its_fallbacks(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    agent = "  parameters: {additional_model_request_fields: {something_new: 1}}\n"
+
+    body, adapted = _served_by_the_second(configured, local_aws, SONNET_45, HAIKU_45, agent)
+
+    assert body["additionalModelRequestFields"] == {"something_new": 1}
+    assert adapted == []
+
+
+@pytest.mark.parametrize("level", ["high", "max"])
+def test_an_effort_goes_to_the_fallbacks_that_know_it(
+    configured: Configure, local_aws: LocalAWS, level: str
+) -> None:
+    body, adapted = _served_by_the_second(
+        configured, local_aws, OPUS_46, GPT_OSS, reasoning_effort=level
+    )
+
+    sent = body.get("additionalModelRequestFields", {}).get("reasoning_effort")
+    assert sent == ("high" if level == "high" else None)
+    left_out = ["reasoning_effort not sent: the model does not take it"]
+    assert adapted == ([] if level == "high" else left_out)
+
+
+def test_a_budget_fits_the_fallbacks_lower_max_tokens(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    agent = (
+        "  max_tokens: 64000\n"
+        "  parameters: {additional_model_request_fields: "
+        "{thinking: {type: enabled, budget_tokens: 40000}}}\n"
+    )
+
+    body, adapted = _served_by_the_second(configured, local_aws, SONNET_45, OPUS_41, agent)
+
+    most = body["inferenceConfig"]["maxTokens"]
+    assert most < 64_000
+    assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == most - 1
+    assert adapted == [f"thinking budget lowered to {most - 1}: it must be below max_tokens"]
+
+
+def test_a_classic_agents_stop_reaches_only_models_that_take_one(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    body, adapted = _served_by_the_second(
+        configured, local_aws, SONNET_45, GPT_OSS, stop=["\nObservation"]
+    )
+
+    assert "stopSequences" not in body.get("inferenceConfig", {})
+    assert adapted == [NO_STOPS]
+    assert local_aws.calls(SONNET_45)[-1].body["inferenceConfig"]["stopSequences"]
+
+
+def test_an_agents_tier_and_sampling_fit_each_model(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    agent = "  temperature: 0.2\n  parameters: {top_p: 0.5, service_tier: flex}\n"
+
+    body, adapted = _served_by_the_second(configured, local_aws, NOVA, HAIKU_45, agent)
+
+    assert body["inferenceConfig"] == {"temperature": 0.2}
+    assert "serviceTier" not in body
+    assert len(adapted) == 2
+    first = local_aws.calls(NOVA)[-1].body
+    assert first["serviceTier"] == {"type": "flex"}
+    assert first["inferenceConfig"] == {"temperature": 0.2, "topP": 0.5}
