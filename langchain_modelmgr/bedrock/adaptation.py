@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock import cache_points
 from langchain_modelmgr.bedrock.inventory import losses
-from langchain_modelmgr.bedrock.request_fields import fit_fields
+from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, fit_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,7 +177,7 @@ def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) 
     another model has none that it takes.
     """
     fields = formed.get("additionalModelRequestFields")
-    if not isinstance(fields, dict) or "thinking" not in fields:
+    if not isinstance(fields, dict) or not fields.keys() & set(THINKING_FIELDS):
         return
     if fitting.model.reasoning_history != "signed":
         return
@@ -185,7 +185,7 @@ def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) 
     open_call = turns and "toolResult" in formed["messages"][-1]["content"][0]
     if open_call and "reasoningContent" not in turns[-1]["content"][0]:
         fitting.note("thinking left off: the tool call being answered is another model's")
-        rest = {k: v for k, v in fields.items() if k != "thinking"}
+        rest = {k: v for k, v in fields.items() if k not in THINKING_FIELDS}
         if rest:
             formed["additionalModelRequestFields"] = rest
         else:

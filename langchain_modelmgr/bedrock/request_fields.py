@@ -18,6 +18,9 @@ _ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences":
 _FIELDS = "additionalModelRequestFields"
 _INFERENCE = "inferenceConfig"
 
+THINKING_FIELDS = ("thinking", "reasoning_config")
+"""Anthropic's name of the field that lets Claude think, and AWS's of the same."""
+
 _LEAST_BUDGET = 1_024
 _LEAST_TOP_P = 0.95
 """Anthropic's bounds while it thinks. Source: "Extended thinking", read 2026-11-26."""
@@ -95,18 +98,18 @@ def _fit_effort(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
 def _fit_thinking(
     fields: dict[str, Any], inference: dict[str, Any], model: ModelConfig, note: Note
 ) -> None:
-    thinking = fields.get("thinking")
-    if not isinstance(thinking, Mapping):
+    name = next((name for name in THINKING_FIELDS if isinstance(fields.get(name), Mapping)), None)
+    if name is None:
         return
-    types = model.thinking_types
+    thinking, types = fields[name], model.thinking_types
     if types is not None and thinking.get("type") not in types:
         if thinking.get("type") != "enabled" or "adaptive" not in types:
-            _drop(fields, "thinking", "the model does not take it", note)
+            _drop(fields, name, "the model does not take it", note)
             return
-        note("thinking sent as adaptive: the model takes no budget")
-        thinking = {k: v for k, v in thinking.items() if k != "budget_tokens"}
-        fields["thinking"] = thinking = {**thinking, "type": "adaptive"}
-    if thinking.get("type") == "disabled" or not _fit_budget(fields, inference, note):
+        note(f"{name} sent as adaptive: the model takes no budget")
+        thinking = {key: value for key, value in thinking.items() if key != "budget_tokens"}
+        fields[name] = thinking = {**thinking, "type": "adaptive"}
+    if thinking.get("type") == "disabled" or not _fit_budget(name, fields, inference, note):
         return
     if inference.get("temperature", 1) != 1:
         _drop(inference, "temperature", "the model thinks", note)
@@ -115,18 +118,19 @@ def _fit_thinking(
     _drop(fields, "top_k", "the model thinks", note)
 
 
-def _fit_budget(fields: dict[str, Any], inference: Mapping[str, Any], note: Note) -> bool:
+def _fit_budget(
+    name: str, fields: dict[str, Any], inference: Mapping[str, Any], note: Note
+) -> bool:
     """Keep the thinking budget below ``max_tokens``; return whether the model still thinks."""
-    thinking = fields["thinking"]
-    budget, most = thinking.get("budget_tokens"), inference.get("maxTokens")
+    budget, most = fields[name].get("budget_tokens"), inference.get("maxTokens")
     interleaved = _INTERLEAVED in fields.get("anthropic_beta", ())
     if not isinstance(budget, int) or most is None or budget < most or interleaved:
         return True
     if most <= _LEAST_BUDGET:
-        _drop(fields, "thinking", f"max_tokens of {most} leaves no room for it", note)
+        _drop(fields, name, f"max_tokens of {most} leaves no room for it", note)
         return False
     note(f"thinking budget lowered to {most - 1}: it must be below max_tokens")
-    fields["thinking"] = {**thinking, "budget_tokens": most - 1}
+    fields[name] = {**fields[name], "budget_tokens": most - 1}
     return True
 
 

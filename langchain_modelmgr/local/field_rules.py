@@ -22,7 +22,7 @@ def field_violations(facts: Mapping[str, Any], body: Mapping[str, Any]) -> Itera
     fields = body.get("additionalModelRequestFields") or {}
     yield from _of_inference(facts, inference)
     yield from _of_fields(facts, fields)
-    if thinking := fields.get("thinking"):
+    if thinking := fields.get("thinking") or fields.get("reasoning_config"):
         yield from _of_thinking(facts, thinking, inference, fields)
         yield from _of_thinking_in_messages(facts, thinking, body)
     tier = (body.get("serviceTier") or {}).get("type", "default")

@@ -231,6 +231,19 @@ def test_a_service_tier_is_asked_for_where_the_model_has_it(
     assert told == (() if sent else (f"service_tier {tier} not sent: the model does not have it",))
 
 
+def test_awss_name_for_thinking_is_thinking_too() -> None:
+    fields = {"reasoning_config": ENABLED}
+
+    formed, told = _fit(
+        SONNET_37, inferenceConfig={"maxTokens": 1500}, additionalModelRequestFields=fields
+    )
+
+    assert formed["additionalModelRequestFields"]["reasoning_config"]["budget_tokens"] == 1499
+    assert len(told) == 1
+    for model_id in (NOVA, SONNET_35):
+        assert _fit(model_id, additionalModelRequestFields=fields)[0] == {}
+
+
 def test_an_effort_that_the_model_does_not_know_is_left_out() -> None:
     fields = {"thinking": ADAPTIVE, "output_config": {"effort": "xhigh"}}
 
