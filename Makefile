@@ -4,7 +4,7 @@ VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo example test test-loaded check format bench lowest catalog constraints clean
+.PHONY: demo example test test-loaded check format bench prove lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## the main job, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
+
+prove: $(VENV)/.dev   ## kill writers of one ledger for a minute, and count what was stored and sent
+	$(BIN)/python -m tests.ledger.prove --seconds 60 --processes 5 --threads 3
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt

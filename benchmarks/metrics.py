@@ -15,7 +15,6 @@ import gc
 import io
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -24,10 +23,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.ledger.log import Ledger
+from langchain_modelmgr.ledger.rows import AttemptRow
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.metrics import CloudWatchSink, EMFSink
-from langchain_modelmgr.metrics.aggregate import Aggregator
-from langchain_modelmgr.metrics.destination import Destination
+from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
+from langchain_modelmgr.metrics.cloudwatch.batch import Batches
+from langchain_modelmgr.metrics.cloudwatch.places import Places
 from langchain_modelmgr.records import ModelUsageMetrics
 
 if TYPE_CHECKING:
@@ -81,28 +83,30 @@ def microseconds(work: Callable[[ModelUsageMetrics], Any], count: int) -> float:
 
 
 def ours(aws: LocalAWS, count: int) -> float:
+    """Return what the two lines of an attempt cost the caller; print what follows them."""
     with tempfile.TemporaryDirectory() as folder:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        sink = CloudWatchSink(
-            lambda: aws.client("cloudwatch"),
-            "bench/Models",
-            interval_seconds=3_600,
-            journal=Path(folder),
-            destination=Destination.of("bench/Models", "us-east-1", None),
-        )
-        took = microseconds(sink.record, count)
-        started = time.perf_counter()
-        stats = sink.flush(60)
-        flushed = time.perf_counter() - started
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        datums = len(aws.metrics.datums)
-        sink.close()
-    print(f"record: {took:.2f} us; flush: {flushed:.2f} s; memory: {grown:.0f} MB more")
+        ledger = Ledger(Path(folder), Batches(), interval_seconds=3_600)
+        ledger.ingest()  # the files are open
+        took = microseconds(lambda usage: two_lines(ledger, usage), count)
+        started = time.process_time()
+        ledger.ingest(600)
+        moved = (time.process_time() - started) / count * 1e6
+        ledger.close()
+    sink = CloudWatchSink(lambda: aws.client("cloudwatch"), "bench/Models", interval_seconds=3_600)
+    for usage in records(min(count, 100_000)):
+        sink.record(usage)
+    stats = sink.flush(60)
+    print(f"two lines: {took:.2f} us for the caller; ingest without data points: {moved:.2f} us")
     print(
-        f"{stats.recorded:,} data points -> {datums} datums in {stats.requests} requests; "
-        f"dropped {stats.dropped}, ambiguous {stats.ambiguous}"
+        f"{stats.recorded:,} data points -> {len(aws.metrics.datums)} datums in {stats.requests} "
+        f"requests; dropped {stats.dropped}, ambiguous {stats.ambiguous}"
     )
+    sink.close()
     return took
+
+
+def two_lines(ledger: Ledger, usage: ModelUsageMetrics) -> None:
+    ledger.ended(ledger.left(ledger.departure_of(usage)), usage)
 
 
 def powertools(count: int) -> float:
@@ -176,10 +180,12 @@ def accuracy() -> None:
     for name, draw in DISTRIBUTIONS.items():
         dice, now = random.Random(3), datetime.now(UTC)
         values = [max(draw(dice), 0.0) for _ in range(100_000)]
-        aggregate = Aggregator()
-        for value in values:
-            aggregate.add(ModelUsageMetrics("a", "m", now, 1, 1, value, success=True))
-        (datum,) = [d for d in aggregate.drain() if d.series.name == "ModelLatency"]
+        rows = [
+            AttemptRow.of(ModelUsageMetrics("a", "m", now, 1, 1, value, success=True))
+            for value in values
+        ]
+        datums, _ = aggregate({1: (Rules.of(max_series=1_000), rows)}, Places())
+        (datum,) = [d for d in datums if d.name == "ModelLatency"]
         exact = sorted(values)
         cells = []
         for rank in (0.5, 0.9, 0.99, 0.999):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from contextlib import aclosing, closing
 from dataclasses import asdict
@@ -19,7 +20,9 @@ from langchain_modelmgr.closer import CLOSER
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.forks import AFTER_FORK
-from langchain_modelmgr.metrics import SinkGroup, default_sinks
+from langchain_modelmgr.ledger.folder import ledger_folder
+from langchain_modelmgr.ledger.log import FLUSH_SECONDS
+from langchain_modelmgr.metrics import SinkGroup, default_sinks, ledger_for
 from langchain_modelmgr.metrics.summary import UsageSummary
 from langchain_modelmgr.portable import ManagerArguments
 from langchain_modelmgr.registry import Registry
@@ -28,6 +31,7 @@ from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import boto3
 
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.converse import InvokeResult
+    from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.totals import UsageTrack
 
@@ -53,25 +58,28 @@ class ModelManager:
         session: A boto3 session of your own: assumed role, SSO, another account. Without one,
             boto3 finds credentials as it always does.
         sinks: Where usage records go; without it the YAML's ``metrics.sink`` says.
+        ledger: Where attempts are kept: ``auto``, ``off``, or a folder. Without it the YAML's
+            ``ledger`` says, and with ``sinks`` they are kept in memory.
         max_concurrency: Async calls that run at once, and connections kept per region.
 
     Example:
         ``with ModelManager(ConfigurationManager("prod")) as manager: ...`` flushes at its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what may be replaced, keyword-only
         self,
         config: ConfigurationManager,
         region: str | None = None,
         *,
         session: boto3.Session | None = None,
         sinks: Sequence[MetricsSink] | None = None,
+        ledger: str | Path | None = None,
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
         self.config = config
         self.is_forgotten = False
         self._name = uuid4().hex
-        self._given = ManagerArguments(region, session, sinks, max_concurrency)
+        self._given = ManagerArguments(region, session, sinks, max_concurrency, ledger)
         self.clients = Clients(
             session=session,
             profile=config.aws.profile,
@@ -82,26 +90,42 @@ class ModelManager:
         )
         self.pool = CallPool(max_concurrency)
         self.chains = ChainBuilder(config, self.clients, self.pool)
-        own = self._own_sinks() if sinks is None else ()
-        self.totals = UsageTotals(UsageSummary(), SinkGroup(own if sinks is None else sinks))
+        own, self.ledger = self._own_sinks_and_ledger()
+        self.totals = UsageTotals(
+            UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
+        )
         # Of the totals, not of the manager: a call that still runs holds them.
-        finalizer = weakref.finalize(self.totals, CLOSER.put, *own, self.pool, self.clients)
+        finalizer = weakref.finalize(
+            self.totals, CLOSER.put, self.ledger, *own, self.pool, self.clients
+        )
         finalizer.atexit = False
         AFTER_FORK.watch(self)
         _REGISTRY.add(self._name, self)
 
-    def _own_sinks(self) -> Sequence[MetricsSink]:
-        config, session = self.config, self._given.session
-        return default_sinks(
-            config.metrics.sink,
-            config.namespace,
-            client=self.clients.cloudwatch,
-            region=self._given.region or config.aws.region,
-            profile=config.aws.profile if session is None else session.profile_name,
-            extra=config.metrics.extra,
-            on_ambiguous=config.metrics.on_ambiguous,
-            journal=config.metrics.journal,
+    def _own_sinks_and_ledger(self) -> tuple[Sequence[MetricsSink], Ledger]:
+        config, keys, given = self.config, self.config.ledger, self._given
+        where: str | Path = keys.where
+        sinks: Sequence[MetricsSink] = ()
+        if given.sinks is not None:
+            where = "off"
+        else:
+            sinks = default_sinks(
+                config.metrics.sink,
+                config.namespace,
+                client=self.clients.cloudwatch(),
+                extra=config.metrics.extra,
+                agents=config.enabled_agents,
+                on_ambiguous=config.metrics.on_ambiguous,
+            )
+        ledger = ledger_for(
+            sinks,
+            ledger_folder(str(given.ledger or where), config.project_prefix),
+            environment=config.environment,
+            metadata=keys.metadata,
+            days=keys.days,
+            max_mb=keys.max_mb,
         )
+        return sinks, ledger
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -304,7 +328,10 @@ class ModelManager:
         Returns:
             What was delivered so far, and what is kept, in data points.
         """
-        self.totals.sinks.flush(timeout)
+        seconds = FLUSH_SECONDS if timeout is None else timeout
+        started = time.monotonic()
+        self.ledger.flush(seconds)
+        self.totals.sinks.flush(max(seconds - (time.monotonic() - started), 0.0))
         return self.totals.sinks.stats()
 
     def close(self) -> None:
@@ -312,6 +339,7 @@ class ModelManager:
 
         A closed manager works again when it is used.
         """
+        self.ledger.close()
         self.totals.sinks.close()
         self.pool.close()
         self.clients.close()

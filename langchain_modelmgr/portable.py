@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import boto3
 
@@ -22,6 +23,7 @@ class ManagerArguments:
     session: boto3.Session | None
     sinks: Sequence[MetricsSink] | None
     max_concurrency: int
+    ledger: str | Path | None = None
 
     def portable(self, of: str) -> dict[str, Any]:
         """Return the arguments with which another process makes an equal manager.
@@ -40,7 +42,12 @@ class ManagerArguments:
         for sink in self.sinks or ():
             _check(sink, of)
         sinks = None if self.sinks is None else tuple(self.sinks)
-        return {"region": self.region, "sinks": sinks, "max_concurrency": self.max_concurrency}
+        return {
+            "region": self.region,
+            "sinks": sinks,
+            "max_concurrency": self.max_concurrency,
+            "ledger": self.ledger,
+        }
 
 
 def _check(sink: MetricsSink, of: str) -> None:

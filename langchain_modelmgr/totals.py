@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.estimate import least_tokens
+from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.ledger.rows import pico_of
 from langchain_modelmgr.pricing import TokenCounts, cost_of
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.records import ModelUsageMetrics
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.ledger.log import Entry, Ledger
     from langchain_modelmgr.metrics import SinkGroup
     from langchain_modelmgr.metrics.summary import UsageSummary
     from langchain_modelmgr.records import Outcome
@@ -110,20 +114,43 @@ class UsageTotals:
     Args:
         summary: The totals.
         sinks: Where records go.
+        ledger: Where attempts are written, before anything is made of them.
     """
 
-    def __init__(self, summary: UsageSummary, sinks: SinkGroup) -> None:
+    def __init__(self, summary: UsageSummary, sinks: SinkGroup, ledger: Ledger) -> None:
         self.summary = summary
         self.sinks = sinks
+        self.ledger = ledger
+        self._pico_per_token: dict[str, int | None] = {}
         self._unpriced: set[str] = set()
 
-    def enter(self, usage: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
-        """Enter one attempt; ``price_unknown`` says why it has no price, if anybody knows."""
+    def enter(
+        self,
+        usage: ModelUsageMetrics,
+        *,
+        entry: Entry | None = None,
+        price_unknown: str | None = None,
+    ) -> None:
+        """Enter one attempt.
+
+        Args:
+            usage: Its record.
+            entry: What the ledger said when it left; None: it was not told.
+            price_unknown: Why it has no price, if anybody knows.
+        """
         unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
         if unpriced and not usage.usage_estimated:
             self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
+        self.ledger.ended(entry, usage)
         self.summary.attempt(usage)
         self.sinks.record(usage)
+
+    def input_pico_usd(self, model: ModelConfig) -> int | None:
+        """Return what an input token costs at least, in pico USD; None: unknown."""
+        if model.model_id not in self._pico_per_token:
+            cost = cost_of(TokenCounts(input_tokens=1), model)
+            self._pico_per_token[model.model_id] = pico_of(cost)
+        return self._pico_per_token[model.model_id]
 
     def new_summary(self) -> UsageSummary:
         """Return an empty summary like the own."""
@@ -171,12 +198,37 @@ class CallAccount:
         self._run = run
         # Taken where the call begins: its attempts may end on other threads.
         self._tracks = tuple(track for track in _TRACKS.get() if track.totals is totals)
+        self._left = 0
+        self._call = 0
+        self._kept: tuple[str | None, str | None] = None, None
 
-    def enter(self, record: ModelUsageMetrics, *, price_unknown: str | None = None) -> None:
+    def enter(
+        self,
+        record: ModelUsageMetrics,
+        *,
+        entry: Entry | None = None,
+        price_unknown: str | None = None,
+    ) -> None:
         """Enter one attempt of this call."""
-        self._totals.enter(record, price_unknown=price_unknown)
+        self._totals.enter(record, entry=entry, price_unknown=price_unknown)
         for track in self._tracks:
             track.attempt(record)
+
+    def attempt_left(self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False) -> None:
+        """Write that an attempt leaves: if this process dies, it was billed all the same."""
+        ledger, price = self._totals.ledger, self._totals.input_pico_usd(model)
+        if not self._left:
+            self._call = ledger.next_call()
+            self._kept = ledger.kept(self._run.metadata, self._run.tags)
+        self._left += 1
+        metadata, tags = self._kept
+        meter.entry = ledger.left(
+            Departure(
+                self._agent_name, model.model_id, self._left, int(is_fallback), self._call,
+                self._run.run_id, tags, metadata,
+                None if price is None else least_tokens(meter.params) * price, ledger.now_ms(),
+            )
+        )  # fmt: skip
 
     def attempt_ended(
         self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
@@ -198,7 +250,7 @@ class CallAccount:
             is_fallback=is_fallback,
             usage_estimated=estimated,
         )
-        self.enter(record, price_unknown=model.price_unknown)
+        self.enter(record, entry=meter.entry, price_unknown=model.price_unknown)
         return record
 
     def call_ended(

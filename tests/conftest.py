@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
+from langchain_modelmgr.at_exit import AT_EXIT
 from langchain_modelmgr.local import LocalAWS
-from langchain_modelmgr.metrics.at_exit import AT_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

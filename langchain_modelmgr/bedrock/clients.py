@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.aws_settings import AwsSettings
 from langchain_modelmgr.bedrock.wire import instrument
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics import cloudwatch_client
+from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 
 if TYPE_CHECKING:
     import boto3
@@ -99,10 +99,10 @@ class Clients:
         """Return the Bedrock client (inference profiles, model lists) for a region."""
         return self._client("bedrock", region)
 
-    def cloudwatch(self, region: str | None = None) -> Any:
-        """Return a new CloudWatch client for a region, as the metrics sink wants it."""
-        with self._built.lock:
-            return cloudwatch_client(self._open_session(), region or self._region)
+    def cloudwatch(self) -> FixedClient:
+        """Return what makes CloudWatch clients, all for the account and endpoint of now."""
+        endpoint = self._settings.endpoint_url("cloudwatch")
+        return FixedClient(lambda: self.session, self._region, endpoint)
 
     @property
     def session(self) -> boto3.Session:

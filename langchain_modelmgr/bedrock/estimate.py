@@ -59,6 +59,22 @@ def _written(value: Any) -> int:
     return sum(_written(member) for member in value) if isinstance(value, list) else 0
 
 
+def least_tokens(params: Mapping[str, Any]) -> int:
+    """Return what a request has at least, in a few microseconds: each text by its length."""
+    size = tokens = 0
+    for message in params.get("messages", ()):
+        for block in message["content"]:
+            if "text" in block:
+                size += len(block["text"])
+            elif "image" in block or "video" in block:
+                tokens += _IMAGE_TOKENS
+            elif "toolResult" in block:
+                told = block["toolResult"].get("content", ())
+                size += sum(len(part["text"]) for part in told if "text" in part)
+    size += sum(len(block.get("text", "")) for block in params.get("system", ()))
+    return tokens + size // _BYTES_PER_TOKEN
+
+
 def _of_bytes(size: int) -> int:
     return math.ceil(size / _BYTES_PER_TOKEN)
 

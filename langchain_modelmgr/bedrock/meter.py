@@ -17,6 +17,7 @@ from langchain_modelmgr.privacy import mask_account_ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from langchain_modelmgr.ledger.log import Entry
     from langchain_modelmgr.records import Outcome
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,17 @@ class Meter:
     Args:
         model_id: The model that is asked.
         on_end: Called exactly once, in the thread that ends the attempt.
+        on_send: Called right before the request leaves.
         keep_content: Keep the answer's content blocks, in Bedrock's shapes.
     """
 
     def __init__(
-        self, model_id: str, on_end: Callable[[Meter], None], *, keep_content: bool = False
+        self,
+        model_id: str,
+        on_end: Callable[[Meter], None],
+        *,
+        on_send: Callable[[Meter], None] | None = None,
+        keep_content: bool = False,
     ) -> None:
         self.model_id = model_id
         self.keep_content = keep_content
@@ -54,7 +61,9 @@ class Meter:
         self.error: str | None = None
         self.sent = False
         self.cancelled = False
+        self.entry: Entry | None = None
         self._on_end = on_end
+        self._on_send = on_send
         self._started = self.last_byte = time.perf_counter()
         self._raw: Any = None
         self._lock = threading.Lock()
@@ -83,6 +92,16 @@ class Meter:
         got_content = self.first_content is not None
         billed = self.may_be_billed or self.outcome == "aborted" or got_content
         return estimated_usage(self.params, self.received_bytes) if broke and billed else None
+
+    def leave(self, params: Mapping[str, Any]) -> None:
+        """Note that the request leaves now."""
+        with (
+            self._lock
+        ):  # whoever ends the attempt meanwhile ends what is noted here, or came first
+            self.params = params
+            if self._on_send is not None and self.outcome is None:
+                self._on_send(self)
+            self.sent = True
 
     def finish(self, outcome: Outcome, error: str | None = None) -> None:
         """End the attempt; only the first end counts. Nothing sent, nothing to report."""

@@ -87,8 +87,7 @@ class WireClient:
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
         params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
-        self.meter.sent = True
-        self.meter.params = params
+        self.meter.leave(params)
         token = _CURRENT.set(self)
         try:
             reply: dict[str, Any] = operation(**params)

@@ -138,6 +138,7 @@ class Call:
         self._meter = Meter(
             self.candidate.model_id,
             self._attempt_ended,
+            on_send=self._attempt_left,
             keep_content=self._request.keep_content,
         )
         self._patience = Patience(self._request.timeout, self._deadline, self._rules.watchdog)
@@ -273,6 +274,13 @@ class Call:
         return min(self._request.timeout, self._rules.deadline_seconds)
 
     # -- what is told
+
+    def _attempt_left(self, meter: Meter) -> None:
+        self._account.attempt_left(
+            meter,
+            self.candidate.spec.model,
+            is_fallback=self.candidate is not self._candidates[0],
+        )
 
     def _attempt_ended(self, meter: Meter) -> None:
         self._report.attempts.append(meter.attempt)

@@ -93,7 +93,10 @@ def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> Cha
     def enter(ended: Meter) -> None:
         account.attempt_ended(ended, spec.model)
 
-    meter = Meter(spec.model.model_id, enter)
+    def leave(meter: Meter) -> None:
+        account.attempt_left(meter, spec.model)
+
+    meter = Meter(spec.model.model_id, enter, on_send=leave)
     request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)
     patience = Patience(_TIMEOUT, time.perf_counter() + _TIMEOUT, candidate.watchdog)
     error: str | None = None

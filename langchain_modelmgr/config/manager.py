@@ -15,7 +15,7 @@ from langchain_modelmgr.catalog import ModelCatalog, ModelConfig, named_model, s
 from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.model_ids import problems_of_models
 from langchain_modelmgr.config.problems import nearest, problems_of
-from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, Settings
+from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, LedgerSettings, Settings
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.privacy import mask_account_ids
@@ -89,6 +89,14 @@ class ConfigurationManager:
     def metrics(self) -> MetricsConfig:
         """Where usage records go."""
         return self._settings.metrics
+
+    @property
+    def ledger(self) -> LedgerSettings:
+        """Where attempts are kept, and how much of them."""
+        found = self._settings
+        return LedgerSettings(
+            found.ledger, found.ledger_days, found.ledger_max_mb, found.ledger_metadata
+        )
 
     @property
     def agent_names(self) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ _EXPECTED = {
     "missing": "is missing",
 }
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_MOVED: dict[tuple[str | int, ...], str] = {
+    ("metrics", "journal"): "unknown key; the ledger has replaced the journal: give ledger, beside "
+    "metrics, as auto, off, or a folder",
+}
 _PATTERNS = {
     "region": "must be the name of an AWS region, as us-east-1",
     "endpoint_url": "must start with http:// or https://",
@@ -71,7 +75,7 @@ def problems_of(error: ValidationError, root: type[BaseModel], raw: Located) -> 
         yield Problem(place.file, place.line, f"{path}: {text}")
 
 
-def _text(
+def _text(  # noqa: PLR0911 - one text a kind of mistake
     detail: Mapping[str, Any],
     location: Sequence[str | int],
     root: type[BaseModel],
@@ -80,6 +84,8 @@ def _text(
     kind: str = detail["type"]
     context: Mapping[str, Any] = detail.get("ctx") or {}
     if kind == "extra_forbidden":
+        if moved := _MOVED.get(tuple(location)):
+            return moved
         return f"unknown key{nearest(str(location[-1]), _known_keys(root, location[:-1]))}"
     if isinstance(context.get("error"), UnknownParameterError):
         name = context["error"].name

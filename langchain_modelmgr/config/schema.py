@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -186,8 +186,14 @@ class MetricsConfig(_Strict):
     on_ambiguous: Literal["drop", "resend"] = "drop"
     """What becomes of what was sent without an answer: given up and counted, or sent again."""
 
-    journal: Text = "auto"
-    """``auto``, ``off``, or the folder where what waits to be sent is kept."""
+
+class LedgerSettings(NamedTuple):
+    """The keys of the ledger; ``Settings`` describes them."""
+
+    where: str
+    days: int
+    max_mb: int
+    metadata: tuple[str, ...]
 
 
 class ModelOverride(_Strict):
@@ -244,6 +250,19 @@ class Settings(_Strict):
 
     aws: AWSConfig = AWSConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    ledger: Text = "auto"
+    """``auto``, ``off``, or the folder where attempts are kept."""
+
+    ledger_days: Annotated[int, Field(ge=1, le=3_650)] = 35
+    """Days for which attempts are kept; their totals are kept for 13 months."""
+
+    ledger_max_mb: Annotated[int, Field(ge=1)] = 1_024
+    """Megabytes that the ledger may take."""
+
+    ledger_metadata: tuple[Text, ...] = ()
+    """Keys of metadata, and tags, that the ledger keeps of a call."""
+
     models: dict[str, ModelOverride] = Field(default_factory=dict)
     default_model: Text | None = None
     context_window_size: Annotated[int, Field(ge=1)] | None = None
@@ -251,6 +270,11 @@ class Settings(_Strict):
     agents: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], AgentConfig] = Field(
         default_factory=dict
     )
+
+    @field_validator("ledger", mode="before")
+    @classmethod
+    def _off(cls, ledger: Any) -> Any:
+        return "off" if ledger is False else ledger  # YAML reads a bare `off` as false
 
     @field_validator("models", "agents", "aws", "metrics", mode="before")
     @classmethod

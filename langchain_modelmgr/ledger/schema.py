@@ -136,7 +136,6 @@ CREATE TABLE destinations (
 CREATE TABLE writers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
-    owner TEXT NOT NULL,                      -- the ledger, of a process, that writes or wrote it
     environment TEXT NOT NULL,
     destination INTEGER,
     settings TEXT NOT NULL,                   -- JSON: what of its rows is published
@@ -146,7 +145,7 @@ CREATE TABLE writers (
     ambiguous INTEGER NOT NULL DEFAULT 0,
     resent INTEGER NOT NULL DEFAULT 0,
     folded INTEGER NOT NULL DEFAULT 0,
-    adopted_by TEXT,                          -- the owner that found its process dead
+    adopted_by TEXT,                          -- the writer that found its process dead
     ended REAL                                -- when that was, or when it closed
 );
 
@@ -165,6 +164,12 @@ CREATE TABLE in_flight (
     PRIMARY KEY (writer, number)
 ) WITHOUT ROWID;
 
+CREATE TABLE metadata_values (              -- those that totals tell apart
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (key, value)
+) WITHOUT ROWID;
+
 CREATE TABLE places (
     destination INTEGER NOT NULL,
     agent TEXT NOT NULL,
@@ -176,8 +181,8 @@ CREATE TABLE places (
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY AUTOINCREMENT,     -- ids of sent ones must not come back
     destination INTEGER NOT NULL,
-    owner TEXT NOT NULL,                      -- the ledger that made it
-    sender TEXT,                              -- the ledger that is sending it; NULL: it waits
+    owner TEXT NOT NULL,                      -- the writer, of a process, that made it
+    sender TEXT,                              -- the writer that is sending it; NULL: it waits
     oldest INTEGER NOT NULL,                  -- its first minute, in seconds since 1970
     data_points INTEGER NOT NULL,
     body BLOB NOT NULL

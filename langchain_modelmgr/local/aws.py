@@ -15,6 +15,7 @@ from langchain_modelmgr.local.faults import Fault
 from langchain_modelmgr.local.price_list import PriceList
 from langchain_modelmgr.local.server import HOST, Server
 from langchain_modelmgr.local.state import State
+from langchain_modelmgr.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,11 +70,13 @@ class LocalAWS:
         if self._server is None:
             self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
             self._state_folder = mkdtemp(prefix="local-aws-")
+            LOCAL_SERVERS.begin(self.url)
         return self
 
     def stop(self) -> None:
         """Stop serving; open connections are dropped."""
         if self._server is not None:
+            LOCAL_SERVERS.end(self.url)
             server, self._server = self._server, None
             server.stop()
             if server.is_own:

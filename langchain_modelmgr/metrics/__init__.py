@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.metrics.at_exit import exit_on_sigterm
+from langchain_modelmgr.at_exit import exit_on_sigterm
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_client
-from langchain_modelmgr.metrics.defaults import default_sinks
+from langchain_modelmgr.metrics.defaults import default_sinks, ledger_for
 from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
 from langchain_modelmgr.metrics.sinks import MetricsSink, SinkGroup
@@ -22,4 +22,5 @@ __all__ = [
     "cloudwatch_client",
     "default_sinks",
     "exit_on_sigterm",
+    "ledger_for",
 ]

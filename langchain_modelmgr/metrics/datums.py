@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from langchain_modelmgr.ledger.rows import PICO
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.ledger.rows import AttemptRow
 
 Unit = Literal["Milliseconds", "Count", "None"]
 
@@ -26,8 +25,6 @@ MAX_VALUES = 150
 
 _MAX_NAMESPACE = 255
 _MAX_DIMENSION_VALUE = 1024
-_LARGEST = 2.0**360
-_LARGEST_DIGITS = 108
 _SMALLEST = 2.0**-360
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#][A-Za-z0-9._\-/#: ]*")
@@ -85,51 +82,55 @@ EXTRAS = (*dict.fromkeys(metric.extra for metric in METRICS if metric.extra), RO
 
 _THROTTLED = "BedrockRateLimitError"
 
-Observation = tuple[int, float | Decimal]
-"""One data point: the index of its metric in ``METRICS``, and its value. Money is a Decimal."""
+MONEY = frozenset({_COST, _WASTED})
+"""Indexes of the metrics whose values are counted in pico USD, so that sums are exact."""
+
+Observation = tuple[int, float]
+"""One data point: the index of its metric in ``METRICS``, and its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Datum:
-    """All values of one series in one minute.
+class Datum(NamedTuple):
+    """All values of one series in one minute; as JSON, a list of the same.
 
     Attributes:
-        series: The metric and its dimensions.
+        name: The metric.
+        unit: CloudWatch's unit.
+        dimensions: Names and values.
         minute: Start of the minute, in seconds since 1970.
         values: Distinct values, ascending, at most 150.
         counts: How often each value occurred.
-        number: Its number in the journal; 0: it is in none.
+        writers: How many of its data points are of which of the ledger's writers.
     """
 
-    series: Series
+    name: str
+    unit: str
+    dimensions: Sequence[Sequence[str]]
     minute: int
-    values: tuple[float, ...]
-    counts: tuple[int, ...]
-    number: int = field(default=0, compare=False)
+    values: Sequence[float]
+    counts: Sequence[int]
+    writers: Mapping[str, int]
 
     @property
-    def samples(self) -> int:
-        """Number of data points in it."""
-        return sum(self.counts)
+    def series(self) -> tuple[str, str]:
+        """What tells the metrics of a request apart."""
+        return self.name, repr(self.dimensions)
 
     @property
     def size(self) -> int:
         """Bytes it takes in a request at most, before compression, in JSON or in CBOR."""
-        names = sum(len(json.dumps(part)) for pair in self.series.dimensions for part in pair)
+        names = sum(len(json.dumps(part)) for pair in self.dimensions for part in pair)
         numbers = sum(max(len(repr(value)), 9) + 2 for value in self.values)
-        return 200 + names + 30 * len(self.series.dimensions) + numbers + 22 * len(self.counts)
+        return 200 + names + 30 * len(self.dimensions) + numbers + 22 * len(self.counts)
 
     def to_request(self) -> dict[str, Any]:
         """Return it as a ``MetricDatum`` of PutMetricData."""
         return {
-            "MetricName": self.series.name,
-            "Dimensions": [
-                {"Name": name, "Value": value} for name, value in self.series.dimensions
-            ],
+            "MetricName": self.name,
+            "Dimensions": [{"Name": name, "Value": value} for name, value in self.dimensions],
             "Timestamp": datetime.fromtimestamp(self.minute, UTC),
             "Values": list(self.values),
             "Counts": [float(count) for count in self.counts],
-            "Unit": self.series.unit,
+            "Unit": self.unit,
         }
 
 
@@ -155,70 +156,44 @@ def indexes_of(extra: Iterable[str]) -> frozenset[int]:
     return frozenset(i for i, metric in enumerate(METRICS) if metric.extra in wanted)
 
 
-def observations(usage: ModelUsageMetrics, published: frozenset[int]) -> list[Observation]:
+def observations(row: AttemptRow, published: frozenset[int]) -> list[Observation]:
     """Return the data points of one attempt.
 
-    Every attempt that was sent counts as an invocation; one that the caller abandoned is no
-    failure of the model. Latency, tokens and cost come from attempts that told their usage, so an
-    unknown count is never published as zero, nor an unknown price as free.
+    Every attempt that was sent counts as an invocation; one that the caller abandoned, or whose
+    process died, is no failure of the model. Latency, tokens and cost come from attempts that told
+    their usage, so an unknown count is never published as zero, nor an unknown price as free.
     """
-    if usage.outcome == "cached":
-        return []
-    first: Observation = (_FAILED if usage.outcome == "failed" else _SUCCEEDED, 1)
-    if not usage.has_usage:
-        found = [first]
-    else:
-        found = [
-            first,
-            (_LATENCY, usage.latency_ms),
-            (_INPUT, usage.input_tokens),
-            (_OUTPUT, usage.output_tokens),
-        ]
-        if usage.cost_usd is not None:
-            found.append((_COST, usage.cost_usd))
+    found: list[Observation] = [(_FAILED if row.outcome == "failed" else _SUCCEEDED, 1)]
+    if row.input_tokens is not None:
+        if row.latency_ms is not None:
+            found.append((_LATENCY, row.latency_ms))
+        found += ((_INPUT, row.input_tokens), (_OUTPUT, row.output_tokens or 0))
+        if row.cost_pico_usd is not None:
+            found.append((_COST, row.cost_pico_usd))
     if len(published) > _FIRST_TOKEN:
-        found += [point for point in _extra(usage) if point[0] in published]
+        found += [point for point in _extra(row) if point[0] in published]
     return found
 
 
-def _extra(usage: ModelUsageMetrics) -> Iterator[Observation]:
-    if usage.time_to_first_token_ms is not None:
-        yield _FIRST_TOKEN, float(usage.time_to_first_token_ms)
-    if usage.has_usage:
-        written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-        yield _CACHE_READ, float(usage.cache_read_tokens)
-        yield _CACHE_WRITE, float(written)
-        if usage.cost_usd is None:
-            yield _UNPRICED, 1.0
-    if usage.is_fallback and usage.outcome == "answered":
-        yield _FALLBACKS, 1.0
-    if usage.error_message == _THROTTLED:
-        yield _THROTTLES, 1.0
-    if usage.estimated_wasted_cost_usd is not None:
-        yield _WASTED, usage.estimated_wasted_cost_usd
+def _extra(row: AttemptRow) -> Iterator[Observation]:
+    if row.time_to_first_token_ms is not None:
+        yield _FIRST_TOKEN, row.time_to_first_token_ms
+    if row.has_usage:
+        yield _CACHE_READ, row.cache_read_tokens or 0
+        yield _CACHE_WRITE, (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0)
+        if row.cost_pico_usd is None:
+            yield _UNPRICED, 1
+    if row.is_fallback and row.outcome == "answered":
+        yield _FALLBACKS, 1
+    if row.error == _THROTTLED:
+        yield _THROTTLES, 1
+    if row.estimated_wasted_cost_pico_usd is not None:
+        yield _WASTED, row.estimated_wasted_cost_pico_usd
 
 
-def is_publishable(value: float | Decimal) -> bool:
-    """Tell whether CloudWatch would take the value: no NaN, no infinity, not negative."""
-    if isinstance(value, Decimal):  # comparing one with a float is slow, and a NaN raises
-        return value.is_finite() and not value.is_signed() and value.adjusted() < _LARGEST_DIGITS
-    return 0 <= value <= _LARGEST
-
-
-def are_publishable(found: Iterable[Observation]) -> bool:
-    """Tell whether CloudWatch would take all the values: the common case, told fast."""
-    for _, value in found:
-        if type(value) is Decimal:
-            if not value.is_finite() or value.is_signed() or value.adjusted() >= _LARGEST_DIGITS:
-                return False
-        elif not 0 <= value <= _LARGEST:
-            return False
-    return True
-
-
-def wire_value(value: float | Decimal) -> float:
-    """Return a value as it is sent: what is too small for CloudWatch becomes 0."""
-    number = float(value)
+def wire_value(index: int, value: float) -> float:
+    """Return a value of a metric as it is sent: what is too small for CloudWatch becomes 0."""
+    number = value / PICO if index in MONEY else float(value)
     return number if number >= _SMALLEST else 0.0
 
 

@@ -13,20 +13,19 @@ from datetime import UTC
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from langchain_modelmgr.metrics.aggregate import MAX_SERIES
+from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES, Places
 from langchain_modelmgr.metrics.datums import (
     METRICS,
-    OTHER,
     ROLLUP,
     checked_namespace,
     indexes_of,
-    is_publishable,
     observations,
     series_of,
     wire_value,
 )
-from langchain_modelmgr.metrics.quiet import QuietLog
 from langchain_modelmgr.metrics.stats import SinkStats
+from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +45,7 @@ class EMFSink:
     Args:
         namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
         extra: What is published beyond the guide's five, see ``docs/metrics.md``.
+        agents: Agents that keep metrics of their own whatever others come.
         max_series: Metrics of this process at most.
         stream: Where lines go; None: standard output.
 
@@ -58,6 +58,7 @@ class EMFSink:
         namespace: str,
         *,
         extra: Iterable[str] = (),
+        agents: Iterable[str] = (),
         max_series: int = MAX_SERIES,
         stream: IO[str] | None = None,
     ) -> None:
@@ -66,11 +67,12 @@ class EMFSink:
         self.namespace = checked_namespace(namespace)
         self._published = indexes_of(extra)
         self._rolled_up = ROLLUP in extra
-        self._max_pairs = max(max_series // max(6, len(self._published)), 1)
-        self._pairs: set[tuple[str, str]] = set()
+        self._agents = frozenset(agents)
+        self._max_series = max_series
+        self._places = Places()
         self._stream = stream
         self._log = QuietLog(logger)
-        self._sent = self._dropped = self._folded = self._errors = 0
+        self._sent = self._folded = self._errors = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return a sink that writes to another process's standard output.
@@ -100,27 +102,29 @@ class EMFSink:
     def stats(self) -> SinkStats:
         """Return what became of the usage so far."""
         return SinkStats(
-            recorded=self._sent + self._dropped,
+            recorded=self._sent,
             sent=self._sent,
-            dropped=self._dropped,
             folded=self._folded,
             errors=self._errors,
         )
 
     def _record(self, usage: ModelUsageMetrics) -> None:
-        given = observations(usage, self._published)
-        found = [(index, value) for index, value in given if is_publishable(value)]
-        self._dropped += len(given) - len(found)
-        if not found:
+        if usage.outcome == "cached":
             return
-        agent, model = self._admitted(usage.agent_name, usage.model_id)
+        row = AttemptRow.of(usage)
+        placed = self._places.admit(
+            row.agent, row.model, reserved=self._agents, metrics=len(self._published),
+            max_series=self._max_series,
+        )  # fmt: skip
+        self._folded += placed != (row.agent, row.model)
         values: dict[str, Any] = {}
         directives: dict[tuple[str, ...], dict[str, str]] = {}
+        found = observations(row, self._published)
         for index, value in found:
             metric = METRICS[index]
-            values[metric.name] = wire_value(value)
-            for told in (agent, None) if self._rolled_up else (agent,):
-                series = series_of(metric, told, model)
+            values[metric.name] = wire_value(index, value)
+            for told in (placed[0], None) if self._rolled_up else (placed[0],):
+                series = series_of(metric, told, placed[1])
                 values |= dict(series.dimensions)
                 names = tuple(name for name, _ in series.dimensions)
                 directives.setdefault(names, {})[metric.name] = metric.unit
@@ -146,11 +150,3 @@ class EMFSink:
                 for names, metrics in directives.items()
             ],
         }
-
-    def _admitted(self, agent: str, model: str) -> tuple[str, str]:
-        pair = (agent, model)
-        if pair not in self._pairs and len(self._pairs) >= self._max_pairs:
-            self._folded += 1
-            return OTHER, OTHER
-        self._pairs.add(pair)
-        return pair

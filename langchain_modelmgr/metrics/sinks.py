@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from langchain_modelmgr.metrics.quiet import QuietLog
 from langchain_modelmgr.metrics.stats import SinkStats
+from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class SinkGroup:
 
     def __init__(self, sinks: Iterable[MetricsSink]) -> None:
         self.sinks = tuple(sinks)
-        self.reset_after_fork()
+        self._begin()
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Hand one record to every sink."""
@@ -81,13 +81,16 @@ class SinkGroup:
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child; sinks that need it have a method of this name."""
-        self.sink_errors = 0
-        self._lock = threading.RLock()
-        self._log = QuietLog(logger)
+        self._begin()
         for sink in self.sinks:
             reset = getattr(sink, "reset_after_fork", None)
             if reset is not None:
                 reset()
+
+    def _begin(self) -> None:
+        self.sink_errors = 0
+        self._lock = threading.RLock()
+        self._log = QuietLog(logger)
 
     def _flush(self, sink: MetricsSink, end: float | None) -> object:
         timeout = None if end is None else max(end - time.monotonic(), 0.0)

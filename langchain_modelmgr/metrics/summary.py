@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_modelmgr.metrics.datums import OTHER, public_model_id
-from langchain_modelmgr.metrics.exact import EXACT
 from langchain_modelmgr.metrics.inbox import Inbox
 
 if TYPE_CHECKING:
     from langchain_modelmgr.records import ModelUsageMetrics
+
+EXACT = Context(prec=50)
+"""50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
 
 MAX_NAMES = 1_000
 """Agents, and models, that are told apart; further ones are added up under ``other``."""

@@ -21,8 +21,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from langchain_modelmgr.ledger.worker import Clock
 from langchain_modelmgr.metrics import CloudWatchSink
-from langchain_modelmgr.metrics.delivery import Clock
 from langchain_modelmgr.records import ModelUsageMetrics
 
 if TYPE_CHECKING:

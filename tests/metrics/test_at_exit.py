@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.metrics.at_exit import EXIT_SECONDS, AtExit
+from langchain_modelmgr.at_exit import EXIT_SECONDS, AtExit
 
 
 class Sink:

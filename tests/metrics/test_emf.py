@@ -104,13 +104,13 @@ def test_read_back_the_lines_give_the_same_sums(
     assert sink.stats().sent == 7 * len(attempts)
 
 
-def test_what_is_no_number_is_dropped_and_counted(usage: MakeUsage) -> None:
+def test_what_is_no_number_is_unknown(usage: MakeUsage) -> None:
     stream = io.StringIO()
     sink = EMFSink("x/Models", stream=stream)
 
     sink.record(usage(latency_ms=math.nan, cost_usd=Decimal("Infinity")))
 
-    assert (sink.stats().sent, sink.stats().dropped) == (3, 2)
+    assert (sink.stats().sent, sink.stats().dropped) == (3, 0)
     assert "ModelLatency" not in stream.getvalue()
 
 
@@ -122,8 +122,19 @@ def test_agents_beyond_the_cap_are_other(usage: MakeUsage) -> None:
         sink.record(usage(agent_name=f"a{n}"))
 
     agents = {dict(dimensions)["Agent"] for _, _, dimensions in read(stream.getvalue())}
-    assert agents == {"a0", "a1", "other"}
-    assert sink.stats().folded == 3
+    assert agents == {"a0", "other"}
+    assert sink.stats().folded == 4
+
+
+def test_an_agent_of_the_yaml_keeps_its_metrics_whoever_came_before(usage: MakeUsage) -> None:
+    stream = io.StringIO()
+    sink = EMFSink("x/Models", agents=["planner"], max_series=24, stream=stream)
+
+    for name in ("a0", "a1", "a2", "a3", "planner"):
+        sink.record(usage(agent_name=name))
+
+    agents = {dict(dimensions)["Agent"] for _, _, dimensions in read(stream.getvalue())}
+    assert agents == {"a0", "a1", "other", "planner"}
 
 
 def test_a_stream_that_is_closed_costs_no_call(usage: MakeUsage) -> None:

@@ -73,15 +73,15 @@ def test_an_outage_of_ten_minutes_and_its_end_in_getmetricdata(
     local_aws.metrics.fail("ServiceUnavailable", times=1_000)
     start = NOW - timedelta(minutes=10)  # by the sink's clock, which the fake one is
     for minute in range(10):
-        sink._aggregate.add(usage(timestamp=start + timedelta(minutes=minute)))
-        sink._publish(None)
+        sink.record(usage(timestamp=start + timedelta(minutes=minute)))
+        sink._ledger._work(None)
         fake_clock.pass_time(60)
     assert sink.stats().kept == 50
     assert sink.stats().oldest_age_seconds == 20 * 60 + NOW.second
     local_aws.metrics.clear_faults()
     fake_clock.pass_time(600)
 
-    sink._publish(None)
+    sink._ledger._work(None)
 
     model = usage().model_id
     assert sink.stats().kept == 0

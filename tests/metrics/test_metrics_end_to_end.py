@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_modelmgr.ledger.worker import Clock
 from langchain_modelmgr.metrics import CloudWatchSink, SinkStats, cloudwatch_client, default_sinks
-from langchain_modelmgr.metrics.delivery import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.metrics.at_exit import EXIT_SECONDS
+from langchain_modelmgr.at_exit import EXIT_SECONDS
 
 if TYPE_CHECKING:
     from tests.metrics.conftest import FaultyCloudWatch
@@ -24,7 +24,8 @@ from datetime import UTC, datetime
 
 import boto3
 
-from langchain_modelmgr.metrics import CloudWatchSink, at_exit, cloudwatch_client
+from langchain_modelmgr import at_exit
+from langchain_modelmgr.metrics import CloudWatchSink, cloudwatch_client
 from langchain_modelmgr.records import ModelUsageMetrics
 
 at_exit.EXIT_SECONDS = float(sys.argv[1])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_modelmgr.ledger.worker import Clock
 from langchain_modelmgr.metrics import CloudWatchSink
-from langchain_modelmgr.metrics.delivery import Clock
 
 if TYPE_CHECKING:
     from tests.metrics.conftest import FaultyCloudWatch, MakeServer, MakeUsage
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     ],
 )
 def test_where_no_thread_can_be_started_a_flush_delivers_in_the_callers(
-    faulty: FaultyCloudWatch, usage: MakeUsage, reason: str, errors: int
+    faulty: FaultyCloudWatch,
+    usage: MakeUsage,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+    errors: int,
 ) -> None:
-    class WithoutThreads(CloudWatchSink):
-        def _start(self) -> None:
-            raise RuntimeError(reason)
+    def start() -> None:
+        raise RuntimeError(reason)
 
-    sink = WithoutThreads(faulty.client, "x/Models")
+    sink = CloudWatchSink(faulty.client, "x/Models")
+    monkeypatch.setattr(sink._ledger._worker, "start", start)
     sink.record(usage())
 
     stats = sink.flush()

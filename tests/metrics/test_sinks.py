@@ -14,7 +14,7 @@ from langchain_modelmgr.metrics import (
     SinkGroup,
     default_sinks,
 )
-from langchain_modelmgr.metrics.quiet import QuietLog
+from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
     from langchain_modelmgr.records import ModelUsageMetrics

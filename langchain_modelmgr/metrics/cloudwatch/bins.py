@@ -1,19 +1,17 @@
-"""Many values as few: in memory finely, and for CloudWatch in at most 150."""
+"""Many values as few: as one datum takes them, in at most 150."""
 
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.metrics.datums import MAX_VALUES
-from langchain_modelmgr.metrics.exact import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-Value = float | Decimal
+Value = float
 Cell = dict[Value, int]
 """The values of one series in one minute, and how often each occurred."""
 
@@ -22,22 +20,6 @@ _BODY, _SHOULDER, _TAIL = 50, 54, 44
 
 _BODY_ENDS, _SHOULDER_ENDS = 0.05, 0.005
 """Shares of the values that lie above the body, and above the shoulder."""
-
-
-def merge(cell: Mapping[Value, int], limit: int) -> Cell:
-    """Return the values in at most ``limit`` bins, each with the mean of what is in it.
-
-    The bins are spaced evenly on a logarithmic scale: merging again changes little. Count,
-    minimum and maximum stay exact, and the sum but for rounding.
-
-    Args:
-        cell: Values of zero or more, all floats or all Decimals.
-        limit: Bins at most, 3 or more.
-    """
-    if len(cell) <= limit:
-        return dict(cell)
-    low, *inner, high = sorted(cell)
-    return _ends(cell, low, high) | _merged(cell, inner, _by_value(inner, limit - 2))
 
 
 def publishable(cell: Mapping[Value, int]) -> Cell:
@@ -99,13 +81,10 @@ def _merged(
 
 
 def _log(value: Value) -> float:
-    return math.log(max(float(value), math.ulp(0.0)))
+    return math.log(max(value, math.ulp(0.0)))
 
 
 def _mean(members: list[tuple[Value, int]], count: int) -> Value:
-    if isinstance(members[0][0], Decimal):
-        total = Decimal(0)
-        for value, times in members:
-            total = EXACT.fma(Decimal(value), times, total)
-        return EXACT.divide(total, count)
-    return math.fsum(float(value) * times for value, times in members) / count
+    if all(type(value) is int for value, _ in members):  # money, in pico USD
+        return sum(value * times for value, times in members) / count
+    return math.fsum(value * times for value, times in members) / count

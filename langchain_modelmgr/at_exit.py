@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import signal
 import sys
 import time
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
+
+logger = logging.getLogger(__name__)
 
 EXIT_SECONDS = 5.0
 """What the end of a program may wait for its metrics."""
@@ -53,9 +56,17 @@ class AtExit:
     def _flush_all(self) -> None:
         end = time.monotonic() + EXIT_SECONDS
         for sink in tuple(self._sinks):
-            sink.flush(max(end - time.monotonic(), 0.0))
-            sink.report_undelivered()
-            sink.let_go()
+            for step in (
+                lambda sink=sink: sink.flush(max(end - time.monotonic(), 0.0)),
+                sink.report_undelivered,
+                sink.let_go,
+            ):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001 - metrics boundary: the other sinks must be flushed too
+                    logger.warning(
+                        "%s failed at exit: %s", type(sink).__name__, type(error).__name__
+                    )
 
 
 AT_EXIT = AtExit()

@@ -1,0 +1,124 @@
+"""A ledger's connection: opened for each time of work, or kept where it is memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.ledger.store import open_readonly, open_store, readonly_copy, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_NEVER_CLOSED: list[sqlite3.Connection] = []
+"""Connections of a parent process: SQLite forbids a child even to close them."""
+
+_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent", "folded")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Data points in the database: of a ledger's own attempts, and of those that it adopted.
+
+    Attributes:
+        recorded: All of them, adopted ones included; the others are parts of it.
+        sent: Taken by CloudWatch.
+        dropped: Given up.
+        ambiguous: Sent without an answer.
+        resent: Sent again without knowing whether the first time counted.
+        folded: Attempts that were counted under ``other``.
+        adopted: Those of dead processes.
+        oldest: The first minute of what waits, in seconds since 1970; None: nothing waits.
+    """
+
+    recorded: int = 0
+    sent: int = 0
+    dropped: int = 0
+    ambiguous: int = 0
+    resent: int = 0
+    folded: int = 0
+    adopted: int = 0
+    oldest: int | None = None
+
+
+class Database:
+    """The database of a folder, or of this process. The caller holds the ledger's lock.
+
+    Args:
+        folder: Where it lies; None: memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """Return a connection for writing.
+
+        Raises:
+            OSError: The folder can't be used.
+            sqlite3.Error: The file can't be used.
+        """
+        if self._connection is None:
+            self._connection = open_store(self.folder)
+        return self._connection
+
+    def release(self) -> None:
+        """Close the file; what is in memory stays."""
+        if self.folder is not None and self._connection is not None:
+            connection, self._connection = self._connection, None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for queries alone."""
+        found = self.open()
+        reader = readonly_copy(found) if self.folder is None else open_readonly(self.folder)
+        self.release()
+        with closing(reader):
+            yield reader
+
+    def abandon(self) -> None:
+        """Forget the parent's connection in a forked child."""
+        if self._connection is not None:
+            _NEVER_CLOSED.append(self._connection)
+        self._connection = None
+
+    def counts(self, writers: Sequence[str]) -> Counts:
+        """Return what became of the data points of writers, and of those that they adopted."""
+        names = ", ".join("?" * len(writers))
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
+        own = f"CASE WHEN name IN ({names}) THEN 0 ELSE recorded END"
+        connection = self.open()
+        row = connection.execute(
+            f"SELECT {sums}, coalesce(sum({own}), 0) FROM writers "  # noqa: S608 - our own names
+            f"WHERE name IN ({names}) OR adopted_by IN ({names})",
+            tuple(writers) * 3,
+        ).fetchone()
+        (oldest,) = connection.execute("SELECT min(oldest) FROM batches").fetchone()
+        recorded, sent, dropped, ambiguous, resent, folded, adopted = map(int, row)
+        return Counts(recorded, sent, dropped, ambiguous, resent, folded, adopted, oldest)
+
+    def note_end(self, writer: str, now: float) -> None:
+        """Note that a writer has closed, and that all it wrote was read."""
+        connection = self.open()
+        with transaction(connection):
+            connection.execute("UPDATE writers SET ended = ? WHERE name = ?", (now, writer))
+            connection.execute(
+                "UPDATE segments SET gone = ? WHERE gone IS NULL AND writer = "
+                "(SELECT id FROM writers WHERE name = ?)",
+                (now, writer),
+            )
+
+    def seconds_since_ingest(self, now: float) -> float:
+        """Return when any process ingested last, in seconds before ``now``."""
+        row = self.open().execute("SELECT value FROM settings WHERE name = 'ingested'").fetchone()
+        return float("inf") if row is None else now - float(row[0])
+
+    def note_ingest(self, now: float) -> None:
+        """Note that all is ingested."""
+        self.open().execute("INSERT OR REPLACE INTO settings VALUES ('ingested', ?)", (now,))

@@ -1,0 +1,70 @@
+"""Destinations in the database: a namespace, region and endpoint of one account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent")
+
+
+def destination_of(
+    connection: sqlite3.Connection, namespace: str, region: str, endpoint: str, identity: str
+) -> int:
+    """Return the number of a destination, which is added if it is new."""
+    key = (namespace, region, endpoint, identity)
+    connection.execute(
+        "INSERT INTO destinations (namespace, region, endpoint, identity) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        key,
+    )
+    found = connection.execute(
+        "SELECT id FROM destinations WHERE (namespace, region, endpoint, identity) = (?, ?, ?, ?)",
+        key,
+    ).fetchone()
+    return int(found[0])
+
+
+def identify(connection: sqlite3.Connection, destination: int, identity: str) -> int:
+    """Note the account of a destination; return its number, or that of one that is the same."""
+    namespace, region, endpoint, before = connection.execute(
+        "SELECT namespace, region, endpoint, identity FROM destinations WHERE id = ?",
+        (destination,),
+    ).fetchone()
+    if before == identity:
+        return destination
+    same = destination_of(connection, namespace, region, endpoint, identity)
+    for table in ("batches", "writers"):
+        connection.execute(
+            f"UPDATE {table} SET destination = ? WHERE destination = ?",  # noqa: S608 - our own names
+            (same, destination),
+        )
+    for name in _COUNTS:
+        connection.execute(
+            f"UPDATE destinations SET {name} = {name} + "  # noqa: S608 - our own names
+            f"(SELECT {name} FROM destinations WHERE id = ?) WHERE id = ?",
+            (destination, same),
+        )
+    connection.execute("DELETE FROM destinations WHERE id = ?", (destination,))
+    connection.execute("DELETE FROM places WHERE destination = ?", (destination,))
+    return same
+
+
+def reachable(
+    connection: sqlite3.Connection,
+    namespace: str,
+    region: str,
+    endpoint: str,
+    identities: frozenset[str],
+) -> list[int]:
+    """Return the destinations that one with these identities may send to."""
+    return [
+        number
+        for number, identity in connection.execute(
+            "SELECT id, identity FROM destinations WHERE (namespace, region, endpoint) = (?, ?, ?)",
+            (namespace, region, endpoint),
+        )
+        if identity in identities
+    ]

@@ -1,0 +1,59 @@
+"""Where a ledger lies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "MODELMGR_STATE_DIR"
+
+_LAMBDA = "AWS_LAMBDA_FUNCTION_NAME"
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def ledger_folder(setting: str, project_prefix: str) -> Path | None:
+    """Return the folder of a ledger, or None: it lives in memory.
+
+    Args:
+        setting: ``ledger`` of the YAML: ``auto``, ``off``, or a folder. ``auto`` is a folder of the
+            project in the one that the variable MODELMGR_STATE_DIR names, else in the user's own
+            state folder by the rules of the system, and none in AWS Lambda, whose disk outlives no
+            process.
+        project_prefix: The project.
+    """
+    if setting == "off" or (setting == "auto" and in_lambda()):
+        return None
+    try:
+        if setting != "auto":
+            return Path(setting).expanduser().absolute()  # the program may go elsewhere
+        return (state_folder() / (_UNFIT.sub("-", project_prefix) or "-")).absolute()
+    except RuntimeError:  # neither HOME nor an entry for the user, as some containers have it
+        logger.warning(
+            "no home folder is known, so the ledger lives in memory: what is recorded does not "
+            "survive the death of this process; %s or ledger names a folder",
+            FOLDER_VARIABLE,
+        )
+        return None
+
+
+def state_folder() -> Path:
+    """Return the folder of this user's state.
+
+    Raises:
+        RuntimeError: No home folder is known.
+    """
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        return Path(folder)
+    from platformdirs import user_state_path
+
+    # Older versions give "~/..." as it is where they know no home.
+    return user_state_path("langchain-modelmgr", appauthor=False).expanduser()
+
+
+def in_lambda() -> bool:
+    """Return whether this process runs in AWS Lambda."""
+    return _LAMBDA in os.environ

@@ -1,0 +1,464 @@
+"""Moves lines of segments into the tables: attempts, totals and batches in one transaction."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from langchain_modelmgr.ledger.destinations import destination_of, identify
+from langchain_modelmgr.ledger.lines import (
+    Departure,
+    NoLineError,
+    lost,
+    read_ended,
+    read_left,
+    row_of,
+)
+from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
+from langchain_modelmgr.ledger.presence import taken_over
+from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
+from langchain_modelmgr.ledger.segment import FOLDER, SUFFIX
+from langchain_modelmgr.ledger.store import transaction
+from langchain_modelmgr.ledger.sums import Sums, TimeText
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from langchain_modelmgr.ledger.lines import Ended
+    from langchain_modelmgr.ledger.rows import AttemptRow
+    from langchain_modelmgr.ledger.segment import Segment, Writer
+
+MAX_LINES = 10_000
+"""Lines that one transaction takes: a backlog must not lock out other processes."""
+
+MAX_BYTES = 4_000_000
+"""Bytes that are read at once; a line that is longer is none of ours."""
+
+MAX_REJECTED_BYTES = 4_000_000
+REJECTED = "rejected.jsonl"
+
+_INSERT = (
+    f"INSERT INTO attempts ({', '.join(ATTEMPT_COLUMNS)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * len(ATTEMPT_COLUMNS))})"
+)
+
+
+@dataclass
+class WriterState:
+    """What the database knows of a writer.
+
+    Attributes:
+        id: Its row.
+        name: Its name.
+        environment: Of all its attempts.
+        destination: Where its data points go; None: nowhere.
+        settings: What of its rows is published.
+        rows: Its rows of this transaction.
+    """
+
+    id: int
+    name: str
+    environment: str
+    destination: int | None
+    settings: Mapping[str, Any]
+    in_flight: dict[int, Departure] = field(default_factory=dict)
+    known: frozenset[int] = frozenset()
+    rows: list[AttemptRow] = field(default_factory=list)
+
+
+class Batcher(Protocol):
+    """Makes batches of data points from rows, in the transaction that stores them."""
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        destination: int,
+        writers: list[WriterState],
+        owner: str,
+    ) -> None:
+        """Store the batches of one destination, and count their data points."""
+
+
+@dataclass
+class _Source:
+    """A segment to read, with the writer that it belongs to."""
+
+    name: str
+    writer: str
+    read: Callable[[int], bytes]
+    own: Writer | None = None
+    segment: Segment | None = None
+    path: Path | None = None
+    is_last: bool = False
+    is_dead: bool = False
+    is_closed: bool = False
+    is_done: bool = False
+
+
+class Ingest:
+    """One pass over the segments of a ledger. For one thread at a time.
+
+    Args:
+        connection: The database.
+        folder: The ledger's folder; None: memory.
+        own: The writer of the ledger that ingests, which is read first.
+        batcher: Makes the batches.
+        wall: Seconds since 1970.
+        reject: Told of each line that can't be read.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a pass needs, keyword-only
+        self,
+        connection: sqlite3.Connection,
+        *,
+        folder: Path | None,
+        own: Writer,
+        batcher: Batcher,
+        wall: Callable[[], float],
+        reject: Callable[[bytes], None],
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._own = own
+        self._batcher = batcher
+        self._wall = wall
+        self._reject = reject
+
+    def run(self, is_over: Callable[[], bool]) -> bool:
+        """Ingest slice by slice; return whether all is ingested.
+
+        Args:
+            is_over: Asked after each slice whether time is up.
+
+        Raises:
+            OSError: A file can't be read.
+            sqlite3.Error: The database can't be written; what was ingested before stays.
+        """
+        with ExitStack() as locks:
+            sources = deque(self._sources(locks))
+            while sources:
+                self._slice(sources)
+                if sources and is_over():
+                    return False
+        return True
+
+    def _slice(self, sources: deque[_Source]) -> None:
+        done: list[tuple[_Source, int]] = []
+        with transaction(self._connection):
+            part = _Slice(self._connection, self._own.name, self._wall(), self._reject)
+            while sources and part.lines < MAX_LINES:
+                source = sources[0]
+                done.append((source, part.take(source)))
+                if not source.is_done:
+                    break
+                sources.popleft()
+            part.store(self._batcher)
+        for source, offset in done:  # only now is it sure
+            self._committed(source, offset)
+
+    def _committed(self, source: _Source, offset: int) -> None:
+        if source.segment is not None and source.path is None:
+            source.segment.forget(offset)
+        elif source.own is not None and source.segment is not None:
+            source.own.read_to = offset
+        if source.is_done and source.is_closed and source.path is not None:
+            with suppress(OSError):
+                source.path.unlink()
+            if source.is_dead and source.is_last:
+                with suppress(OSError):
+                    source.path.with_name(f"{source.writer}{LOCK}").unlink()
+
+    # -- what there is to read, one's own first
+
+    def _sources(self, locks: ExitStack) -> Iterator[_Source]:
+        own = self._own
+        if self._folder is None:
+            segment = own.segment
+            yield _Source(segment.name, own.name, segment.peek, own, segment)
+            return
+        by_writer: dict[str, list[Path]] = {}
+        for path in sorted((self._folder / FOLDER).glob(f"*{SUFFIX}")):
+            by_writer.setdefault(path.name.partition("-")[0], []).append(path)
+        yield from self._own_sources(own, by_writer.pop(own.name, []))
+        for writer, paths in by_writer.items():
+            yield from self._others(writer, paths, locks)
+
+    def _own_sources(self, own: Writer, paths: list[Path]) -> Iterator[_Source]:
+        for path in paths:
+            current = own.segment if path == own.segment.path else None
+            yield _Source(
+                path.name, own.name, _reader(path), own, current, path, is_closed=current is None
+            )
+
+    def _others(self, writer: str, paths: list[Path], locks: ExitStack) -> Iterator[_Source]:
+        lock: IO[bytes] | None = taken_over(paths[0].with_name(f"{writer}{LOCK}"), paths[-1])
+        if lock is not None:
+            locks.enter_context(lock)
+            # It may have begun another one before it died.
+            paths = sorted(paths[0].parent.glob(f"{writer}-*{SUFFIX}"))
+        for path in paths:
+            if not os.access(path, os.R_OK):
+                return
+            last = path == paths[-1]
+            yield _Source(
+                path.name, writer, _reader(path), path=path, is_last=last,
+                is_dead=lock is not None, is_closed=lock is not None or not last,
+            )  # fmt: skip
+
+
+def _reader(path: Path) -> Callable[[int], bytes]:
+    def read(offset: int) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(MAX_BYTES)
+        except FileNotFoundError:  # another process has ingested it
+            return b""
+
+    return read
+
+
+class _Slice:
+    """What one transaction moves."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        owner: str,
+        now: float,
+        reject: Callable[[bytes], None],
+    ) -> None:
+        self.lines = 0
+        self._connection = connection
+        self._owner = owner
+        self._now = now
+        self._reject = reject
+        self._time_text = TimeText()
+        self._writers: dict[str, WriterState] = {}
+
+    def take(self, source: _Source) -> int:
+        """Take what is left of a source, or as much as there is room for; return the offset."""
+        found = self._connection.execute(
+            "SELECT offset, names FROM segments WHERE name = ?", (source.name,)
+        ).fetchone()
+        offset, names = (0, {}) if found is None else (found[0], json.loads(found[1]))
+        data = source.read(offset)
+        used, lines = _whole_lines(data, MAX_LINES - self.lines)
+        reader = _Lines(names, self, source.writer)
+        known = len(names)
+        for line, value in _parsed(lines):
+            try:
+                reader.take(value)
+            except (NoLineError, TypeError, ValueError, KeyError):
+                self._reject(line)
+        self.lines += len(lines)
+        if not used and len(data) >= MAX_BYTES:
+            used = len(data)  # it is no line of ours
+            self._reject(data[:1000])
+        source.is_done = used == len(data) or (not used and len(data) < MAX_BYTES)
+        offset += used
+        if source.is_done and source.is_dead and source.is_last:
+            self._end(self.writer(source.writer))
+        gone = self._now if source.is_done and source.is_closed else None
+        if used or gone is not None:
+            self._connection.execute(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "offset = excluded.offset, names = excluded.names, gone = excluded.gone",
+                (
+                    source.name, self.writer(source.writer).id, offset,
+                    json.dumps(names) if len(names) != known or found is None else found[1], gone,
+                ),
+            )  # fmt: skip
+        return offset
+
+    def store(self, batcher: Batcher) -> None:
+        """Write the rows, and what is made of them."""
+        sums = Sums(self._connection)
+        by_destination: dict[int, list[WriterState]] = {}
+        for state in self._writers.values():
+            self._store_in_flight(state)
+            if not state.rows:
+                continue
+            self._connection.executemany(_INSERT, state.rows)
+            sums.add(state.rows)
+            if state.destination is not None:
+                by_destination.setdefault(state.destination, []).append(state)
+        sums.store()
+        for destination, states in by_destination.items():
+            batcher.add(self._connection, destination, states, self._owner)
+
+    def writer(self, name: str, head: Mapping[str, Any] | None = None) -> WriterState:
+        """Return what is known of a writer; ``head`` is its first line."""
+        state = self._writers.get(name)
+        if state is None:
+            state = self._load(name) or self._new(name, head or {})
+            self._writers[name] = state
+        return state
+
+    def identify(self, name: str, identity: str) -> None:
+        """Note the account of a writer's destination."""
+        state = self.writer(name)
+        if state.destination is not None:
+            state.destination = identify(self._connection, state.destination, identity)
+
+    def ended(self, state: WriterState, left: Departure, ended: Ended) -> None:
+        """Add an attempt that has ended."""
+        time = self._time_text.of(ended.time_ms)
+        state.rows.append(row_of(left, ended, state.environment, state.name, time))
+
+    def _load(self, name: str) -> WriterState | None:
+        row = self._connection.execute(
+            "SELECT id, name, environment, destination, settings FROM writers WHERE name = ?",
+            (name,),
+        ).fetchone()
+        if row is None:
+            return None
+        flying = {
+            number: Departure(*json.loads(facts))
+            for number, facts in self._connection.execute(
+                "SELECT number, facts FROM in_flight WHERE writer = ?", (row[0],)
+            )
+        }
+        return WriterState(
+            id=row[0],
+            name=row[1],
+            environment=row[2],
+            destination=row[3],
+            settings=json.loads(row[4]),
+            in_flight=flying,
+            known=frozenset(flying),
+        )
+
+    def _new(self, name: str, head: Mapping[str, Any]) -> WriterState:
+        settings, place = head.get("settings"), head.get("destination")
+        destination = None
+        if isinstance(place, dict):
+            identity = head.get("identity") or place.get("identity") or f"writer:{name}"
+            namespace, region, endpoint = (
+                str(place.get(key, "")) for key in ("namespace", "region", "endpoint")
+            )
+            destination = destination_of(
+                self._connection, namespace, region, endpoint, str(identity)
+            )
+        settings = settings if isinstance(settings, dict) else {}
+        environment = str(head.get("environment", ""))
+        number = self._connection.execute(
+            "INSERT INTO writers (name, environment, destination, settings) VALUES (?, ?, ?, ?)",
+            (name, environment, destination, json.dumps(settings)),
+        ).lastrowid
+        return WriterState(int(number or 0), name, environment, destination, settings)
+
+    def _end(self, state: WriterState) -> None:
+        """Note that a writer's process is dead: what it left open is lost."""
+        for left in state.in_flight.values():
+            self.ended(state, left, lost(left))
+        state.in_flight = {}
+        self._connection.execute(
+            "UPDATE writers SET ended = ?, recorded = recorded - sent - dropped - ambiguous, "
+            "sent = 0, dropped = 0, ambiguous = 0, adopted_by = ? "
+            "WHERE id = ? AND adopted_by IS NULL",
+            (self._now, self._owner, state.id),
+        )
+
+    def _store_in_flight(self, state: WriterState) -> None:
+        gone = state.known - state.in_flight.keys()
+        self._connection.executemany(
+            "DELETE FROM in_flight WHERE writer = ? AND number = ?",
+            [(state.id, number) for number in gone],
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO in_flight VALUES (?, ?, ?)",
+            [
+                (state.id, number, json.dumps(left))
+                for number, left in state.in_flight.items()
+                if number not in state.known
+            ],
+        )
+
+
+class _Lines:
+    """Takes the lines of one segment, in order."""
+
+    def __init__(self, names: dict[str, str], part: _Slice, writer: str) -> None:
+        self._names = names
+        self._part = part
+        self._writer = writer
+
+    def take(self, value: Any) -> None:
+        """Take one line.
+
+        Raises:
+            NoLineError: It is none of ours. Other errors mean the same.
+        """
+        if isinstance(value, dict):
+            self._take_object(value)
+            return
+        if not isinstance(value, list) or not value:
+            raise NoLineError
+        kind = value[0]
+        if kind == 1:
+            number, left = read_left(value, self._name)
+            self._part.writer(self._writer).in_flight[number] = left
+        elif kind == 2:  # noqa: PLR2004 - the kinds of lines are described in segment.py
+            number, ended = read_ended(value, self._name)
+            state = self._part.writer(self._writer)
+            self._part.ended(state, state.in_flight.pop(number), ended)
+        elif kind == 0:
+            self._take_name(*value[1:3])
+        else:
+            raise NoLineError
+
+    def _take_object(self, value: dict[str, Any]) -> None:
+        if "segment" in value:
+            self._part.writer(self._writer, value)
+        elif isinstance(value.get("identity"), str):
+            self._part.identify(self._writer, value["identity"])
+        else:
+            raise NoLineError
+
+    def _take_name(self, number: int, text: str) -> None:
+        if type(number) is not int or not isinstance(text, str):
+            raise NoLineError
+        self._names[str(number)] = text.encode("utf-8", "replace").decode()
+
+    def _name(self, told: Any) -> str | None:
+        if told is None:
+            return None
+        if type(told) is str:
+            return told.encode("utf-8", "replace").decode()
+        if type(told) is not int:
+            raise NoLineError
+        return self._names[str(told)]
+
+
+def _whole_lines(data: bytes, most: int) -> tuple[int, list[bytes]]:
+    """Return how many bytes whole lines take, and the lines; the last may still be written."""
+    end = data.rfind(b"\n") + 1
+    if not end:
+        return 0, []
+    # Two line ends go with each line.
+    parts = data[:end].split(b"\n", 2 * most)
+    rest = parts.pop() if parts else b""
+    return end - len(rest), [part for part in parts if part]
+
+
+def _parsed(lines: list[bytes]) -> Iterator[tuple[bytes, Any]]:
+    """Yield each line with its JSON: all at once, or one by one if one of them is none."""
+    try:
+        values = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        values = []
+    if len(values) == len(lines):
+        yield from zip(lines, values, strict=True)
+        return
+    for line in lines:
+        try:
+            yield line, json.loads(line)
+        except (ValueError, RecursionError):
+            yield line, None

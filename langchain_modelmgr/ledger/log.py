@@ -1,0 +1,447 @@
+"""The ledger of a manager: takes attempts from any thread, and moves them on in one of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_modelmgr.at_exit import AT_EXIT, EXIT_SECONDS
+from langchain_modelmgr.forks import AFTER_FORK
+from langchain_modelmgr.ledger.database import Counts, Database
+from langchain_modelmgr.ledger.ingest import Ingest
+from langchain_modelmgr.ledger.lines import Departure, write_ended, write_left
+from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
+from langchain_modelmgr.ledger.presence import lives
+from langchain_modelmgr.ledger.rejected import Rejected
+from langchain_modelmgr.ledger.retention import keep_within
+from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
+from langchain_modelmgr.ledger.worker import Clock, Order, Worker
+from langchain_modelmgr.quiet import QuietLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from langchain_modelmgr.ledger.ingest import Batcher
+    from langchain_modelmgr.records import ModelUsageMetrics
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 60.0
+FLUSH_SECONDS = 30.0
+"""Time of a flush whose caller sets none: one hung request and what comes after it."""
+
+WAKE_LINES = 20_000
+"""Lines after which the ledger ingests early."""
+
+DAYS = 35
+MAX_MB = 1_024
+_BUSY_SECONDS = 0.2
+
+MEMORY_MB = 64
+"""Room of a ledger in memory."""
+
+
+class Relay(Protocol):
+    """Sends what the ledger's rows make: the CloudWatch sink."""
+
+    def head(self) -> Mapping[str, Any]:
+        """Return what a segment's first line says: destination and settings."""
+
+    def identity(self) -> str | None:
+        """Return what stands for the account, as soon as it is known. May ask AWS."""
+
+    def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
+        """Send what waits."""
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the destination has ended, and with it all that was meant for it."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until what was not taken is sent again; infinity: nothing was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An attempt that has left.
+
+    Attributes:
+        writer: The writer of its line.
+        number: Its number there.
+        left: What was known.
+    """
+
+    writer: Writer
+    number: int
+    left: Departure
+
+
+class Ledger:
+    """The durable log of attempts.
+
+    Args:
+        folder: Where it lies; None: memory, which ends with the process.
+        batcher: Makes data points from rows, of this ledger's attempts and of others'.
+        relay: Sends them; None: nothing is sent.
+        environment: Of all attempts.
+        allowed: Keys of metadata, and tags, that are kept.
+        days: How long attempts are kept; their totals are kept for 13 months.
+        max_mb: Room for everything.
+        interval_seconds: Seconds between two times of moving attempts on.
+        clock: Time.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, keyword-only, each with its default
+        self,
+        folder: Path | None,
+        batcher: Batcher,
+        *,
+        relay: Relay | None = None,
+        environment: str = "",
+        allowed: Sequence[str] = (),
+        days: int = DAYS,
+        max_mb: int = MAX_MB,
+        interval_seconds: float = INTERVAL_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.environment = environment
+        self.errors = 0
+        self.days = days
+        self._batcher = batcher
+        self._relay = relay
+        self._allowed = frozenset(allowed)
+        self._max_mb = max_mb
+        self._interval = interval_seconds
+        self._clock = clock or Clock()
+        self._worker = Worker(self._work, self._pause, interval=interval_seconds, clock=self._clock)
+        self._database = Database(folder)
+        self._writer: Writer | None = None
+        self._begin_anew()
+        AFTER_FORK.watch(self)
+        AT_EXIT.remember(self)  # a handler that an exit handler registers is never called
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies; None: in memory."""
+        return self._database.folder
+
+    # -- what callers' threads do: never raises, never waits for another process
+
+    def left(self, departure: Departure) -> Entry | None:
+        """Write that an attempt left."""
+        try:
+            writer = self._open_writer()
+            number = next(self._numbers)
+            write_left(writer, number, departure)
+            self._open_entries += 1
+            return Entry(writer, number, departure)
+        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
+            self._failed(error)
+            return None
+
+    def ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
+        """Write that an attempt ended; without an entry, that it left too."""
+        try:
+            if usage.outcome != "cached":
+                self._ended(entry, usage)
+        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
+            # Python 3.12.1 starts no thread once exit handlers run: ours delivers without one.
+            if "interpreter shutdown" not in str(error):
+                self._failed(error)
+
+    def _ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
+        left = None
+        if entry is not None:
+            self._open_entries -= 1
+            left = entry.left
+            with suppress(SealedError):
+                write_ended(entry.writer, entry.number, usage)
+                self._look(entry.writer)
+                return
+        writer, number = self._open_writer(), next(self._numbers)
+        write_left(writer, number, left or self.departure_of(usage))
+        write_ended(writer, number, usage)
+        self._look(writer)
+
+    def _look(self, writer: Writer) -> None:
+        if not self._worker.is_running:
+            AT_EXIT.remember(self)
+            self._worker.start()
+        if writer.waiting >= WAKE_LINES:
+            self._worker.wake()
+
+    def departure_of(self, usage: ModelUsageMetrics) -> Departure:
+        """Return how an attempt left of which only its end was told."""
+        metadata, tags = self.kept(usage.metadata, usage.tags)
+        return Departure(
+            usage.agent_name, usage.model_id, 1, int(usage.is_fallback), next(self._calls),
+            usage.run_id, tags, metadata, None, int(usage.timestamp.timestamp() * 1000),
+        )  # fmt: skip
+
+    def kept(
+        self, metadata: Mapping[str, Any], tags: Sequence[str]
+    ) -> tuple[str | None, str | None]:
+        """Return as JSON what of a call's metadata and tags is allowed."""
+        allowed = self._allowed
+        if not allowed:
+            return None, None
+        told = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
+        named = [tag for tag in tags if tag in allowed]
+        return json.dumps(told) if told else None, json.dumps(named) if named else None
+
+    def next_call(self) -> int:
+        """Return a number for a call."""
+        return next(self._calls)
+
+    @staticmethod
+    def now_ms() -> int:
+        """Return the time as lines tell it."""
+        return time.time_ns() // 1_000_000
+
+    # -- what waits for it
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Move on what was written, and let the relay send it, within ``timeout`` seconds."""
+        if self._writer is not None:
+            self._worker.order(FLUSH_SECONDS if timeout is None else timeout)
+
+    def ingest(self, timeout: float = FLUSH_SECONDS) -> None:
+        """Move on what was written, this ledger's own and others', without sending it."""
+        self._worker.order(timeout, publish=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give a read-only connection that sees everything that was written so far."""
+        self.ingest()
+        with self._working, self._database.reading() as connection:
+            pass_on = connection
+            yield pass_on
+
+    def close(self) -> None:
+        """Move on what was written, within 5 seconds, and stop the thread. A record restarts it."""
+        AT_EXIT.forget(self)
+        if self._writer is not None:
+            self._worker.stop(EXIT_SECONDS)
+            self.report_undelivered()
+        self.let_go()
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the data points, when the ledger looked last."""
+        return self._counts
+
+    @property
+    def names(self) -> list[str]:
+        """Its writers in this process, the present one last."""
+        return self._names
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether lines wait to be ingested."""
+        return self._writer is not None and bool(self._writer.waiting)
+
+    def lives(self, writer: str) -> bool:
+        """Return whether the process of a writer lives."""
+        if writer in self._names or self.folder is None:
+            return True
+        return lives(self.folder / FOLDER / f"{writer}{LOCK}")
+
+    # -- life and death
+
+    def let_go(self) -> None:
+        """Let go of the files: those that are read go, others wait for the next process."""
+        writer = self._writer
+        if writer is None or self.folder is None or self._open_entries > 0:
+            return  # in memory nobody comes after it; attempts that run end in the same segment
+        if not self._working.acquire(timeout=_BUSY_SECONDS):
+            return  # the thread waits for CloudWatch: what it holds is the next process's
+        try:
+            self._writer = None
+            if writer.seal():
+                self._end(writer)
+            else:
+                writer.let_go()
+        finally:
+            self._working.release()
+
+    def report_undelivered(self) -> None:
+        """Log what nobody has sent."""
+        if self._relay is not None and not self._relay.is_gone:
+            kept = self._counts
+            waiting = kept.recorded - kept.sent - kept.dropped - kept.ambiguous
+            if waiting and self.folder is not None:
+                logger.warning(
+                    "%d data points could not be delivered to CloudWatch: the ledger keeps them "
+                    "for the next process",
+                    waiting,
+                )
+            elif waiting:
+                logger.warning("%d data points could not be delivered to CloudWatch", waiting)
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: what was written before is the parent's."""
+        if self._writer is not None:
+            self._writer.let_go()
+        self._database.abandon()
+        self._worker.reset_after_fork()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._writer = None
+        self._names: list[str] = []
+        self._numbers = count(1)
+        self._calls = count(1)
+        self._open_entries = 0
+        self._counts = Counts()
+        self._last_ingest = -float("inf")
+        self._working = threading.RLock()
+        self._opening = threading.RLock()
+        self._log = QuietLog(logger, self._clock.monotonic)
+        self._rejected = Rejected(self._log)
+        self._told_of_room = False
+
+    def _open_writer(self) -> Writer:
+        writer = self._writer
+        if writer is None:
+            with self._opening:
+                if (writer := self._writer) is None:
+                    writer = self._writer = self._new_writer()
+                    self._names.append(writer.name)
+        return writer
+
+    def _new_writer(self) -> Writer:
+        head: dict[str, Any] = {"environment": self.environment}
+        if self._relay is not None:
+            head |= self._relay.head()
+        try:
+            return Writer(self.folder, head)
+        except Exception as error:  # noqa: BLE001 - metrics boundary: a lock library may raise its own
+            self._to_memory(error)
+            return Writer(None, head)
+
+    def _to_memory(self, error: Exception) -> None:
+        self._database.folder = None
+        logger.warning(
+            "the ledger's folder can't be used (%s): what is recorded does not survive the death "
+            "of this process; ledger names another folder",
+            type(error).__name__,
+        )
+
+    def _end(self, writer: Writer) -> None:
+        try:
+            self._database.note_end(writer.name, self._clock.wall())
+        except (OSError, sqlite3.Error):
+            writer.let_go()
+        else:
+            writer.end()
+        finally:
+            self._database.release()
+
+    # -- what the worker does, under one lock
+
+    def _pause(self) -> float:
+        return float("inf") if self._relay is None else self._relay.pause
+
+    def _work(self, order: Order | None) -> None:
+        with self._working:
+            try:
+                self._move_on(order)
+            except (OSError, sqlite3.Error) as error:
+                self._can_not_write(error)
+            except Exception as error:  # noqa: BLE001 - metrics boundary: the thread must live on
+                self._failed(error)
+            finally:
+                self._database.release()
+
+    def _move_on(self, order: Order | None) -> None:
+        writer = self._open_writer()
+        if self._relay is not None and self._relay.is_gone:
+            self._forget(writer)
+            return
+        with suppress(OSError):  # a full disk: the lines wait in memory
+            writer.recover()
+        writer.rotate()
+        connection = self._database.open()
+        self._identify(writer)
+        if self._is_due(order):
+            self._ingest(connection, writer, order)
+            self._counts = self._database.counts(self._names)
+        if self._relay is not None and (order is None or order.publish):
+            self._relay.publish(self, connection, order)
+        given_up = keep_within(
+            connection, self._clock.wall(), days=self.days,
+            max_bytes=(MEMORY_MB if self.folder is None else self._max_mb) * 1_000_000,
+        )  # fmt: skip
+        if given_up and not self._told_of_room:
+            self._told_of_room = True
+            logger.warning(
+                "%d data points were given up unpublished, for age or for lack of room", given_up
+            )
+        self._counts = self._database.counts(self._names)
+
+    def _is_due(self, order: Order | None) -> bool:
+        """Return whether to ingest: not if another process has just done it for all."""
+        writer = self._writer
+        if order is not None or self.folder is None or writer is None:
+            return True
+        if writer.waiting >= WAKE_LINES:
+            return True
+        since = self._database.seconds_since_ingest(self._clock.wall())
+        return not 0 <= since < self._interval / 2
+
+    def _ingest(self, connection: sqlite3.Connection, writer: Writer, order: Order | None) -> None:
+        waiting = writer.waiting
+        ingest = Ingest(
+            connection,
+            folder=self.folder,
+            own=writer,
+            batcher=self._batcher,
+            wall=self._clock.wall,
+            reject=self._rejected.of(self.folder),
+        )
+        if ingest.run(self._is_over(order)):
+            writer.waiting -= waiting
+            self._database.note_ingest(self._clock.wall())
+
+    def _is_over(self, order: Order | None) -> Callable[[], bool]:
+        if order is None:
+            return lambda: False
+        # Half of the time is for sending.
+        start = self._clock.monotonic()
+        end = start + (order.deadline - start) / (2 if order.publish else 1)
+        return lambda: self._clock.monotonic() >= end
+
+    def _identify(self, writer: Writer) -> None:
+        if self._relay is not None and not writer.is_identified and self.folder is not None:
+            identity = self._relay.identity()
+            if identity is not None:
+                writer.identify(identity)
+
+    def _forget(self, writer: Writer) -> None:
+        """Drop everything: a destination that has ended takes with it what was meant for it."""
+        writer.waiting = 0
+        if self.folder is None:
+            connection = self._database.open()
+            writer.segment.forget(writer.segment.size)
+            connection.execute("DELETE FROM batches")
+            self._counts = Counts()
+
+    def _can_not_write(self, error: Exception) -> None:
+        self.errors += 1
+        self._log.warning(
+            "the ledger can't be written (%s): what was recorded waits in its segments",
+            type(error).__name__,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        self.errors += 1
+        self._log.warning("the ledger failed: %s", type(error).__name__)

@@ -1,0 +1,56 @@
+"""Lines that can't be read: copied aside, counted, and logged once."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from langchain_modelmgr.quiet import QuietLog
+
+FILE_NAME = "rejected.jsonl"
+MAX_BYTES = 4_000_000
+
+
+class Rejected:
+    """Copies lines aside.
+
+    Args:
+        log: Where it is told, once.
+
+    Attributes:
+        count: Lines so far.
+    """
+
+    def __init__(self, log: QuietLog) -> None:
+        self.count = 0
+        self._log = log
+
+    def of(self, folder: Path | None) -> Callable[[bytes], None]:
+        """Return what takes the lines of a ledger's folder."""
+
+        def take(line: bytes) -> None:
+            self.count += 1
+            if self.count == 1:
+                self._log.warning(
+                    "the ledger has lines that can't be read: they are counted, and copied to %s",
+                    FILE_NAME,
+                )
+            if folder is not None:
+                with suppress(OSError):
+                    _append(folder / FILE_NAME, line)
+
+        return take
+
+
+def _append(path: Path, line: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(fd).st_size < MAX_BYTES:
+            os.write(fd, line + b"\n")
+    finally:
+        os.close(fd)

@@ -1,0 +1,109 @@
+"""Batches: the datums of rows, cut into requests that CloudWatch takes, stored beside the rows."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.ledger import outbox
+from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
+from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES, Places
+from langchain_modelmgr.metrics.datums import EXTRAS, MAX_VALUES
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from langchain_modelmgr.ledger.ingest import WriterState
+    from langchain_modelmgr.metrics.datums import Datum
+
+logger = logging.getLogger(__name__)
+
+MAX_DATUMS = 1_000
+"""Datums in one request (PutMetricData's limit)."""
+
+MAX_REQUEST_BYTES = 900_000
+"""Bytes in one request before compression: the limit is 1 MB, headers and names included."""
+
+_ENVELOPE_BYTES = 1_000
+
+
+class Batches:
+    """Makes the batches of a ledger, its own and those of other processes."""
+
+    def __init__(self) -> None:
+        self._told_of_folding = False
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        destination: int,
+        writers: list[WriterState],
+        owner: str,
+    ) -> None:
+        """Store the batches of rows of one destination, and count their data points."""
+        places = Places(
+            connection.execute(
+                "SELECT agent, model FROM places WHERE destination = ?", (destination,)
+            ).fetchall()
+        )
+        given = {state.id: (rules_of(state.settings), state.rows) for state in writers}
+        datums, folded = aggregate(given, places)
+        for request in requests_of(datums):
+            outbox.put(
+                connection,
+                destination,
+                owner,
+                [list(datum) for datum in request],
+                min(datum.minute for datum in request),
+            )
+        day = datetime.now(UTC).date().isoformat()
+        connection.executemany(
+            "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)",
+            [(destination, agent, model, day) for agent, model in places.used],
+        )
+        points = outbox.points_of(list(datum) for datum in datums)
+        outbox.count(connection, destination, "recorded", points)
+        connection.executemany(
+            "UPDATE writers SET folded = folded + ? WHERE id = ?",
+            [(number, writer) for writer, number in folded.items()],
+        )
+        if folded and not self._told_of_folding:
+            self._told_of_folding = True
+            logger.warning(
+                "more than %d metrics: further agents are counted as 'other', where no alarm of "
+                "theirs sees them; agents of the configuration keep their own",
+                MAX_SERIES,
+            )
+
+
+def rules_of(settings: Mapping[str, Any]) -> Rules:
+    """Return a writer's settings as rules; what another version means by them is left out."""
+    extra, agents = settings.get("extra"), settings.get("agents")
+    most = settings.get("max_series")
+    return Rules.of(
+        extra=[name for name in extra if name in EXTRAS] if isinstance(extra, list) else (),
+        agents=[str(name) for name in agents] if isinstance(agents, list) else (),
+        max_series=most if isinstance(most, int) and most > 0 else MAX_SERIES,
+    )
+
+
+def requests_of(datums: Iterable[Datum]) -> Iterator[Sequence[Datum]]:
+    """Yield datums cut into requests, in their order."""
+    request: list[Datum] = []
+    room = MAX_REQUEST_BYTES - _ENVELOPE_BYTES
+    values: Counter[tuple[str, str]] = Counter()
+    for datum in datums:
+        size, series = datum.size, datum.series
+        fits = size <= room and values[series] + len(datum.values) <= MAX_VALUES
+        if request and not (fits and len(request) < MAX_DATUMS):
+            yield request
+            request, room, values = [], MAX_REQUEST_BYTES - _ENVELOPE_BYTES, Counter()
+        request.append(datum)
+        room -= size
+        values[series] += len(datum.values)
+    if request:
+        yield request

@@ -1,0 +1,313 @@
+"""Brings batches to CloudWatch: marks, sends, counts; pauses, and searches for what it refuses."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import sqlite3
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_modelmgr.ledger import outbox
+from langchain_modelmgr.metrics.cloudwatch.outcome import (
+    Outcome,
+    code_of,
+    of_answer,
+    of_error,
+    reason,
+)
+from langchain_modelmgr.metrics.datums import Datum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_modelmgr.ledger.outbox import Batch
+    from langchain_modelmgr.ledger.worker import Clock
+    from langchain_modelmgr.quiet import QuietLog
+
+logger = logging.getLogger(__name__)
+
+METRIC_USD_A_MONTH = 0.30
+"""Of the first 10,000 custom metrics of an account. Source: AWS, CloudWatch pricing, 2026-11-23."""
+
+MAX_BACKOFF_SECONDS = 300.0
+FLUSH_RETRIES = 4
+"""Further tries of a flush, with pauses that double from 0.2 s: 3 s together at most."""
+
+MAX_REQUESTS_A_SEARCH = 64
+"""Requests to find bad datums among those of one batch; two of a thousand take about forty."""
+
+_BATCH_AND_HALVES = 3
+_FIRST_BACKOFF_SECONDS = 2.0
+_FIRST_FLUSH_PAUSE_SECONDS = 0.2
+_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+Datums = list[list[Any]]
+
+
+class Delivery:
+    """Sends batches. For one thread at a time.
+
+    Args:
+        client_factory: Makes a boto3 CloudWatch client; called on first use, and again after
+            credentials were missing or refused.
+        namespace: Where the metrics go.
+        clock: Time.
+        log: For warnings.
+        resend: Send again what was sent without an answer; else it is given up, and counted.
+
+    Attributes:
+        requests: Requests made.
+    """
+
+    def __init__(
+        self,
+        client_factory: Callable[[], Any],
+        namespace: str,
+        *,
+        clock: Clock,
+        log: QuietLog,
+        resend: bool = False,
+    ) -> None:
+        self.requests = 0
+        self._client_factory = client_factory
+        self._namespace = namespace
+        self._clock = clock
+        self._log = log
+        self._resend = resend
+        self._client: Any = None
+        self._is_sending = False
+        self._answer: tuple[int, dict[str, str]] | None = None
+        self._failures = 0
+        self._not_before = -math.inf
+        self._told_of_first = False
+        self._told_of_credentials = False
+        self._unsettled: list[tuple[Batch, dict[str, Any]]] = []
+
+    @property
+    def pause(self) -> float:
+        """Seconds until what was not taken is sent again."""
+        return max(self._not_before - self._clock.monotonic(), 0.0)
+
+    @property
+    def has_failed(self) -> bool:
+        """True if something waits because it was not taken."""
+        return self._not_before > -math.inf
+
+    def recover(self, connection: sqlite3.Connection, lives: Callable[[str], bool]) -> None:
+        """Settle what was sent before: by this process, and by those that died."""
+        while self._unsettled:
+            batch, settled = self._unsettled[0]
+            outbox.settle(connection, batch, **settled)
+            self._unsettled.pop(0)
+        outbox.release_of_the_dead(connection, lives, resend=self._resend)
+
+    def deliver(
+        self,
+        connection: sqlite3.Connection,
+        take: Callable[[], Batch | None],
+        deadline: float | None,
+    ) -> None:
+        """Send what waits.
+
+        Args:
+            connection: The database.
+            take: Marks and returns the next batch.
+            deadline: Monotonic time after which no request is started: pauses are not waited
+                for, and a few quick retries are made. None: all, unless a pause is running.
+        """
+        tries = 0
+        while not self.pause if deadline is None else self._clock.monotonic() < deadline:
+            batch = take()
+            if batch is None:
+                self._not_before = -math.inf
+                return
+            outcome = self._send(connection, batch)
+            if outcome is Outcome.SENT:
+                tries = 0
+                continue
+            if deadline is None or outcome is not Outcome.RETRY or self._is_dead_end():
+                return
+            pause = random.uniform(0, _FIRST_FLUSH_PAUSE_SECONDS * 2**tries)
+            tries += 1
+            if tries > FLUSH_RETRIES or self._clock.monotonic() + pause >= deadline:
+                return
+            self._clock.sleep(pause)
+
+    def back_off(self) -> None:
+        """Pause before the next regular delivery, longer each time (full jitter)."""
+        longest = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        self._not_before = self._clock.monotonic() + random.uniform(0, longest)
+
+    def _is_dead_end(self) -> bool:
+        """Return whether trying again soon is vain: a server on loopback that doesn't listen."""
+        url = "" if self._client is None else str(self._client.meta.endpoint_url)
+        return self._answer is None and url.startswith(_LOOPBACK)
+
+    def _send(self, connection: sqlite3.Connection, batch: Batch) -> Outcome:
+        """Send one batch; halve what is refused until the bad datum stands alone."""
+        search = _Search([batch.datums], [], [])
+        searched = 0
+        while search.todo:
+            part = search.todo.pop(0)
+            outcome, why = (
+                self._put(part) if searched < MAX_REQUESTS_A_SEARCH else (Outcome.RETRY, "")
+            )
+            searched += 1
+            if outcome is Outcome.REFUSED:
+                search.reasons.append(why)
+                if searched == _BATCH_AND_HALVES and search.is_vain():
+                    outcome = Outcome.UNUSABLE
+            if outcome in (Outcome.INVALID, Outcome.REFUSED) and len(part) > 1:
+                middle = len(part) // 2
+                search.todo.extend((part[:middle], part[middle:]))
+            elif outcome is Outcome.REFUSED:
+                search.aside.append(part)  # nobody but CloudWatch's own codes drops a datum
+            elif outcome in (Outcome.SENT, Outcome.INVALID):
+                what = "sent" if outcome is Outcome.SENT else "dropped"
+                self._settle(connection, batch, search.rest(), bool(search.todo), **{what: part})
+            else:
+                self._stop(connection, batch, part, search, outcome)
+                return outcome
+        if search.aside:
+            self._settle(connection, batch, search.rest(), still_sending=False)
+            self.back_off()
+            return Outcome.UNUSABLE
+        return Outcome.SENT
+
+    def _stop(
+        self,
+        connection: sqlite3.Connection,
+        batch: Batch,
+        part: Datums,
+        search: _Search,
+        outcome: Outcome,
+    ) -> None:
+        if outcome is Outcome.AMBIGUOUS and not self._resend:
+            self._settle(connection, batch, search.rest(), still_sending=False, ambiguous=part)
+        elif outcome is Outcome.AMBIGUOUS:
+            self._settle(
+                connection, batch, [*part, *search.rest()], still_sending=False, resent=part
+            )
+        else:
+            self._settle(connection, batch, [*part, *search.rest()], still_sending=False)
+        self.back_off()
+
+    def _settle(
+        self,
+        connection: sqlite3.Connection,
+        batch: Batch,
+        rest: Datums,
+        still_sending: bool,  # noqa: FBT001 - private
+        **settled: Datums,
+    ) -> None:
+        try:
+            outbox.settle(connection, batch, rest=rest, still_sending=still_sending, **settled)
+        except sqlite3.Error:  # it is known what became of it: to be noted when there is room
+            self._unsettled.append((batch, {"rest": rest, **settled}))
+            raise
+
+    def _put(self, part: Datums) -> tuple[Outcome, str]:
+        self._is_sending = False
+        self._answer = None
+        error: Exception | None = None
+        datums = [Datum(*datum) for datum in part]
+        try:
+            client = self._connect()
+            data = [datum.to_request() for datum in datums]
+            client.put_metric_data(Namespace=self._namespace, MetricData=data)
+        except Exception as raised:  # noqa: BLE001 - metrics boundary: whatever boto3 raises is named, counted and kept from the caller
+            error = raised
+        outcome = self._outcome(error)
+        why = "not CloudWatch's answer" if error is None else reason(error)
+        if outcome is Outcome.SENT:
+            self._took(datums)
+        else:
+            self._report(datums, outcome, why)
+        return outcome, why
+
+    def _outcome(self, error: Exception | None) -> Outcome:
+        if self._answer is not None:
+            return of_answer(*self._answer, "" if error is None else code_of(error))
+        # Before the first byte it is about credentials, region or endpoint: our data is valid.
+        if error is None or not self._is_sending:
+            return Outcome.UNUSABLE
+        return of_error(error)
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            client = self._client_factory()
+            events = client.meta.events
+            # Credentials may come over the network too: what fails there was not sent. The event
+            # is botocore's last before the first byte; the ids let sinks share a client.
+            events.register_last(
+                "before-send.cloudwatch.PutMetricData", self._on_send, unique_id=f"send-{id(self)}"
+            )
+            events.register(
+                "before-parse.cloudwatch.PutMetricData",
+                self._on_answer,
+                unique_id=f"answer-{id(self)}",
+            )
+            self._client = client
+        return self._client
+
+    def _on_send(self, **_: Any) -> None:
+        self._is_sending = True
+        self.requests += 1
+
+    def _on_answer(self, response_dict: dict[str, Any], **_: Any) -> None:
+        self._answer = response_dict["status_code"], dict(response_dict["headers"])
+
+    def _took(self, datums: Sequence[Datum]) -> None:
+        self._failures = 0
+        self._not_before = -math.inf
+        self._told_of_credentials = False
+        if self._told_of_first:
+            return
+        self._told_of_first = True
+        series = len({datum.series for datum in datums})
+        logger.info(
+            "metrics go to namespace %s in %s: %d custom metrics so far, about %.2f USD a month",
+            self._namespace,
+            self._client.meta.region_name,
+            series,
+            series * METRIC_USD_A_MONTH,
+        )
+
+    def _report(self, datums: Sequence[Datum], outcome: Outcome, why: str) -> None:
+        # The text of an error can hold account ids: its name has to do.
+        if outcome is Outcome.RETRY:
+            self._warn("took no metrics (%s): they are kept and sent again later", why)
+        elif outcome is Outcome.AMBIGUOUS:
+            what = "are sent again" if self._resend else "may be lost and are not sent twice"
+            points = sum(sum(datum.counts) for datum in datums)
+            self._warn("did not answer (%s): %d data points " + what, why, points)
+        elif outcome is Outcome.INVALID and len(datums) == 1:
+            self._warn("refused a datum (%s) of %s: dropped", why, datums[0].name)
+        elif outcome in (Outcome.UNUSABLE, Outcome.REFUSED):
+            # A session without credentials remembers that in its client.
+            self._client = None if outcome is Outcome.UNUSABLE else self._client
+            if not self._told_of_credentials:
+                self._told_of_credentials = self._warn(
+                    "can't be used (%s): metrics are kept and sent once it can", why
+                )
+
+    def _warn(self, message: str, *args: object) -> bool:
+        return self._log.warning("CloudWatch " + message, *args)
+
+
+class _Search(NamedTuple):
+    """The search for what is refused in a batch: parts to send, parts put aside, reasons."""
+
+    todo: list[Datums]
+    aside: list[Datums]
+    reasons: list[str]
+
+    def rest(self) -> Datums:
+        """Return all that is not settled."""
+        return [datum for part in (*self.todo, *self.aside) for datum in part]
+
+    def is_vain(self) -> bool:
+        """Return whether a batch and both of its halves were refused for one unknown reason."""
+        return len(self.reasons) == _BATCH_AND_HALVES and len(set(self.reasons)) == 1

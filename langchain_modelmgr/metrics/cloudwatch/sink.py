@@ -1,0 +1,209 @@
+"""The CloudWatch sink: publishes what the ledger has stored, from the ledger's own thread.
+
+What CloudWatch does not take for a passing reason is kept and sent again; what was sent without an
+answer is counted as ambiguous and not sent twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_modelmgr.forks import AFTER_FORK
+from langchain_modelmgr.ledger import outbox
+from langchain_modelmgr.ledger.destinations import reachable
+from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
+from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.worker import Clock
+from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules
+from langchain_modelmgr.metrics.cloudwatch.batch import Batches
+from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.metrics.cloudwatch.delivery import Delivery
+from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES
+from langchain_modelmgr.metrics.datums import checked_namespace
+from langchain_modelmgr.metrics.stats import SinkStats
+from langchain_modelmgr.quiet import QuietLog
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping
+
+    from langchain_modelmgr.ledger.worker import Order
+    from langchain_modelmgr.records import ModelUsageMetrics
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+
+class CloudWatchSink:
+    """Publishes usage as the design guide's five metrics.
+
+    A sink that is made by hand has a ledger of its own, in memory. That of a manager's
+    configuration publishes what the manager's ledger holds.
+
+    Args:
+        client_factory: Makes the boto3 client, see ``cloudwatch_client``; called in the sink's own
+            thread when there is something to send.
+        namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
+        interval_seconds: Seconds between two publications.
+        max_series: Metrics at most; agents and models beyond become ``other``.
+        extra: What is published beyond the guide's five, see ``docs/metrics.md``.
+        agents: Agents that keep metrics of their own whatever others come.
+        on_ambiguous: What was sent without an answer: ``drop`` counts it, ``resend`` sends it
+            again, perhaps twice.
+        clock: Time.
+
+    Raises:
+        ValueError: If CloudWatch would refuse the namespace.
+    """
+
+    def __init__(  # noqa: PLR0913 - limits, keyword-only, each with its default
+        self,
+        client_factory: Callable[[], Any],
+        namespace: str,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        max_series: int = MAX_SERIES,
+        extra: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        on_ambiguous: Literal["drop", "resend"] = "drop",
+        clock: Clock | None = None,
+    ) -> None:
+        self.namespace = checked_namespace(namespace)
+        self._client_factory = client_factory
+        if isinstance(client_factory, FixedClient):
+            client_factory.fix()
+        self._extra, self._agents = tuple(extra), tuple(agents)
+        self._max_series = max_series
+        self._resend = on_ambiguous == "resend"
+        self._clock = clock or Clock()
+        self._ledger = Ledger(
+            None, Batches(), relay=self, interval_seconds=interval_seconds, clock=self._clock
+        )
+        self._has_own_ledger = True
+        self._rules = Rules.of(extra=self._extra, agents=self._agents, max_series=max_series)
+        self.reset_after_fork()
+        AFTER_FORK.watch(self)
+
+    def publish_from(self, ledger: Ledger) -> None:
+        """Publish what a manager's ledger holds, instead of a ledger of its own."""
+        self._ledger = ledger
+        self._has_own_ledger = False
+
+    def record(self, usage: ModelUsageMetrics) -> None:
+        """Count one attempt. Takes microseconds, never blocks and never raises."""
+        try:
+            if usage.outcome != "cached":
+                self._points += self._rules.points_of(AttemptRow.of(usage))
+                if self._has_own_ledger:
+                    self._ledger.ended(None, usage)
+        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
+            self._errors += 1
+            self._log.warning("the CloudWatch sink failed: %s", type(error).__name__)
+
+    def flush(self, timeout: float | None = None) -> SinkStats:
+        """Deliver what is left, and wait for it.
+
+        Args:
+            timeout: Seconds to wait; None means 30. What is not delivered then is kept and sent
+                later.
+
+        Returns:
+            What was delivered and what is kept.
+        """
+        self._ledger.flush(timeout)
+        return self.stats()
+
+    def close(self) -> None:
+        """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
+        self._ledger.close()
+
+    def stats(self) -> SinkStats:
+        """Return what became of the usage so far."""
+        counts = self._ledger.counts
+        own = counts.recorded - counts.adopted
+        if not self._ledger.has_lines:
+            self._ahead = self._points - own  # what is not in the tables by now was no data point
+        recorded = counts.recorded + max(self._points - own - min(self._ahead, 0), 0)
+        oldest = counts.oldest
+        return SinkStats(
+            recorded=recorded,
+            sent=counts.sent,
+            kept=recorded - counts.sent - counts.dropped - counts.ambiguous,
+            dropped=counts.dropped,
+            ambiguous=counts.ambiguous,
+            requests=self._delivery.requests,
+            folded=counts.folded,
+            errors=self._errors + self._ledger.errors,
+            adopted=counts.adopted,
+            resent=counts.resent,
+            oldest_age_seconds=0.0 if oldest is None else max(0.0, self._clock.wall() - oldest),
+        )
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: what was recorded before is the parent's to send."""
+        self._points = self._ahead = self._errors = 0
+        self._log = QuietLog(logger, self._clock.monotonic)
+        self._delivery = Delivery(
+            self._client_factory,
+            self.namespace,
+            clock=self._clock,
+            log=self._log,
+            resend=self._resend,
+        )
+
+    # -- what the ledger asks of its relay
+
+    def head(self) -> Mapping[str, Any]:
+        """Return where data points go, and what of the rows is published."""
+        region, endpoint = self._place
+        fixed = self._client_factory
+        return {
+            "identity": fixed.known_identity() if isinstance(fixed, FixedClient) else None,
+            "destination": {"namespace": self.namespace, "region": region, "endpoint": endpoint},
+            "settings": {
+                "extra": self._extra,
+                "agents": self._agents,
+                "max_series": self._max_series,
+            },
+        }
+
+    def identity(self) -> str | None:
+        """Return what stands for the account, as soon as it is known."""
+        fixed = self._client_factory
+        return fixed.identity() if isinstance(fixed, FixedClient) else None
+
+    @property
+    def is_gone(self) -> bool:
+        """True if the destination was a server of this process, or of this machine, that ended."""
+        fixed = self._client_factory
+        if not isinstance(fixed, FixedClient):
+            return False
+        folder = self._ledger.folder
+        vanished = folder is not None and not folder.parent.exists()
+        return fixed.is_gone or (vanished and fixed.endpoint.startswith(_LOOPBACK))
+
+    @property
+    def pause(self) -> float:
+        """Seconds until what was not taken is sent again."""
+        return self._delivery.pause if self._delivery.has_failed else math.inf
+
+    def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
+        """Send what waits for this destination."""
+        self._delivery.recover(connection, ledger.lives)
+        deadline = None if order is None else order.deadline
+        self._delivery.deliver(connection, lambda: self._next(ledger, connection), deadline)
+
+    def _next(self, ledger: Ledger, connection: sqlite3.Connection) -> outbox.Batch | None:
+        own = frozenset(f"writer:{name}" for name in ledger.names)
+        fixed = self._client_factory
+        known = fixed.identities if isinstance(fixed, FixedClient) else frozenset()
+        places = reachable(connection, self.namespace, *self._place, own | known)
+        return outbox.take(connection, places, ledger.names)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        fixed = self._client_factory
+        return (fixed.region, fixed.endpoint) if isinstance(fixed, FixedClient) else ("", "")

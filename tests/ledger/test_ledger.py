@@ -1,0 +1,398 @@
+"""What was written is stored once, and published once, whatever ends the process that wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
+from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from tests.ledger.prove import ODD, prove
+from tests.metrics.conftest import make
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.local import LocalAWS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "ledger"
+
+
+def opened(folder: Path | None, **settings: Any) -> tuple[Ledger, CloudWatchSink]:
+    sink = CloudWatchSink(FixedClient(boto3.Session, None), "x/Models")
+    return ledger_for([sink], folder, **settings), sink
+
+
+def write(ledger: Ledger, sink: CloudWatchSink, count: int = 1, **changes: Any) -> None:
+    for _ in range(count):
+        usage = make(**changes)
+        ledger.ended(None, usage)
+        sink.record(usage)
+
+
+def query(ledger: Ledger, text: str) -> list[tuple[Any, ...]]:
+    with ledger.reading() as connection:
+        return connection.execute(text).fetchall()
+
+
+def invocations(aws: LocalAWS, **dimensions: str) -> float:
+    return aws.metrics.sum("x/Models", "ModelInvocations", **dimensions)
+
+
+def departure(ledger: Ledger) -> Departure:
+    return Departure(
+        "sql_agent", "m", 1, 0, ledger.next_call(), "run", None, None, 5_000, ledger.now_ms()
+    )
+
+
+def in_another_process(folder: Path, code: str) -> None:
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from tests.ledger.test_ledger import *
+ledger, sink = opened(Path({str(folder)!r}))
+{code}
+sys.stdout.flush()
+os._exit(0)  # no exit handler runs, as at kill -9
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
+
+
+def test_killed_at_random_nothing_is_lost_and_nothing_comes_twice() -> None:
+    found = prove(4, processes=2, threads=2, seed=1)
+
+    found.check()
+
+
+def test_what_an_outage_held_back_arrives_once_after_close(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    ledger, sink = opened(folder)
+    local_aws.metrics.fail("ServiceUnavailable", times=100)
+    write(ledger, sink, 10)
+    ledger.close()
+    local_aws.metrics.clear_faults()
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 11
+    stats = sink.stats()
+    assert (stats.recorded, stats.sent, stats.kept) == (55, 55, 0)
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_an_odd_line_costs_itself_and_no_other(
+    folder: Path, local_aws: LocalAWS, line: bytes
+) -> None:
+    (folder / "segments").mkdir(parents=True)
+    segment = folder / "segments" / f"{'0' * 32}-000001.jsonl"
+    now = int(time.time() * 1000)
+    good = (
+        f'[1,"old","m",null,null,1,{now},1,0,1,null,null]\n'
+        f"[2,null,null,1,{now},0,1,2,0,0,0,5,null,1.5,null,null]\n"
+    ).encode()
+    segment.write_bytes(b'{"segment":1,"environment":"dev"}\n' + line + b"\n" + good)
+    segment.with_name(f"{'0' * 32}.lock").touch()
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert query(ledger, "select agent from attempts order by id") == [("sql_agent",), ("old",)]
+    assert invocations(local_aws) == 1
+    assert (folder / "rejected.jsonl").read_bytes() == line + b"\n"
+    assert not segment.exists()
+    ledger.close()
+
+
+def test_a_line_that_was_cut_short_never_joins_the_next(folder: Path) -> None:
+    ledger, sink = opened(folder)
+    write(ledger, sink)
+    segment = ledger._open_writer().segment
+    assert segment.path is not None
+    with segment.path.open("ab") as file:
+        file.write(b'\n[1,"torn')
+
+    write(ledger, sink)
+
+    assert query(ledger, "select count(*) from attempts") == [(2,)]
+    ledger.close()
+
+
+def test_what_was_in_flight_at_a_kill_is_a_row_with_its_estimate(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    in_another_process(folder, "ledger.left(departure(ledger)); write(ledger, sink)")
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    rows = query(
+        ledger,
+        "select outcome, input_tokens, estimated_wasted_cost_pico_usd from attempts order by id",
+    )
+    assert ("lost", None, 5_000) in rows
+    assert sorted(row[0] for row in rows) == ["answered", "answered", "lost"]
+    assert query(ledger, "select count(*) from in_flight") == [(0,)]
+    assert invocations(local_aws) == 3
+    ledger.close()
+
+
+def test_an_attempt_that_runs_while_its_manager_closes_ends_once(folder: Path) -> None:
+    ledger, sink = opened(folder)
+    entry = ledger.left(departure(ledger))
+    write(ledger, sink)
+    ledger.close()
+
+    ledger.ended(entry, make(run_id="late"))
+    ledger.close()
+
+    rows = query(ledger, "select outcome, count(*) from attempts group by outcome")
+    assert rows == [("answered", 2)]
+    ledger.close()
+
+
+def test_what_a_dead_process_left_is_published_by_the_next_of_the_same_account(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    in_another_process(folder, "write(ledger, sink, 7)")
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 8
+    assert (sink.stats().recorded, sink.stats().adopted) == (40, 35)
+    ledger.close()
+    assert list((folder / "segments").iterdir()) == []
+
+
+@pytest.mark.parametrize("token", ["", "session-token"])
+def test_another_accounts_usage_waits(
+    folder: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    local_aws.account("AKIAOTHER", "222222222222")
+    if token:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    in_another_process(folder, "write(ledger, sink, 7); ledger.ingest()")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOTHER")
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 1
+    assert query(ledger, "select sum(data_points) from batches") == [(35,)]
+    ledger.close()
+
+
+def test_temporary_credentials_of_the_same_account_deliver_each_others_usage(
+    folder: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "one")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAFIRST")
+    in_another_process(folder, "write(ledger, sink, 7); ledger.ingest()")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIASECOND")
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 8
+    ledger.close()
+
+
+def test_a_batch_whose_sender_died_is_ambiguous_and_not_sent_again(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    local_aws.metrics.hang(30)
+    in_another_process(folder, "write(ledger, sink, 7); ledger.flush(1.5)")
+    local_aws.metrics.clear_faults()
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert (sink.stats().ambiguous, sink.stats().sent) == (35, 5)
+    ledger.close()
+
+
+def test_a_folder_that_is_removed_is_made_again(folder: Path, local_aws: LocalAWS) -> None:
+    import shutil
+
+    ledger, sink = opened(folder)
+    write(ledger, sink)
+    ledger.flush()
+    write(ledger, sink)
+    shutil.rmtree(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 3
+    ledger.close()
+
+
+def test_a_disk_that_is_full_costs_nothing_and_it_goes_on_when_there_is_room(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    resource, signal = pytest.importorskip("resource"), __import__("signal")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ledger, sink = opened(folder)
+    write(ledger, sink, 3)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_500, limits[1]))
+        write(ledger, sink, 20)
+        ledger.flush(3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert query(ledger, "select count(*) from attempts") == [(24,)]
+    assert invocations(local_aws) == 24
+    ledger.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_folder_that_is_no_folder_leaves_the_ledger_in_memory(
+    folder: Path, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.write_text("not a folder")
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush()
+
+    assert invocations(local_aws) == 1
+    assert "the ledger's folder can't be used" in caplog.text
+    ledger.close()
+
+
+def test_emptied_attempts_and_segments_leave_nothing_to_publish(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    ledger, sink = opened(folder)
+    write(ledger, sink, 5)
+    segment = ledger._open_writer().segment.path
+    assert segment is not None
+    os.truncate(segment, 0)
+
+    ledger.flush()
+
+    assert local_aws.metrics.put_requests == 0
+    assert sink.stats().sent == 0
+
+
+def test_a_server_of_this_process_takes_with_it_what_was_meant_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from langchain_modelmgr.local import LocalAWS
+
+    with LocalAWS() as first, first.environment():
+        ledger, sink = opened(tmp_path / "ledger")
+        write(ledger, sink, 3)
+    with LocalAWS() as second, second.environment():
+        started = time.monotonic()
+        ledger.flush()
+        ledger.close()
+
+        assert second.metrics.put_requests == 0
+    assert time.monotonic() - started < 30
+    assert caplog.records == []
+
+
+def test_what_is_recorded_goes_where_aws_was_when_the_sink_was_made(
+    local_aws: LocalAWS, tmp_path: Path
+) -> None:
+    from langchain_modelmgr.local import LocalAWS
+
+    with LocalAWS() as other:
+        with local_aws.environment():
+            ledger, sink = opened(tmp_path / "ledger")
+        with other.environment():
+            write(ledger, sink)
+            ledger.flush()
+
+        assert invocations(local_aws) == 1
+        assert other.metrics.put_requests == 0
+    ledger.close()
+
+
+def test_totals_say_the_same_as_the_attempts(folder: Path) -> None:
+    ledger, sink = opened(folder, environment="dev", metadata=["tenant"])
+    write(ledger, sink, 3, metadata={"tenant": "a", "secret": "x"}, tags=("tenant", "other"))
+    write(ledger, sink, 2, outcome="failed", success=False, has_usage=False, cost_usd=None)
+    write(ledger, sink, 1, cost_usd=None)
+
+    sums = query(ledger, "select sum(attempts), sum(cost_pico_usd), sum(unpriced) from totals")
+    rows = query(ledger, "select count(*), sum(cost_pico_usd), 1 from attempts")
+    kept = query(ledger, "select distinct metadata, tags, environment from attempts order by 1")
+
+    assert sums == rows
+    assert kept == [(None, None, "dev"), (json.dumps({"tenant": "a"}), '["tenant"]', "dev")]
+    ledger.close()
+
+
+def test_two_ledgers_of_one_folder_make_one_set_of_batches(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    first, sink = opened(folder)
+    second, other = opened(folder)
+    write(first, sink, 3)
+    write(second, other, 4)
+
+    first.flush()
+    second.flush()
+
+    assert local_aws.metrics.put_requests == 1
+    assert invocations(local_aws) == 7
+    second.ingest()
+    assert (sink.stats().sent, other.stats().recorded) == (15, 20)
+    first.close()
+    second.close()
+
+
+def _damaged(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "ledger.db").write_bytes(b"this is no database" * 100)
+
+
+@pytest.mark.parametrize("damage", [_damaged])
+def test_a_database_that_is_none_is_noticed_and_costs_no_call(
+    folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    damage(folder)
+    ledger, sink = opened(folder)
+
+    write(ledger, sink)
+    ledger.flush(2)
+
+    assert "the ledger can't be written (DatabaseError)" in caplog.text
+    assert sink.stats().kept == 5
+    with pytest.raises(sqlite3.DatabaseError):
+        query(ledger, "select 1")
