@@ -130,6 +130,7 @@ class ConfiguredModel(JoinsHandler):
         kwargs = keywords_of(kwargs, of=f"agent {self.agent_name!r}", langchain=True)
         model = kwargs.pop("model", None)
         timeout = kwargs.pop("timeout", None) or self.timeout or agent.timeout_seconds
+        kwargs.setdefault("cache_control", agent.cache_control)
         kwargs = settled(kwargs)
         request = ChatRequest(
             messages=messages,

@@ -374,6 +374,7 @@ class ModelManager:
         agent = self.config.agent(agent_name)
         keywords = keywords_of(keywords, of="invoke_model", langchain=False)
         model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
+        keywords.setdefault("cache_control", agent.cache_control)
         request = request_of(
             messages,
             system_prompt,

@@ -44,3 +44,12 @@ def formed(
     params, changes = with_taken_schemas(params, model.tool_limits)
     params, names = with_taken_names(params, model)
     return params, (*adapted, *changes, *(names.changes if names else ())), names
+
+
+def for_converse(params: dict[str, Any]) -> dict[str, Any]:
+    """Return a request without what only ConverseStream takes: a guardrail's processing mode."""
+    guardrail = params.get("guardrailConfig")
+    if not isinstance(guardrail, dict) or "streamProcessingMode" not in guardrail:
+        return params
+    whole = {key: value for key, value in guardrail.items() if key != "streamProcessingMode"}
+    return {**params, "guardrailConfig": whole}

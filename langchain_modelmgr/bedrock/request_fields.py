@@ -147,7 +147,7 @@ def _fit_stops(inference: dict[str, Any], model: ModelConfig, note: Note) -> Non
     stops: Collection[str] = inference.get("stopSequences") or ()
     kept = list(stops)
     if model.supports_blank_stop_sequences is False:
-        kept = [stop for stop in kept if stop.strip()]
+        kept = [stop for stop in kept if not isinstance(stop, str) or stop.strip()]
         if len(kept) < len(stops):
             note("stop_sequences of white space not sent: the model refuses them")
     longest = model.max_stop_sequence_length

@@ -106,12 +106,11 @@ def with_type(text: str, report: str, params: Mapping[str, Any]) -> str:
             value = value[key] if key else value[int(index)]
         except (KeyError, IndexError, TypeError):
             return text
-    expected = re.search(
-        r"valid types: ((?:<class '[\w.]+'>(?:, )?)+)$", report.split("\n", maxsplit=1)[0]
-    )
+    expected = _EXPECTED.search(report.partition("\n")[0])
     kinds = re.findall(r"<class '([\w.]+)'>", expected[1]) if expected else []
     wanted = f"; give {' or '.join(kinds)}" if kinds else ""
-    return f"{text}, a value of type {_name(value)}{wanted}"
+    place = f": {refused[0]}"
+    return text.replace(place, f" (a value of type {_name(value)}{wanted}){place}")
 
 
 def _documents(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

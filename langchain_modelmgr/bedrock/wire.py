@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
-from langchain_modelmgr.bedrock.forming import Forming, formed
+from langchain_modelmgr.bedrock.forming import Forming, for_converse, formed
 from langchain_modelmgr.bedrock.replies import (
     StreamReader,
     langchain_reads,
@@ -60,7 +60,7 @@ class WireClient:
 
     def converse(self, **params: Any) -> dict[str, Any]:
         """Send one Converse request."""
-        reply = self._send(self._client.converse, params)
+        reply = self._send(self._client.converse, for_converse(params))
         self.meter.touch()
         self.meter.read(reply)
         self.meter.stop_reason = reply.get("stopReason")

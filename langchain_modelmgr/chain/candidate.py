@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
+from pydantic import ValidationError
 
 from langchain_modelmgr.bedrock.adaptation import Asked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
@@ -29,7 +30,7 @@ from langchain_modelmgr.chain.request import (
     own_messages,
     thinking_parameters,
 )
-from langchain_modelmgr.errors import BedrockTimeoutError
+from langchain_modelmgr.errors import BedrockTimeoutError, ConfigurationError
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
@@ -304,13 +305,16 @@ class Candidate(Runnable[Trial, Any]):
         # Without it langchain-aws knows which Claude can't be forced to a tool while it thinks.
         if model.tool_choices is not None and not thinking_parameters(parameters, {}):
             facts["supports_tool_choice_values"] = model.tool_choices
-        built = ChatBedrockConverse(
-            model_id=model.model_id,
-            client=self._clients.runtime(self.spec.region),
-            bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
-            **facts,
-            **parameters,
-        )
+        try:
+            built = ChatBedrockConverse(
+                model_id=model.model_id,
+                client=self._clients.runtime(self.spec.region),
+                bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
+                **facts,
+                **parameters,
+            )
+        except ValidationError as error:  # what could not be known when the file was read
+            raise ConfigurationError(f"{self.public_id}: {_mistakes(error)}") from None
         # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
         # and takes True for models that it did not verify: what is unknown is allowed here.
         if streaming is not None or built.disable_streaming is True:
@@ -344,6 +348,15 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
         ],
     )
     return ChatGenerationChunk(message=chunk)
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Return which parameters are wrong, without their values."""
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'parameters'}: "
+        + ("not possible with this model" if detail["type"] == "value_error" else detail["msg"])
+        for detail in error.errors(include_url=False, include_input=False)
+    )
 
 
 class _measured:  # noqa: N801 - reads as a verb in its with statement

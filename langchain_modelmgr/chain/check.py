@@ -76,6 +76,7 @@ def members_of(
         model = candidate.spec.model
         problems = [*_unable(needs, candidate), *_retired(model, today)]
         warnings = [*_unknown(model, catalog), *_retiring(model, today), *_unforced(candidate)]
+        warnings += _uncached(model, agent)
         if position:
             warnings += _weaker(model, primary)
         yield ChainMember(
@@ -140,6 +141,17 @@ def _retiring(model: ModelConfig, today: dt.date) -> Iterator[str]:
             yield f"retires on {date}, in {left} days"
     elif model.legacy:
         yield "legacy: its provider has announced its end, or no list knows it any more"
+
+
+def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:
+    """Yield what of the agent's prompt caching the model does not do."""
+    if agent.prompt_caching is None:
+        return
+    ttl = agent.prompt_caching.ttl
+    if model.in_catalog and not model.supports_prompt_caching:
+        yield "has no prompt cache: prompt_caching does nothing there"
+    elif model.cache_lifetimes is not None and ttl not in model.cache_lifetimes:
+        yield f"does not cache prompts for {ttl}: they are cached for {model.cache_lifetimes[0]}"
 
 
 def _unknown(model: ModelConfig, catalog: ModelCatalog) -> Iterator[str]:

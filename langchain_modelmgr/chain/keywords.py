@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_modelmgr.config.parameters import plain_guardrail
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import REQUEST_FIELDS
 from langchain_modelmgr.errors import ConfigurationError
@@ -85,6 +86,11 @@ def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[s
         value = keywords.get(name)
         if isinstance(value, int | float) and value <= 0:
             raise ConfigurationError(f"{of}: {name} must be {least}")
+    if "guardrail_config" in keywords:
+        keywords["guardrail_config"] = plain_guardrail(keywords["guardrail_config"])
+    caching = keywords.get("cache_control") or {}
+    if not isinstance(caching, Mapping) or caching.get("ttl") not in (None, "5m", "1h"):
+        raise ConfigurationError(f"{of}: cache_control must be a map, its ttl '5m' or '1h'")
     return keywords
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from langchain_modelmgr.catalog import ModelCatalog, ModelConfig, named_model, split_prefix
 from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.model_ids import problems_of_models
+from langchain_modelmgr.config.parameters import misfits
 from langchain_modelmgr.config.problems import nearest, problems_of
 from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, LedgerSettings, Settings
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
@@ -275,6 +276,8 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
             text = f"agents.{name}: no model; give model, or agents.default_model"
             yield Problem(at.file, at.line, text)
             continue
+        for parameter, text in misfits(agent.parameters, agent.parameters, catalog.get(primary)):
+            yield _at_parameter(at, f"agents.{name}", parameter, text)
         asked: set[tuple[str, str | None]] = {(primary, None)}
         for i, fallback in enumerate(agent.fallbacks or ()):
             key = (fallback.model, fallback.region)
@@ -284,6 +287,10 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
                 text = f"{path}: this model is in the chain already"
                 yield Problem(place.file, place.line, text)
             asked.add(key)
+            everything = {**agent.parameters, **fallback.parameters}
+            model = catalog.get(fallback.model)
+            for parameter, text in misfits(fallback.parameters, everything, model):
+                yield _at_parameter(place, path, parameter, text)
             if "guardrail_config" in fallback.parameters and _guarded(agent) != _guarded(fallback):
                 text = (
                     f"{path}.parameters: guardrail_config: a fallback keeps the agent's guardrail"
@@ -293,6 +300,11 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
             for wrong in _falls_short(agent, catalog.get(fallback.model)):
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
+
+
+def _at_parameter(candidate: Located, path: str, key: str, text: str) -> Problem:
+    at = candidate.value["parameters"].value[key]
+    return Problem(at.file, at.line, f"{path}.parameters.{key}: {text}")
 
 
 def _falls_short(agent: AgentConfig, model: ModelConfig | None) -> Iterator[str]:

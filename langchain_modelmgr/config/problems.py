@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import types
 import typing
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from langchain_modelmgr.config.filling import has_reference
+from langchain_modelmgr.config.parameters import PROBLEM
 from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS, UnknownParameterError
 from langchain_modelmgr.config.yaml_tree import Located, Problem
 
@@ -34,6 +37,8 @@ _EXPECTED = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "missing": "is missing",
+    "string_too_long": "is too long",
+    "too_long": "has too many entries",
 }
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _MOVED: dict[tuple[str | int, ...], str] = {
@@ -41,6 +46,9 @@ _MOVED: dict[tuple[str | int, ...], str] = {
     "metrics, as auto, off, or a folder",
 }
 _PATTERNS = {
+    "guardrailVersion": "must be DRAFT, or the number of a version",
+    "additional_model_response_field_paths": "must be a JSON pointer, as /stop_sequence",
+    "request_metadata": "may have letters, digits, blanks, and : _ @ $ # = / + , - .",
     "region": "must be the name of an AWS region, as us-east-1",
     "endpoint_url": "must start with http:// or https://",
     "project_prefix": "must be letters, digits, . _ / # or -, 240 at most, and not start with AWS/",
@@ -68,14 +76,14 @@ def problems_of(error: ValidationError, root: type[BaseModel], raw: Located) -> 
         location = [part for part in detail["loc"] if part != "[key]"]
         place, located = _place(location, raw)
         path = _dotted(location)
-        if "[key]" in detail["loc"]:
+        if "[key]" in detail["loc"] and location[0] == "agents":
             text = "an agent's name must be 1 to 64 letters, digits, or . _ -"
         else:
             text = _text(detail, location, root, located)
         yield Problem(place.file, place.line, f"{path}: {text}")
 
 
-def _text(  # noqa: PLR0911 - one text a kind of mistake
+def _text(
     detail: Mapping[str, Any],
     location: Sequence[str | int],
     root: type[BaseModel],
@@ -97,11 +105,18 @@ def _text(  # noqa: PLR0911 - one text a kind of mistake
         known = [w.strip("' ") for w in context["expected"].replace(" or ", ",").split(",")]
         shown = at is not None and isinstance(at.value, str) and not has_reference(at)
         return expected + (nearest(at.value, known) if shown and at else "")
-    if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(str(location[-1]), "has a form that is not allowed")
     for bound, words in _BOUNDS.items():
         if bound in context:
             return f"must be {words} {context[bound]:g}"
+    return str(detail["msg"]) if kind == PROBLEM else _of_form(kind, location, at)
+
+
+def _of_form(kind: str, location: Sequence[str | int], at: Located | None) -> str:
+    if kind == "string_pattern_mismatch":
+        named = [_PATTERNS[str(part)] for part in location if str(part) in _PATTERNS]
+        return named[-1] if named else "has a form that is not allowed"
+    if kind == "string_type" and at is not None and isinstance(at.value, int | float | date):
+        return "must be text: put it in quotes"
     return _EXPECTED.get(kind, "is not of the right form")
 
 
@@ -128,24 +143,26 @@ def _dotted(location: Sequence[str | int]) -> str:
 
 def _known_keys(root: type[BaseModel], location: Sequence[str | int]) -> set[str]:
     """Return the keys that a map at ``location`` may have."""
-    model: Any = root
+    here: Any = root
     for part in location:
-        annotation = model.model_fields[part].annotation if _is_model(model) else model
-        model = _inner(annotation, by_key=not _is_model(model) or None)
-    return set(model.model_fields) if _is_model(model) else set()
+        fields = _fields(here)
+        inner = [kind for kind in typing.get_args(here) if kind is not ...]
+        here = _bare(fields[str(part)] if fields else inner[-1])
+    return set(_fields(here))
 
 
-def _inner(annotation: Any, *, by_key: bool | None) -> Any:
-    """Return the model inside ``X | None``, ``dict[str, X]`` or ``tuple[X, ...]``, one step in."""
-    arguments = [a for a in typing.get_args(annotation) if a not in (types.NoneType, ...)]
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        return (
-            _inner(arguments[0], by_key=by_key) if typing.get_args(arguments[0]) else arguments[0]
-        )
-    if by_key and arguments:
-        return arguments[-1]
-    return annotation
+def _fields(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of a model or a TypedDict, with their types; empty for other types."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return typing.get_type_hints(kind, include_extras=True) if is_typeddict(kind) else {}
 
 
-def _is_model(candidate: Any) -> bool:
-    return isinstance(candidate, type) and issubclass(candidate, BaseModel)
+def _bare(kind: Any) -> Any:
+    """Return ``X`` of ``Annotated[X, ...]`` and of ``X | None``."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _bare(typing.get_args(kind)[0])
+    if origin in (types.UnionType, typing.Union):
+        return _bare(next(a for a in typing.get_args(kind) if a is not types.NoneType))
+    return kind

@@ -6,30 +6,16 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from langchain_modelmgr.catalog.model import ReasoningHistory
+from langchain_modelmgr.config.parameters import PROBLEM, Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REQUEST_FIELDS = frozenset(
-    {
-        "additional_model_request_fields",
-        "additional_model_response_field_paths",
-        "guard_last_turn_only",
-        "guardrail_config",
-        "output_config",
-        "performance_config",
-        "reasoning_effort",
-        "request_metadata",
-        "service_tier",
-        "stop_sequences",
-        "system",
-        "top_p",
-    }
-)
-"""ChatBedrockConverse's request fields, which ``parameters`` may hold (langchain-aws 1.9.1; a
-test compares). A constant, since importing langchain-aws costs 0.8 s."""
+REQUEST_FIELDS = frozenset(Parameters.__annotations__)
+"""ChatBedrockConverse's request fields, which ``parameters`` may hold."""
 
 PLACES = {
     "max_tokens": "it is a key of the agent itself",
@@ -80,13 +66,13 @@ class _Strict(BaseModel):
 
 
 class _HasParameters(_Strict):
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=Parameters)
     """Request fields of ChatBedrockConverse, sent as they are."""
 
-    @field_validator("parameters")
+    @field_validator("parameters", mode="before")
     @classmethod
-    def _known(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        for name in parameters:
+    def _known(cls, parameters: Any) -> Any:
+        for name in parameters if isinstance(parameters, dict) else ():
             if name not in REQUEST_FIELDS:
                 raise UnknownParameterError(name)
         return parameters
@@ -111,6 +97,13 @@ class FallbackConfig(_HasParameters):
 
     base_model: Text | None = None
     """The model id behind an ARN that does not name it."""
+
+
+class PromptCachingConfig(_Strict):
+    """Prompt caching that is turned on."""
+
+    ttl: Literal["5m", "1h"] = "5m"
+    """How long the cache lives after its last use."""
 
 
 class AgentConfig(_HasParameters):
@@ -143,6 +136,9 @@ class AgentConfig(_HasParameters):
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     """Sampling temperature; not sent if None."""
 
+    prompt_caching: PromptCachingConfig | None = None
+    """Cache points after the tools, the system prompt and the last message; None: no own ones."""
+
     requires: tuple[Capability, ...] = ()
     """What the agent's model must be able to do; checked when the chat model is made."""
 
@@ -152,6 +148,20 @@ class AgentConfig(_HasParameters):
         if not isinstance(fallbacks, list):
             return fallbacks
         return [{"model": f} if isinstance(f, str) else f for f in fallbacks]
+
+    @field_validator("prompt_caching", mode="before")
+    @classmethod
+    def _switched(cls, caching: Any) -> Any:
+        if caching is not None and not isinstance(caching, bool | dict | PromptCachingConfig):
+            raise PydanticCustomError(PROBLEM, "must be true, false, or a map of ttl")
+        return {True: {}, False: None}[caching] if isinstance(caching, bool) else caching
+
+    @property
+    def cache_control(self) -> dict[str, Any] | None:
+        """What a call has as ``cache_control`` that gives none itself."""
+        if self.prompt_caching is None:
+            return None
+        return {"type": "ephemeral", "ttl": self.prompt_caching.ttl}
 
     @property
     def chosen_model(self) -> str:

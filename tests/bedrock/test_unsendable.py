@@ -142,7 +142,7 @@ def test_it_is_named_without_langchain(configured: Configure) -> None:
 def test_a_request_field_is_named_with_what_it_should_be(llm: ManagedBedrockChat) -> None:
     with pytest.raises(
         BedrockInvalidRequestError,
-        match=r"requestMetadata\.tenant, a value of type int; give str",
+        match=r"\(a value of type int; give str\): Invalid type for parameter requestMetadata\.tenant$",
     ) as caught:
         llm.invoke("x", request_metadata={"tenant": 1999})
     with pytest.raises(

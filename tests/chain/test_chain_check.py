@@ -120,3 +120,21 @@ def test_live_each_model_is_asked_for_one_token_that_is_accounted(
     (sink,) = manager.totals.sinks.sinks
     assert isinstance(sink, MemorySink)
     assert {record.tags for record in sink.records} == {("check_chains",)}
+
+
+def test_prompt_caching_that_a_model_does_not_do_is_a_warning(configured: Configure) -> None:
+    config = configured(
+        """
+        a:
+          model: us.anthropic.claude-sonnet-4-5-20250929-v1:0
+          prompt_caching: {ttl: 1h}
+          fallbacks: ['us.amazon.nova-pro-v1:0', 'us.meta.llama3-3-70b-instruct-v1:0']
+        """
+    )
+    with ModelManager(config) as manager:
+        claude, nova, llama = manager.check_chains()
+
+    assert not any("cache" in text for text in claude.warnings)
+    assert "does not cache prompts for 1h: they are cached for 5m" in nova.warnings
+    assert "has no prompt cache: prompt_caching does nothing there" in llama.warnings
+    assert llama.ok
