@@ -30,7 +30,6 @@ from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import boto3
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.converse import InvokeResult
     from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
-    from langchain_modelmgr.totals import UsageTrack
+    from langchain_modelmgr.tracks import UsageTrack
 
 MAX_CONCURRENCY = 256
 """Async calls that run at once, and connections that are kept: one thread each."""
@@ -267,15 +266,20 @@ class ModelManager:
                     yield event
         yield StreamEvent(result=result_of(given.outcome))
 
-    def track(self) -> AbstractContextManager[UsageTrack]:
+    def track(self, task: str | None = None) -> UsageTrack:
         """Track what the calls begun inside a ``with`` block come to.
 
-        Tasks, LangChain's batches and threads that copy the context are tracked too.
+        Tasks and LangChain's batches are tracked too; in plain threads and executors, what
+        ``usage.bind(function)`` returns.
+
+        Args:
+            task: Track also calls with this in their metadata, in any thread:
+                ``llm.invoke(..., {"metadata": {"modelmgr_task": task}})``.
 
         Example:
             ``with manager.track() as usage: ...; print(usage.total_cost_usd)``
         """
-        return self.totals.track()
+        return self.totals.track(task)
 
     # -- proof before the outage
 
@@ -335,21 +339,16 @@ class ModelManager:
         return self.totals.sinks.stats()
 
     def close(self) -> None:
-        """Deliver what is left and let threads and connections go; running calls are left to end.
-
-        A closed manager works again when it is used.
-        """
+        """Deliver what is left, and let threads and connections go; used again, it works again."""
         self.ledger.close()
         self.totals.sinks.close()
         self.pool.close()
         self.clients.close()
 
     def forget(self) -> None:
-        """Close this manager; models that share it by their configuration get a new one.
+        """Close this manager, and let models that share it by their configuration get a new one.
 
-        For tests, and for programs that change AWS settings which no variable shows: the new
-        manager has clients, summary and cooldowns of its own. Models that were given this manager
-        itself keep it.
+        The new one has clients, summary and cooldowns of its own; `docs/managers.md` tells more.
         """
         self.is_forgotten = True
         _REGISTRY.forget(self)

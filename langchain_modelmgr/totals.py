@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +14,10 @@ from langchain_modelmgr.ledger.rows import pico_of
 from langchain_modelmgr.pricing import TokenCounts, cost_of
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.records import ModelUsageMetrics
+from langchain_modelmgr.tracks import Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from langchain_modelmgr.bedrock.meter import Meter
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.metrics import SinkGroup
     from langchain_modelmgr.metrics.summary import UsageSummary
     from langchain_modelmgr.records import Outcome
+    from langchain_modelmgr.tracks import UsageTrack
 
 logger = logging.getLogger(__name__)
 
@@ -50,64 +51,6 @@ CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
 ``_stream`` without a run manager (langchain-core 1.7.2), so this is how a stream knows its run."""
 
 
-_TRACKS: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", default=())
-"""The tracks that are open in this context; tasks and copied contexts inherit them."""
-
-
-class UsageTrack:
-    """What the calls inside one ``track()`` came to: a task, a question, a session.
-
-    Args:
-        totals: Whose calls are tracked.
-    """
-
-    def __init__(self, totals: UsageTotals) -> None:
-        self.totals = totals
-        self._summary = totals.new_summary()
-
-    def attempt(self, usage: ModelUsageMetrics) -> None:
-        """Add one attempt."""
-        self._summary.attempt(usage)
-
-    def call(self, agent_name: str, **ended: Any) -> None:
-        """Add one call."""
-        self._summary.call(agent_name, **ended)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the totals, with the keys of ``get_usage_summary()``."""
-        return self._summary.as_dict()
-
-    @property
-    def calls(self) -> int:
-        """How many calls there were."""
-        return int(self.as_dict()["total_invocations"])
-
-    @property
-    def attempts(self) -> int:
-        """How many requests they took."""
-        return int(self.as_dict()["attempts"])
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens of all kinds."""
-        return int(self.as_dict()["total_tokens"])
-
-    @property
-    def total_cost_usd(self) -> float:
-        """USD of all attempts whose price is known."""
-        return float(self.as_dict()["total_cost_usd"])
-
-    @property
-    def estimated_wasted_cost_usd(self) -> float:
-        """USD that Bedrock probably billed for attempts that broke, an estimate."""
-        return float(self.as_dict()["estimated_wasted_cost_usd"])
-
-    @property
-    def average_latency_ms(self) -> float:
-        """Milliseconds that an answered call took."""
-        return float(self.as_dict()["average_latency_ms"])
-
-
 class UsageTotals:
     """Where attempts and calls are entered, from any thread.
 
@@ -122,6 +65,7 @@ class UsageTotals:
         self.sinks = sinks
         self.ledger = ledger
         self._pico_per_token: dict[str, int | None] = {}
+        self._tracks = Tracks()
         self._unpriced: set[str] = set()
 
     def enter(
@@ -152,24 +96,19 @@ class UsageTotals:
             self._pico_per_token[model.model_id] = pico_of(cost)
         return self._pico_per_token[model.model_id]
 
-    def new_summary(self) -> UsageSummary:
-        """Return an empty summary like the own."""
-        return type(self.summary)()
+    def track(self, task: str | None = None) -> UsageTrack:
+        """Return a track of the calls that are begun while it is entered, and of a task's."""
+        return self._tracks.new(type(self.summary)(), task)
 
-    @contextmanager
-    def track(self) -> Iterator[UsageTrack]:
-        """Track the calls that are begun while the block runs."""
-        track = UsageTrack(self)
-        token = _TRACKS.set((*_TRACKS.get(), track))
-        try:
-            yield track
-        finally:
-            _TRACKS.reset(token)
+    def tracks_of(self, run: Run) -> tuple[UsageTrack, ...]:
+        """Return the tracks of a call that begins here."""
+        return self._tracks.of_call(run.metadata)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: the parent reports what was counted before."""
         self.summary.reset_after_fork()
         self.sinks.reset_after_fork()
+        self._tracks.reset_after_fork()
 
     def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
         if model_id not in self._unpriced:
@@ -197,7 +136,7 @@ class CallAccount:
         self._agent_name = agent_name
         self._run = run
         # Taken where the call begins: its attempts may end on other threads.
-        self._tracks = tuple(track for track in _TRACKS.get() if track.totals is totals)
+        self._tracks = totals.tracks_of(run)
         self._left = 0
         self._call = 0
         self._kept: tuple[str | None, str | None] = None, None
