@@ -112,11 +112,12 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
             keep_content=True,
         )
     blocks = [block for message in messages for block in message["content"]]
+    prefill = bool(messages) and messages[-1]["role"] == "assistant"
     return ChatRequest(
         messages=[],
         stop=None,
         kwargs=kwargs,
-        needs=needs_of_blocks(blocks, kwargs) | required,
+        needs=needs_of_blocks(blocks, kwargs, prefill=prefill) | required,
         timeout=timeout,
         raw=RawConversation(messages, [{"text": system_prompt}] if system_prompt else []),
         keep_content=True,

@@ -27,6 +27,8 @@ def chain_profile(models: Sequence[ModelConfig]) -> ChainProfile:
         structured_output=all(m.supports_structured_output for m in models),
         image_inputs=all(m.supports_images for m in models),
         pdf_inputs=all(m.supports_documents for m in models),
+        video_inputs=all(m.supports_video for m in models),
+        audio_inputs=all(m.supports_audio for m in models),
         text_inputs=True,
         text_outputs=True,
     )

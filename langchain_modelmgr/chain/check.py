@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
+from langchain_modelmgr.bedrock.adaptation import Asked, fitted
 from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
 from langchain_modelmgr.chain.compatibility import Needs, check
@@ -17,10 +18,11 @@ from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.totals import CallAccount, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
+    from langchain_modelmgr.chain.request import CandidateSpec
     from langchain_modelmgr.config import AgentConfig
     from langchain_modelmgr.totals import UsageTotals
 
@@ -29,6 +31,14 @@ SOON_DAYS = 90
 
 _TIMEOUT = 30.0
 """Seconds that a live check may wait for an answer."""
+
+_INFERENCE = {
+    "max_tokens": "maxTokens",
+    "temperature": "temperature",
+    "top_p": "topP",
+    "stop_sequences": "stopSequences",
+}
+"""Request parameters by their names in a Converse request."""
 
 _THINKING = ("additional_model_request_fields", "reasoning_effort")
 """Parameters that a 1-token call can't keep: thinking wants a larger budget."""
@@ -77,6 +87,7 @@ def members_of(
         problems = [*_unable(needs, candidate), *_retired(model, today)]
         warnings = [*_unknown(model, catalog), *_retiring(model, today), *_unforced(candidate)]
         warnings += _uncached(model, agent)
+        warnings += _left_out(candidate.spec)
         if position:
             warnings += _weaker(model, primary)
         yield ChainMember(
@@ -129,6 +140,23 @@ def _unforced(candidate: Candidate) -> Iterator[str]:
         yield "can't be forced to call a tool while it thinks: structured output is asked unforced"
 
 
+def _left_out(spec: CandidateSpec) -> Sequence[str]:
+    """Return what of the agent's own parameters the model does not get."""
+    given = spec.parameters
+    inference = {
+        on_the_wire: given[name]
+        for name, on_the_wire in _INFERENCE.items()
+        if given.get(name) is not None
+    }
+    request: dict[str, Any] = {
+        "messages": [],
+        "inferenceConfig": inference,
+        "additionalModelRequestFields": given.get("additional_model_request_fields"),
+        "serviceTier": {"type": given.get("service_tier")},
+    }
+    return fitted(request, spec.model, Asked(left_out=spec.left_out))[1]
+
+
 def _retired(model: ModelConfig, today: dt.date) -> Iterator[str]:
     if (date := model.retirement_date) and dt.date.fromisoformat(date) <= today:
         yield f"retired on {date}"
@@ -172,6 +200,10 @@ def _weaker(model: ModelConfig, primary: ModelConfig) -> Iterator[str]:
         (model.supports_tools, primary.supports_tools, "tools"),
         (model.supports_images, primary.supports_images, "images"),
         (model.supports_documents, primary.supports_documents, "documents"),
+        (model.supports_video, primary.supports_video, "video"),
+        (model.supports_audio, primary.supports_audio, "audio"),
+        (model.supports_search_results, primary.supports_search_results, "search results"),
+        (model.supports_s3_sources, primary.supports_s3_sources, "sources in Amazon S3"),
         (model.supports_streaming, primary.supports_streaming, "streaming"),
         (_can_be_forced(model), _can_be_forced(primary), "a forced tool choice"),
     ):

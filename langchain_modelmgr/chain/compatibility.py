@@ -19,11 +19,35 @@ if TYPE_CHECKING:
 
 ToolChoice = Literal["any", "tool"]
 
-_IMAGE_BLOCKS = frozenset({"image", "image_url"})
-_DOCUMENT_BLOCKS = frozenset({"document", "file", "input_file"})
-_IMAGE_KEYS = frozenset({"image"})
-"""Bedrock's own blocks have no ``type``; their one key says what they are."""
-_DOCUMENT_KEYS = frozenset({"document"})
+_OF_TYPE = {
+    "audio": "audio",
+    "document": "documents",
+    "file": "documents",
+    "image": "images",
+    "image_url": "images",
+    "input_audio": "audio",
+    "input_file": "documents",
+    "search_result": "search_results",
+    "video": "video",
+    "video_url": "video",
+}
+"""What LangChain's blocks need, by their type."""
+
+_OF_KEY = {
+    "audio": "audio",
+    "document": "documents",
+    "image": "images",
+    "searchResult": "search_results",
+    "search_result": "search_results",
+    "video": "video",
+}
+"""What Bedrock's own blocks need: they have no ``type``, their one key says what they are."""
+
+_TOOL_KEYS = frozenset({"toolUse", "toolResult"})
+_MEDIA_KEYS = ("audio", "document", "image", "video")
+_S3_KEYS = frozenset({"s3Location", "s3_location"})
+_INNER_KEYS = ("content", "toolResult", "tool_result", "value")
+"""Under which further blocks may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +60,11 @@ class Needs:
         streaming: The model must be able to stream.
         images: The messages hold images.
         documents: The messages hold documents.
+        video: The messages hold video.
+        audio: The messages hold audio.
+        search_results: The messages hold search results.
+        s3_sources: The messages name images, documents or video by their place in Amazon S3.
+        prefill: The messages end with the beginning of the answer.
         tool_history: The messages hold tool calls or results of earlier turns.
         structured_output: The reply must follow a JSON schema natively.
     """
@@ -45,6 +74,11 @@ class Needs:
     streaming: bool = False
     images: bool = False
     documents: bool = False
+    video: bool = False
+    audio: bool = False
+    search_results: bool = False
+    s3_sources: bool = False
+    prefill: bool = False
     tool_history: bool = False
     structured_output: bool = False
 
@@ -62,7 +96,12 @@ class Needs:
     @property
     def bound(self) -> Needs:
         """The part that the caller's code fixes, whatever the messages hold."""
-        return replace(self, images=False, documents=False, tool_history=False)
+        return Needs(
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            streaming=self.streaming,
+            structured_output=self.structured_output,
+        )
 
 
 def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Needs:
@@ -73,25 +112,28 @@ def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Need
         kwargs: The call's keywords: ``tools``, ``tool_choice``, ``response_format``, ...
     """
     blocks = [b for m in messages if not isinstance(m.content, str) for b in m.content]
-    needs = needs_of_blocks(blocks, kwargs)
+    last = messages[-1] if messages else None
+    prefill = isinstance(last, AIMessage) and not last.tool_calls
+    needs = needs_of_blocks(blocks, kwargs, prefill=prefill)
     called = any(
         isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and m.tool_calls) for m in messages
     )
     return replace(needs, tool_history=True) if called else needs
 
 
-def needs_of_blocks(blocks: Iterable[Any], kwargs: Mapping[str, Any]) -> Needs:
+def needs_of_blocks(
+    blocks: Iterable[Any], kwargs: Mapping[str, Any], *, prefill: bool = False
+) -> Needs:
     """Return what a request with these content blocks needs: Bedrock's or LangChain's."""
     tools = kwargs.get("tools")
     is_forced = tools and not kwargs.get("for_structured_output")
-    flat = list(_flatten(blocks))
+    held = {need for block in _flatten(blocks) for need in _held(block)}
     return Needs(
         tools=bool(tools),
         tool_choice=forced_choice(kwargs.get("tool_choice")) if is_forced else None,
-        images=any(_is(block, _IMAGE_BLOCKS, _IMAGE_KEYS) for block in flat),
-        documents=any(_is(block, _DOCUMENT_BLOCKS, _DOCUMENT_KEYS) for block in flat),
-        tool_history=any({"toolUse", "toolResult"} & block.keys() for block in flat),
+        prefill=prefill,
         structured_output=bool(kwargs.get("response_format") or kwargs.get("output_config")),
+        **dict.fromkeys(held, True),
     )
 
 
@@ -124,6 +166,11 @@ def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
         (needs.streaming, model.supports_streaming, "streaming"),
         (needs.images, model.supports_images, "images"),
         (needs.documents, model.supports_documents, "documents"),
+        (needs.video, model.supports_video, "video"),
+        (needs.audio, model.supports_audio, "audio"),
+        (needs.search_results, model.supports_search_results, "search results"),
+        (needs.s3_sources, model.supports_s3_sources, "sources in Amazon S3"),
+        (needs.prefill, model.supports_prefill, "the beginning of its own answer"),
         (needs.structured_output, model.supports_structured_output, "structured output"),
     ):
         if needed and able_to is False:
@@ -131,18 +178,34 @@ def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
 
 
 def _flatten(content: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield every content block, those inside tool results too."""
+    """Yield every content block, those inside tool results and wrappers too."""
     for block in content:
         if isinstance(block, Mapping):
             yield block
-            for key in ("content", "toolResult", "tool_result"):
+            for key in _INNER_KEYS:
                 inner = block.get(key)
                 if isinstance(inner, Mapping):
-                    inner = inner.get("content")
-                if isinstance(inner, list):
+                    yield from _flatten([inner] if key == "value" else inner.get("content") or ())
+                elif isinstance(inner, list):
                     yield from _flatten(inner)
 
 
-def _is(block: Mapping[str, Any], types: frozenset[str], keys: frozenset[str]) -> bool:
+def _held(block: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the needs of one block."""
     kind = block.get("type")
-    return kind in types if kind is not None else bool(keys & block.keys())
+    if kind is not None:
+        if kind in _OF_TYPE:
+            yield _OF_TYPE[kind]
+    else:
+        yield from (need for key, need in _OF_KEY.items() if key in block)
+    if not _TOOL_KEYS.isdisjoint(block):
+        yield "tool_history"
+    if any(_is_in_s3(block.get(key)) for key in _MEDIA_KEYS) or _is_in_s3(block):
+        yield "s3_sources"
+
+
+def _is_in_s3(media: Any) -> bool:
+    source = media.get("source") if isinstance(media, Mapping) else None
+    if not isinstance(source, Mapping):
+        return False
+    return source.get("type") == "s3Location" or not _S3_KEYS.isdisjoint(source)

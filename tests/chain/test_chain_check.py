@@ -61,6 +61,41 @@ def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> Non
     assert members[2].warnings == ()
 
 
+def test_what_a_model_does_not_get_of_the_agents_parameters_is_told(configured: Configure) -> None:
+    config = configured(f"""
+    a:
+      model: {SONNET_45}
+      max_tokens: 2000
+      temperature: 0.2
+      fallbacks: [us.amazon.nova-pro-v1:0, openai.gpt-oss-120b-1:0]
+      parameters:
+        stop_sequences: ["\\nObservation"]
+        service_tier: priority
+        additional_model_request_fields: {{thinking: {{type: enabled, budget_tokens: 4000}}}}
+    """)
+
+    claude, nova, gpt = ModelManager(config, sinks=[]).check_chains()
+
+    assert "thinking budget lowered to 1999: it must be below max_tokens" in claude.warnings
+    assert "temperature not sent: the model thinks" in claude.warnings
+    assert "service_tier priority not sent: the model does not have it" in claude.warnings
+    assert "thinking not sent: the model does not take it" in nova.warnings
+    assert "stop_sequences not sent: the model refuses it" in gpt.warnings
+    assert "does not support video, which the agent's own model does" not in nova.warnings
+    assert all(member.ok for member in (claude, nova, gpt))
+
+
+def test_what_only_the_primary_can_read_is_told(configured: Configure) -> None:
+    config = configured(f"a: {{model: us.amazon.nova-pro-v1:0, fallbacks: ['{SONNET_45}']}}")
+
+    _, claude = ModelManager(config, sinks=[]).check_chains()
+
+    assert "does not support video, which the agent's own model does" in claude.warnings
+    assert "does not support sources in Amazon S3, which the agent's own model does" in (
+        claude.warnings
+    )
+
+
 def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None:
     manager = ModelManager(configured(f"a: {{model: {SONNET_4}, fallbacks: []}}"), sinks=[])
 

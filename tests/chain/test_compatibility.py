@@ -23,6 +23,11 @@ ABLE = ModelConfig(
     tool_choices=("auto", "any", "tool"),
     supports_images=True,
     supports_documents=True,
+    supports_video=True,
+    supports_audio=True,
+    supports_search_results=True,
+    supports_s3_sources=True,
+    supports_prefill=True,
     supports_structured_output=True,
 )
 UNABLE = replace(
@@ -31,6 +36,11 @@ UNABLE = replace(
     supports_streaming=False,
     supports_images=False,
     supports_documents=False,
+    supports_video=False,
+    supports_audio=False,
+    supports_search_results=False,
+    supports_s3_sources=False,
+    supports_prefill=False,
     supports_structured_output=False,
 )
 UNKNOWN = replace(
@@ -40,6 +50,11 @@ UNKNOWN = replace(
     tool_choices=None,
     supports_images=None,
     supports_documents=None,
+    supports_video=None,
+    supports_audio=None,
+    supports_search_results=None,
+    supports_s3_sources=None,
+    supports_prefill=None,
     supports_structured_output=None,
 )
 
@@ -52,6 +67,11 @@ UNKNOWN = replace(
         (Needs(streaming=True), "Model does not support streaming"),
         (Needs(images=True), "Model does not support images"),
         (Needs(documents=True), "Model does not support documents"),
+        (Needs(video=True), "Model does not support video"),
+        (Needs(audio=True), "Model does not support audio"),
+        (Needs(search_results=True), "Model does not support search results"),
+        (Needs(s3_sources=True), "Model does not support sources in Amazon S3"),
+        (Needs(prefill=True), "Model does not support the beginning of its own answer"),
         (Needs(structured_output=True), "Model does not support structured output"),
     ],
 )
@@ -115,8 +135,49 @@ def test_documents_are_seen_in_every_form(block: dict[str, Any]) -> None:
     assert needs.tool_history
 
 
+S3: dict[str, Any] = {"s3Location": {"uri": "s3://bucket/key"}}
+
+
+@pytest.mark.parametrize(
+    ("block", "need"),
+    [
+        ({"type": "video", "base64": "x", "mime_type": "video/mp4"}, "video"),
+        ({"type": "video_url", "video_url": {"url": "data:"}}, "video"),
+        ({"video": {"format": "mp4", "source": {"bytes": b"x"}}}, "video"),
+        ({"type": "non_standard", "value": {"video": {"format": "mp4"}}}, "video"),
+        ({"type": "audio", "base64": "x", "mime_type": "audio/mp3"}, "audio"),
+        ({"audio": {"format": "mp3", "source": {"bytes": b"x"}}}, "audio"),
+        ({"type": "search_result", "source": "s", "title": "t", "content": []}, "search_results"),
+        ({"searchResult": {"source": "s", "title": "t", "content": []}}, "search_results"),
+        ({"image": {"format": "png", "source": S3}}, "s3_sources"),
+        ({"type": "image", "image": {"format": "png", "source": S3}}, "s3_sources"),
+        ({"document": {"format": "pdf", "name": "d", "source": S3}}, "s3_sources"),
+        ({"type": "video", "source": {"type": "s3Location", "data": {}}}, "s3_sources"),
+        ({"video": {"format": "mp4", "source": {"s3_location": {}}}}, "s3_sources"),
+    ],
+)
+def test_media_are_seen_in_every_form_also_inside_tool_results(
+    block: dict[str, Any], need: str
+) -> None:
+    for messages in (
+        [HumanMessage([block])],
+        [ToolMessage([block], tool_call_id="1")],
+        [HumanMessage([{"toolResult": {"toolUseId": "1", "content": [block]}}])],
+    ):
+        assert getattr(needs_of(messages, {}), need)
+        assert not getattr(needs_of(messages, {}).bound, need)
+
+
+def test_an_answer_that_is_begun_is_a_need_and_a_tool_call_is_none() -> None:
+    call = {"name": "f", "args": {}, "id": "1"}
+
+    assert needs_of([HumanMessage("hi"), AIMessage("{")], {}).prefill
+    assert not needs_of([HumanMessage("hi"), AIMessage("", tool_calls=[call])], {}).prefill
+    assert not needs_of([], {}).prefill
+
+
 def test_text_needs_nothing() -> None:
-    assert needs_of([HumanMessage("hi"), AIMessage(["a", "b"])], {}) == Needs()
+    assert needs_of([AIMessage(["a", "b"]), HumanMessage("hi")], {}) == Needs()
 
 
 def test_what_is_bound_is_needed() -> None:
