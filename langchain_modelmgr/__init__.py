@@ -13,9 +13,11 @@ if TYPE_CHECKING:
         AllModelsFailedError,
         Attempt,
         ConfigurationError,
+        LedgerError,
         ModelCompatibilityError,
         ModelManagerError,
     )
+    from langchain_modelmgr.ledger import UsageTable
     from langchain_modelmgr.manager import ModelManager
     from langchain_modelmgr.metrics import MetricsSink
     from langchain_modelmgr.records import ModelUsageMetrics
@@ -26,6 +28,7 @@ __all__ = [
     "Attempt",
     "ConfigurationError",
     "ConfigurationManager",
+    "LedgerError",
     "ManagedBedrockChat",
     "MetricsSink",
     "ModelCompatibilityError",
@@ -34,6 +37,7 @@ __all__ = [
     "ModelManagerError",
     "ModelUsageMetrics",
     "UsageCallbackHandler",
+    "UsageTable",
 ]
 
 _HOME = {
@@ -41,6 +45,7 @@ _HOME = {
     "Attempt": "errors",
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
+    "LedgerError": "errors",
     "ManagedBedrockChat": "chat_model",
     "MetricsSink": "metrics",
     "ModelCompatibilityError": "errors",
@@ -49,6 +54,7 @@ _HOME = {
     "ModelManagerError": "errors",
     "ModelUsageMetrics": "records",
     "UsageCallbackHandler": "usage",
+    "UsageTable": "ledger",
 }
 """Public name -> its module, imported on first use: configuration needs no LangChain, no boto3."""
 

@@ -5,6 +5,7 @@
     ModelManagerError
     ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
     ├── ModelCompatibilityError         a model can't do what is bound or asked
+    ├── LedgerError                     the log of attempts can't be read
     ├── AllModelsFailedError            every candidate failed, not all for one reason
     └── BedrockError                    one classified failure of a request
         ├── BedrockAuthenticationError      credentials missing, expired or invalid
@@ -17,8 +18,8 @@
         ├── BedrockTimeoutError             no byte in time
         └── BedrockContextOverflowError     the input exceeds the model's window
 
-All but ``ConfigurationError`` are LangChain ``ModelError`` classes too, so its retry and
-summarisation middleware know them. ``__cause__`` is botocore's own error.
+All but ``ConfigurationError`` and ``LedgerError`` are LangChain ``ModelError`` classes too, so its
+retry and summarisation middleware know them. ``__cause__`` is botocore's own error.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ class ModelManagerError(Exception):
 
 class ConfigurationError(ModelManagerError, ValueError):
     """The configuration or an argument is wrong; the message says what, where, what is right."""
+
+
+class LedgerError(ModelManagerError):
+    """The ledger can't be read; ``__cause__`` says why. Calls and their records go on."""
 
 
 class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):

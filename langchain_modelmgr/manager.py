@@ -20,16 +20,17 @@ from langchain_modelmgr.closer import CLOSER
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.forks import AFTER_FORK
-from langchain_modelmgr.ledger.folder import ledger_folder
 from langchain_modelmgr.ledger.log import FLUSH_SECONDS
-from langchain_modelmgr.metrics import SinkGroup, default_sinks, ledger_for
+from langchain_modelmgr.ledger.query import usage, usage_sql
+from langchain_modelmgr.metrics import SinkGroup
+from langchain_modelmgr.metrics.defaults import sinks_and_ledger
 from langchain_modelmgr.metrics.summary import UsageSummary
 from langchain_modelmgr.portable import ManagerArguments
 from langchain_modelmgr.registry import Registry
 from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
     from pathlib import Path
 
     import boto3
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.converse import InvokeResult
-    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.ledger.span import Moment
+    from langchain_modelmgr.ledger.table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.tracks import UsageTrack
 
@@ -89,7 +91,9 @@ class ModelManager:
         )
         self.pool = CallPool(max_concurrency)
         self.chains = ChainBuilder(config, self.clients, self.pool)
-        own, self.ledger = self._own_sinks_and_ledger()
+        own, self.ledger = sinks_and_ledger(
+            config, self.clients.cloudwatch, given=sinks, where=ledger
+        )
         self.totals = UsageTotals(
             UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
         )
@@ -100,31 +104,6 @@ class ModelManager:
         finalizer.atexit = False
         AFTER_FORK.watch(self)
         _REGISTRY.add(self._name, self)
-
-    def _own_sinks_and_ledger(self) -> tuple[Sequence[MetricsSink], Ledger]:
-        config, keys, given = self.config, self.config.ledger, self._given
-        where: str | Path = keys.where
-        sinks: Sequence[MetricsSink] = ()
-        if given.sinks is not None:
-            where = "off"
-        else:
-            sinks = default_sinks(
-                config.metrics.sink,
-                config.namespace,
-                client=self.clients.cloudwatch(),
-                extra=config.metrics.extra,
-                agents=config.enabled_agents,
-                on_ambiguous=config.metrics.on_ambiguous,
-            )
-        ledger = ledger_for(
-            sinks,
-            ledger_folder(str(given.ledger or where), config.project_prefix),
-            environment=config.environment,
-            metadata=keys.metadata,
-            days=keys.days,
-            max_mb=keys.max_mb,
-        )
-        return sinks, ledger
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -322,6 +301,48 @@ class ModelManager:
         ``metrics`` stands what became of the sinks' data points.
         """
         return {**self.totals.summary.as_dict(), "metrics": asdict(self.totals.sinks.stats())}
+
+    def usage(
+        self,
+        since: Moment = "7d",
+        *,
+        until: Moment | None = None,
+        by: str | Sequence[str] = ("agent", "model"),
+        where: Mapping[str, Any] | None = None,
+        timezone: str | None = None,
+    ) -> UsageTable:
+        """Return what attempts took and cost, from the ledger: of all processes, to this moment.
+
+        Args:
+            since: ``7d`` or ``24h`` back from now, at a quarter of an hour; ``today``,
+                ``yesterday`` or a month (``2026-11``): that period alone; a date or a datetime:
+                from there on.
+            until: A date or a datetime before which it ends.
+            by: Columns of the ledger, ``day`` or ``hour``, ``metadata.<key>``.
+            where: A value, or a list of values, for each of some columns. Without
+                ``environment`` it is this manager's.
+            timezone: IANA name that days, hours and datetimes are of; None: UTC.
+
+        Raises:
+            ValueError: A name or a time has no meaning, or is no longer kept; it says what is.
+            LedgerError: The ledger can't be read.
+        """
+        return usage(self.ledger, since=since, until=until, by=by, where=where, timezone=timezone)
+
+    def usage_sql(
+        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Run one SELECT over the ledger's tables ``attempts`` and ``totals``, read-only.
+
+        Args:
+            statement: SQL of SQLite.
+            parameters: Values for its ``?`` or ``:name``.
+
+        Raises:
+            ValueError: SQLite refused it; the message says why.
+            LedgerError: The ledger can't be read.
+        """
+        return usage_sql(self.ledger, statement, parameters)
 
     def flush_metrics(self, timeout: float | None = None) -> SinkStats:
         """Deliver what the sinks still hold.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_modelmgr.ledger.folder import in_lambda
+from langchain_modelmgr.ledger.folder import in_lambda, ledger_folder
 from langchain_modelmgr.ledger.log import DAYS, MAX_MB, Ledger
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.metrics.sinks import MetricsSink
 
 SinkName = Literal["auto", "cloudwatch", "emf", "memory", "none"]
@@ -52,6 +53,45 @@ def default_sinks(  # noqa: PLR0913 - the keys of one section, keyword-only
     return [
         CloudWatchSink(client, namespace, extra=extra, agents=agents, on_ambiguous=on_ambiguous)
     ]
+
+
+def sinks_and_ledger(
+    config: ConfigurationManager,
+    cloudwatch: Callable[[], Callable[[], Any]],
+    *,
+    given: Sequence[MetricsSink] | None,
+    where: str | Path | None,
+) -> tuple[Sequence[MetricsSink], Ledger]:
+    """Return the sinks that a configuration stands for, and the ledger that they publish from.
+
+    Args:
+        config: The configuration.
+        cloudwatch: Fixes account, region and endpoint, and returns what makes the client.
+        given: A user's own sinks, in place of the configuration's.
+        where: ``auto``, ``off`` or a folder; None: the YAML's ``ledger``, and memory for a user's
+            own sinks.
+    """
+    keys = config.ledger
+    sinks: Sequence[MetricsSink] = ()
+    if given is None:
+        sinks = default_sinks(
+            config.metrics.sink,
+            config.namespace,
+            client=cloudwatch(),
+            extra=config.metrics.extra,
+            agents=config.enabled_agents,
+            on_ambiguous=config.metrics.on_ambiguous,
+        )
+    setting = where or (keys.where if given is None else "off")
+    ledger = ledger_for(
+        sinks,
+        ledger_folder(str(setting), config.project_prefix),
+        environment=config.environment,
+        metadata=keys.metadata,
+        days=keys.days,
+        max_mb=keys.max_mb,
+    )
+    return sinks, ledger
 
 
 def ledger_for(  # noqa: PLR0913 - the keys of the ledger, keyword-only
