@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.ledger.log import Entry, Ledger
+    from langchain_modelmgr.ledger.lines import Entry
+    from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.metrics import SinkGroup
     from langchain_modelmgr.metrics.summary import UsageSummary
     from langchain_modelmgr.records import Outcome

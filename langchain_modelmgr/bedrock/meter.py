@@ -17,7 +17,7 @@ from langchain_modelmgr.privacy import mask_account_ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from langchain_modelmgr.ledger.log import Entry
+    from langchain_modelmgr.ledger.lines import Entry
     from langchain_modelmgr.records import Outcome
 
 logger = logging.getLogger(__name__)

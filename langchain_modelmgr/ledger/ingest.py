@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.ledger.destinations import destination_of, identify
 from langchain_modelmgr.ledger.lines import (
@@ -19,29 +18,22 @@ from langchain_modelmgr.ledger.lines import (
     row_of,
 )
 from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
-from langchain_modelmgr.ledger.presence import taken_over
 from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
-from langchain_modelmgr.ledger.segment import FOLDER, SUFFIX
+from langchain_modelmgr.ledger.sources import MAX_BYTES, Source, parsed, sources_of, whole_lines
 from langchain_modelmgr.ledger.store import transaction
 from langchain_modelmgr.ledger.sums import Sums, TimeText
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from langchain_modelmgr.ledger.lines import Ended
     from langchain_modelmgr.ledger.rows import AttemptRow
-    from langchain_modelmgr.ledger.segment import Segment, Writer
+    from langchain_modelmgr.ledger.segment import Writer
 
 MAX_LINES = 10_000
 """Lines that one transaction takes: a backlog must not lock out other processes."""
-
-MAX_BYTES = 4_000_000
-"""Bytes that are read at once; a line that is longer is none of ours."""
-
-MAX_REJECTED_BYTES = 4_000_000
-REJECTED = "rejected.jsonl"
 
 _INSERT = (
     f"INSERT INTO attempts ({', '.join(ATTEMPT_COLUMNS)}) "  # noqa: S608 - our own names
@@ -85,22 +77,6 @@ class Batcher(Protocol):
         """Store the batches of one destination, and count their data points."""
 
 
-@dataclass
-class _Source:
-    """A segment to read, with the writer that it belongs to."""
-
-    name: str
-    writer: str
-    read: Callable[[int], bytes]
-    own: Writer | None = None
-    segment: Segment | None = None
-    path: Path | None = None
-    is_last: bool = False
-    is_dead: bool = False
-    is_closed: bool = False
-    is_done: bool = False
-
-
 class Ingest:
     """One pass over the segments of a ledger. For one thread at a time.
 
@@ -141,15 +117,15 @@ class Ingest:
             sqlite3.Error: The database can't be written; what was ingested before stays.
         """
         with ExitStack() as locks:
-            sources = deque(self._sources(locks))
+            sources = deque(sources_of(self._folder, self._own, locks))
             while sources:
                 self._slice(sources)
                 if sources and is_over():
                     return False
         return True
 
-    def _slice(self, sources: deque[_Source]) -> None:
-        done: list[tuple[_Source, int]] = []
+    def _slice(self, sources: deque[Source]) -> None:
+        done: list[tuple[Source, int]] = []
         with transaction(self._connection):
             part = _Slice(self._connection, self._own.name, self._wall(), self._reject)
             while sources and part.lines < MAX_LINES:
@@ -162,7 +138,7 @@ class Ingest:
         for source, offset in done:  # only now is it sure
             self._committed(source, offset)
 
-    def _committed(self, source: _Source, offset: int) -> None:
+    def _committed(self, source: Source, offset: int) -> None:
         if source.segment is not None and source.path is None:
             source.segment.forget(offset)
         elif source.own is not None and source.segment is not None:
@@ -173,55 +149,6 @@ class Ingest:
             if source.is_dead and source.is_last:
                 with suppress(OSError):
                     source.path.with_name(f"{source.writer}{LOCK}").unlink()
-
-    # -- what there is to read, one's own first
-
-    def _sources(self, locks: ExitStack) -> Iterator[_Source]:
-        own = self._own
-        if self._folder is None:
-            segment = own.segment
-            yield _Source(segment.name, own.name, segment.peek, own, segment)
-            return
-        by_writer: dict[str, list[Path]] = {}
-        for path in sorted((self._folder / FOLDER).glob(f"*{SUFFIX}")):
-            by_writer.setdefault(path.name.partition("-")[0], []).append(path)
-        yield from self._own_sources(own, by_writer.pop(own.name, []))
-        for writer, paths in by_writer.items():
-            yield from self._others(writer, paths, locks)
-
-    def _own_sources(self, own: Writer, paths: list[Path]) -> Iterator[_Source]:
-        for path in paths:
-            current = own.segment if path == own.segment.path else None
-            yield _Source(
-                path.name, own.name, _reader(path), own, current, path, is_closed=current is None
-            )
-
-    def _others(self, writer: str, paths: list[Path], locks: ExitStack) -> Iterator[_Source]:
-        lock: IO[bytes] | None = taken_over(paths[0].with_name(f"{writer}{LOCK}"), paths[-1])
-        if lock is not None:
-            locks.enter_context(lock)
-            # It may have begun another one before it died.
-            paths = sorted(paths[0].parent.glob(f"{writer}-*{SUFFIX}"))
-        for path in paths:
-            if not os.access(path, os.R_OK):
-                return
-            last = path == paths[-1]
-            yield _Source(
-                path.name, writer, _reader(path), path=path, is_last=last,
-                is_dead=lock is not None, is_closed=lock is not None or not last,
-            )  # fmt: skip
-
-
-def _reader(path: Path) -> Callable[[int], bytes]:
-    def read(offset: int) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                return file.read(MAX_BYTES)
-        except FileNotFoundError:  # another process has ingested it
-            return b""
-
-    return read
 
 
 class _Slice:
@@ -242,17 +169,17 @@ class _Slice:
         self._time_text = TimeText()
         self._writers: dict[str, WriterState] = {}
 
-    def take(self, source: _Source) -> int:
+    def take(self, source: Source) -> int:
         """Take what is left of a source, or as much as there is room for; return the offset."""
         found = self._connection.execute(
             "SELECT offset, names FROM segments WHERE name = ?", (source.name,)
         ).fetchone()
-        offset, names = (0, {}) if found is None else (found[0], json.loads(found[1]))
+        offset, names = (0, {}) if found is None else (found[0], _names_of(found[1]))
         data = source.read(offset)
-        used, lines = _whole_lines(data, MAX_LINES - self.lines)
+        used, lines = whole_lines(data, MAX_LINES - self.lines)
         reader = _Lines(names, self, source.writer)
         known = len(names)
-        for line, value in _parsed(lines):
+        for line, value in parsed(lines):
             try:
                 reader.take(value)
             except (NoLineError, TypeError, ValueError, KeyError):
@@ -385,7 +312,7 @@ class _Slice:
 class _Lines:
     """Takes the lines of one segment, in order."""
 
-    def __init__(self, names: dict[str, str], part: _Slice, writer: str) -> None:
+    def __init__(self, names: dict[int, str], part: _Slice, writer: str) -> None:
         self._names = names
         self._part = part
         self._writer = writer
@@ -425,7 +352,7 @@ class _Lines:
     def _take_name(self, number: int, text: str) -> None:
         if type(number) is not int or not isinstance(text, str):
             raise NoLineError
-        self._names[str(number)] = text.encode("utf-8", "replace").decode()
+        self._names[number] = text.encode("utf-8", "replace").decode()
 
     def _name(self, told: Any) -> str | None:
         if told is None:
@@ -434,31 +361,8 @@ class _Lines:
             return told.encode("utf-8", "replace").decode()
         if type(told) is not int:
             raise NoLineError
-        return self._names[str(told)]
+        return self._names[told]
 
 
-def _whole_lines(data: bytes, most: int) -> tuple[int, list[bytes]]:
-    """Return how many bytes whole lines take, and the lines; the last may still be written."""
-    end = data.rfind(b"\n") + 1
-    if not end:
-        return 0, []
-    # Two line ends go with each line.
-    parts = data[:end].split(b"\n", 2 * most)
-    rest = parts.pop() if parts else b""
-    return end - len(rest), [part for part in parts if part]
-
-
-def _parsed(lines: list[bytes]) -> Iterator[tuple[bytes, Any]]:
-    """Yield each line with its JSON: all at once, or one by one if one of them is none."""
-    try:
-        values = json.loads(b"[" + b",".join(lines) + b"]")
-    except (ValueError, RecursionError):
-        values = []
-    if len(values) == len(lines):
-        yield from zip(lines, values, strict=True)
-        return
-    for line in lines:
-        try:
-            yield line, json.loads(line)
-        except (ValueError, RecursionError):
-            yield line, None
+def _names_of(text: str) -> dict[int, str]:
+    return {int(number): name for number, name in json.loads(text).items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +12,7 @@ from langchain_modelmgr.ledger.rows import MAX_INTEGER, OUTCOMES, AttemptRow, fi
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_modelmgr.ledger.segment import Writer
     from langchain_modelmgr.records import ModelUsageMetrics
@@ -50,6 +53,21 @@ class Departure(NamedTuple):
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An attempt that has left.
+
+    Attributes:
+        writer: The writer of its line.
+        number: Its number there.
+        left: What was known.
+    """
+
+    writer: Writer
+    number: int
+    left: Departure
+
+
 class NoLineError(ValueError):
     """A line that can't be read."""
 
@@ -60,7 +78,7 @@ def write_left(writer: Writer, number: int, left: Departure) -> None:
     estimate = "null" if left.estimate is None else left.estimate
     writer.append(
         "1",
-        (left.agent, left.model, left.tags, left.metadata),
+        (left.agent, _masked(left.model), left.tags, left.metadata),
         f"{number},{left.time_ms},{left.attempt},{left.is_fallback},{left.call},{run},{estimate}",
     )
 
@@ -100,11 +118,11 @@ def read_left(line: Sequence[Any], name: Callable[[Any], str | None]) -> tuple[i
     _check_integers(number, attempt, fallback, call)
     _check_integers_or_none(estimate)
     _check_text(run)
-    told = name(agent), name(model)
-    if told[0] is None or told[1] is None:
+    agent, model = name(agent), name(model)
+    if agent is None or model is None:
         raise NoLineError
     return number, Departure(
-        told[0], told[1], attempt, int(bool(fallback)), call, run, name(tags), name(metadata),
+        agent, model, attempt, int(bool(fallback)), call, run, name(tags), name(metadata),
         estimate, time,
     )  # fmt: skip
 
@@ -156,13 +174,27 @@ def lost(left: Departure) -> Ended:
 def row_of(left: Departure, ended: Ended, environment: str, writer: str, time: str) -> AttemptRow:
     """Return the row of an attempt."""
     return AttemptRow(
-        time, environment, left.agent, mask_account_ids(left.model), ended.outcome, ended.error,
+        time, environment, left.agent, left.model, ended.outcome, ended.error,
         ended.input_tokens, ended.output_tokens, ended.cache_read_tokens,
         ended.cache_write_5m_tokens, ended.cache_write_1h_tokens, ended.cost, ended.wasted,
         ended.latency_ms, ended.time_to_first_token_ms, left.attempt, left.is_fallback,
         ended.service_tier, f"{writer}-{left.call}", left.run_id, ended.request_id,
         left.metadata, left.tags,
     )  # fmt: skip
+
+
+def kept_of(
+    allowed: frozenset[str], metadata: Mapping[str, Any], tags: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """Return as JSON the keys of metadata, and the tags, that are allowed; None: there are none."""
+    told = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
+    named = [tag for tag in tags if tag in allowed]
+    return json.dumps(told) if told else None, json.dumps(named) if named else None
+
+
+@lru_cache(maxsize=1_024)
+def _masked(model: str) -> str:
+    return mask_account_ids(model)
 
 
 def _json(value: float | None) -> str:

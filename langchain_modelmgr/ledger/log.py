@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.ledger.database import Counts, Database
 from langchain_modelmgr.ledger.ingest import Ingest
-from langchain_modelmgr.ledger.lines import Departure, write_ended, write_left
+from langchain_modelmgr.ledger.lines import Departure, Entry, kept_of, write_ended, write_left
 from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
 from langchain_modelmgr.ledger.presence import lives
 from langchain_modelmgr.ledger.rejected import Rejected
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_modelmgr.ledger.ingest import Batcher
+    from langchain_modelmgr.ledger.relay import Relay
     from langchain_modelmgr.records import ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
@@ -47,42 +46,6 @@ _BUSY_SECONDS = 0.2
 
 MEMORY_MB = 64
 """Room of a ledger in memory."""
-
-
-class Relay(Protocol):
-    """Sends what the ledger's rows make: the CloudWatch sink."""
-
-    def head(self) -> Mapping[str, Any]:
-        """Return what a segment's first line says: destination and settings."""
-
-    def identity(self) -> str | None:
-        """Return what stands for the account, as soon as it is known. May ask AWS."""
-
-    def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
-        """Send what waits."""
-
-    @property
-    def is_gone(self) -> bool:
-        """True if the destination has ended, and with it all that was meant for it."""
-
-    @property
-    def pause(self) -> float:
-        """Seconds until what was not taken is sent again; infinity: nothing was refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An attempt that has left.
-
-    Attributes:
-        writer: The writer of its line.
-        number: Its number there.
-        left: What was known.
-    """
-
-    writer: Writer
-    number: int
-    left: Departure
 
 
 class Ledger:
@@ -191,12 +154,7 @@ class Ledger:
         self, metadata: Mapping[str, Any], tags: Sequence[str]
     ) -> tuple[str | None, str | None]:
         """Return as JSON what of a call's metadata and tags is allowed."""
-        allowed = self._allowed
-        if not allowed:
-            return None, None
-        told = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
-        named = [tag for tag in tags if tag in allowed]
-        return json.dumps(told) if told else None, json.dumps(named) if named else None
+        return kept_of(self._allowed, metadata, tags) if self._allowed else (None, None)
 
     def next_call(self) -> int:
         """Return a number for a call."""

@@ -31,7 +31,7 @@ class Presence:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self._file = locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if self._file is None:
             raise OSError(f"{path.name} can't be locked")
 
@@ -57,11 +57,11 @@ def taken_over(path: Path, segment: Path) -> IO[bytes] | None:
         segment: A segment of the same process, for its age.
     """
     try:
-        return _locked(path, os.O_RDWR)
+        return locked(path, os.O_RDWR)
     except FileNotFoundError:
         with contextlib.suppress(OSError):
             if time.time() - segment.stat().st_mtime > _STALE_SECONDS:
-                return _locked(path, os.O_RDWR | os.O_CREAT)
+                return locked(path, os.O_RDWR | os.O_CREAT)
     except OSError:  # another user's, perhaps root's: its lines can be read at most
         pass
     return None
@@ -70,7 +70,7 @@ def taken_over(path: Path, segment: Path) -> IO[bytes] | None:
 def lives(path: Path) -> bool:
     """Return whether the process of a lock file lives, or can't be asked."""
     try:
-        file = _locked(path, os.O_RDWR)
+        file = locked(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     except OSError:
@@ -80,7 +80,12 @@ def lives(path: Path) -> bool:
     return file is None
 
 
-def _locked(path: Path, flags: int) -> IO[bytes] | None:
+def locked(path: Path, flags: int) -> IO[bytes] | None:
+    """Return a file, locked; None: another process has locked it.
+
+    Raises:
+        OSError: It can't be opened.
+    """
     import portalocker
 
     file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)

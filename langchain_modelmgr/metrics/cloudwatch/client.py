@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.local_servers import LOCAL_SERVERS
+from langchain_modelmgr.metrics.cloudwatch.journals import old_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class FixedClient:
     Attributes:
         region: The region's name; empty: unknown.
         endpoint: Its URL; empty: unknown.
+        old_scope: What stood for its credentials in the journals of 0.1.0.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class FixedClient:
         self.region, self.endpoint = "", endpoint or ""
         self._identities: set[str] = set()
         self._has_asked = False
+        self.old_scope = ""
         self._server: object | None = None
 
     def fix(self) -> None:
         """Find account, region and endpoint now."""
         with suppress(Exception):  # whatever boto3 raises comes again when it is used
             self._first = self._build()
+            self.old_scope = old_scope(self._session.profile_name)
             self._server = LOCAL_SERVERS.token(self.endpoint)
 
     def __call__(self) -> Any:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.ledger import outbox
-from langchain_modelmgr.ledger.destinations import reachable
+from langchain_modelmgr.ledger.destinations import destination_of, reachable
 from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
-from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.rows import AttemptRow, finite, pico_of
 from langchain_modelmgr.ledger.worker import Clock
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.metrics.cloudwatch.delivery import Delivery
+from langchain_modelmgr.metrics.cloudwatch.journals import take_over
 from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES
 from langchain_modelmgr.metrics.datums import checked_namespace
 from langchain_modelmgr.metrics.stats import SinkStats
@@ -96,12 +97,20 @@ class CloudWatchSink:
         """Count one attempt. Takes microseconds, never blocks and never raises."""
         try:
             if usage.outcome != "cached":
-                self._points += self._rules.points_of(AttemptRow.of(usage))
+                self._points += self._points_of(usage)
                 if self._has_own_ledger:
                     self._ledger.ended(None, usage)
         except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
             self._errors += 1
             self._log.warning("the CloudWatch sink failed: %s", type(error).__name__)
+
+    def _points_of(self, usage: ModelUsageMetrics) -> int:
+        if self._extra:
+            return self._rules.points_of(AttemptRow.of(usage))
+        if not usage.has_usage:
+            return 1
+        priced = pico_of(usage.cost_usd) is not None
+        return 3 + (finite(usage.latency_ms) is not None) + priced
 
     def flush(self, timeout: float | None = None) -> SinkStats:
         """Deliver what is left, and wait for it.
@@ -145,6 +154,7 @@ class CloudWatchSink:
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: what was recorded before is the parent's to send."""
         self._points = self._ahead = self._errors = 0
+        self._has_looked_for_journals = False
         self._log = QuietLog(logger, self._clock.monotonic)
         self._delivery = Delivery(
             self._client_factory,
@@ -193,6 +203,7 @@ class CloudWatchSink:
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
         """Send what waits for this destination."""
         self._delivery.recover(connection, ledger.lives)
+        self._take_over_journals(ledger, connection)
         deadline = None if order is None else order.deadline
         self._delivery.deliver(connection, lambda: self._next(ledger, connection), deadline)
 
@@ -202,6 +213,24 @@ class CloudWatchSink:
         known = fixed.identities if isinstance(fixed, FixedClient) else frozenset()
         places = reachable(connection, self.namespace, *self._place, own | known)
         return outbox.take(connection, places, ledger.names)
+
+    def _take_over_journals(self, ledger: Ledger, connection: sqlite3.Connection) -> None:
+        fixed = self._client_factory
+        if self._has_looked_for_journals or not isinstance(fixed, FixedClient):
+            return
+        self._has_looked_for_journals = True
+        if ledger.folder is None or not fixed.identities:
+            return
+        identity = min(fixed.identities)
+        take_over(
+            connection,
+            ledger.folder.parent,
+            destination=destination_of(connection, self.namespace, *self._place, identity),
+            namespace=self.namespace,
+            region=fixed.region,
+            scope=fixed.old_scope,
+            owner=ledger.names[-1],
+        )
 
     @property
     def _place(self) -> tuple[str, str]:
