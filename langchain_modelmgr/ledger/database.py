@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.ledger.store import open_readonly, open_store, readonly_copy, transaction
+from langchain_modelmgr.ledger.store import (
+    FILE_NAME,
+    open_readonly,
+    open_store,
+    readonly_copy,
+    transaction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 _NEVER_CLOSED: list[sqlite3.Connection] = []
 """Connections of a parent process: SQLite forbids a child even to close them."""
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent", "folded")
 
@@ -63,8 +75,27 @@ class Database:
             sqlite3.Error: The file can't be used.
         """
         if self._connection is None:
-            self._connection = open_store(self.folder)
+            self._connection = self._opened()
         return self._connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if self.folder is None:
+            return open_store(None)
+        path = self.folder / FILE_NAME
+        before = _file_of(path)
+        try:
+            return open_store(self.folder)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in _DAMAGED or _file_of(path) != before:
+                raise
+        # Another process may have been first: only the very file that can't be read is moved.
+        aside = path.with_name(f"{FILE_NAME}.damaged-{time.time_ns()}")
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            with suppress(OSError):
+                path.with_name(FILE_NAME + suffix).rename(aside.with_name(aside.name + suffix))
+        logger.warning("the ledger's database was damaged: it is kept as %s", aside.name)
+        return open_store(self.folder)
 
     def release(self) -> None:
         """Close the file; what is in memory stays."""
@@ -122,3 +153,11 @@ class Database:
     def note_ingest(self, now: float) -> None:
         """Note that all is ingested."""
         self.open().execute("INSERT OR REPLACE INTO settings VALUES ('ingested', ?)", (now,))
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import deque
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_modelmgr.metrics.datums import OTHER, public_model_id
-from langchain_modelmgr.metrics.inbox import Inbox
 
 if TYPE_CHECKING:
     from langchain_modelmgr.records import ModelUsageMetrics
 
 EXACT = Context(prec=50)
 """50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
+
+_MOST_ENTRIES = 256
+"""Attempts and calls that wait to be added up, in memory."""
 
 MAX_NAMES = 1_000
 """Agents, and models, that are told apart; further ones are added up under ``other``."""
@@ -118,7 +122,7 @@ class UsageSummary:
     def attempt(self, usage: ModelUsageMetrics) -> None:
         """Add one attempt; an answer from a cache is none."""
         if usage.outcome != "cached":
-            self._inbox.put(usage)
+            self._put(usage)
 
     def call(
         self,
@@ -137,11 +141,12 @@ class UsageSummary:
             latency_ms: Milliseconds the whole call took.
             fallback_used: True if another than the primary answered.
         """
-        self._inbox.put(_Call(agent_name, answered, latency_ms, fallback_used))
+        self._put(_Call(agent_name, answered, latency_ms, fallback_used))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the totals as a plain dict; every number can be formatted."""
-        with self._inbox.settled():
+        with self._lock:
+            self._fold_all()
             book = self._book
             return {
                 **_of_calls(book.total),
@@ -152,7 +157,23 @@ class UsageSummary:
     def reset_after_fork(self) -> None:
         """Start at zero: what came before is in the parent's summary."""
         self._book = _Book()
-        self._inbox: Inbox[_Call | ModelUsageMetrics] = Inbox(self._fold)
+        self._entries: deque[_Call | ModelUsageMetrics] = deque()
+        self._lock = threading.Lock()
+
+    def _put(self, entry: _Call | ModelUsageMetrics) -> None:
+        # An abandoned stream reports from a finaliser, which may run in the middle of `_fold`: it
+        # must neither wait for the lock nor come between a read and its write.
+        self._entries.append(entry)
+        if len(self._entries) >= _MOST_ENTRIES and self._lock.acquire(blocking=False):
+            try:
+                self._fold_all()
+            finally:
+                self._lock.release()
+
+    def _fold_all(self) -> None:
+        """Add up what waits; the caller must hold the lock."""
+        while self._entries:
+            self._fold(self._entries.popleft())
 
     def _fold(self, entry: _Call | ModelUsageMetrics) -> None:
         book = self._book

@@ -92,6 +92,8 @@ ledger.flush(60)
 ledger.close()
 """
 
+LEAST_KILLS = 4
+
 ODD = [b'{"metric": 99}', b'[1,"a","m"]', b'[2,null,null,1,"now",0]', b'"text"', b"[9]", b"\xff\xfe",
        b'[1,"a","m",null,null,1,1,1,0,1,null,"0.1"]', b"[[[[", b"null", b'[0,"x",3]']  # fmt: skip
 
@@ -138,12 +140,13 @@ def prove(seconds: float, processes: int, threads: int, seed: int) -> Found:
             )
 
         def writer() -> subprocess.Popen[bytes]:
-            return start(WRITER, acknowledged, threads, seconds * 2)
+            return start(WRITER, acknowledged, threads, 600)
 
         running = [writer() for _ in range(processes)]
         kills = 0
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or kills < LEAST_KILLS:
+            _wait_for_growth(acknowledged)
             time.sleep(dice.random() * seconds / 15)
             _misbehave(aws, dice)
             _leave_odd_lines(folder, dice)
@@ -158,6 +161,15 @@ def prove(seconds: float, processes: int, threads: int, seed: int) -> Found:
         aws.metrics.clear_faults()
         start(LAST).wait()
         return _count(folder, acknowledged, aws, kills)
+
+
+def _wait_for_growth(file: Path) -> None:
+    """Wait until a writer has written: under load it takes seconds to start."""
+    before = file.stat().st_size if file.exists() else 0
+    for _ in range(3_000):
+        if file.exists() and file.stat().st_size > before:
+            return
+        time.sleep(0.01)
 
 
 def _misbehave(aws: LocalAWS, dice: random.Random) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,14 +14,13 @@ import boto3
 import pytest
 
 from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.ledger.worker import Order
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from tests.ledger.prove import ODD, prove
 from tests.metrics.conftest import make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.local import LocalAWS
 
@@ -377,22 +375,37 @@ def test_two_ledgers_of_one_folder_make_one_set_of_batches(
     second.close()
 
 
-def _damaged(folder: Path) -> None:
+def test_a_damaged_database_is_kept_aside_and_a_new_one_made(
+    folder: Path, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+) -> None:
     folder.mkdir(parents=True)
     (folder / "ledger.db").write_bytes(b"this is no database" * 100)
-
-
-@pytest.mark.parametrize("damage", [_damaged])
-def test_a_database_that_is_none_is_noticed_and_costs_no_call(
-    folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
-) -> None:
-    damage(folder)
     ledger, sink = opened(folder)
 
     write(ledger, sink)
-    ledger.flush(2)
+    ledger.flush()
 
-    assert "the ledger can't be written (DatabaseError)" in caplog.text
-    assert sink.stats().kept == 5
-    with pytest.raises(sqlite3.DatabaseError):
-        query(ledger, "select 1")
+    assert invocations(local_aws) == 1
+    assert "the ledger's database was damaged" in caplog.text
+    assert len(list(folder.glob("ledger.db.damaged-*"))) == 1
+    ledger.close()
+
+
+def test_a_large_backlog_is_moved_on_a_part_each_time_ones_own_first(folder: Path) -> None:
+    in_another_process(folder, "write(ledger, sink, 9_000)")
+    ledger, sink = opened(folder)
+    write(ledger, sink)
+    moved = []
+
+    for _ in range(2):
+        ledger._work(Order(deadline=0.0, publish=False))  # there is no time but for one part
+        with ledger._working, ledger._database.reading() as connection:
+            moved += connection.execute("select count(*) from attempts").fetchone()
+
+    assert 1 < moved[0] < moved[1] <= 9_001
+    ledger.ingest()
+    assert query(ledger, "select count(*) from attempts") == [(9_001,)]
+    assert query(ledger, "select agent, run_id is null from attempts where id = 1") == [
+        ("sql_agent", 1)
+    ]
+    ledger.close()
