@@ -132,6 +132,7 @@ class ConfiguredModel(JoinsHandler):
         timeout = kwargs.pop("timeout", None) or self.timeout or agent.timeout_seconds
         kwargs.setdefault("cache_control", agent.cache_control)
         kwargs = settled(kwargs)
+        check_kind("stop_sequences", stop, of=f"agent {self.agent_name!r}")
         request = ChatRequest(
             messages=messages,
             stop=stop,

@@ -101,6 +101,12 @@ def check_kind(name: str, value: Any, *, of: str) -> None:
         ConfigurationError: It is.
     """
     kinds, what = _KINDS[name]
+    if value is None:
+        return
     is_flag = isinstance(value, bool) and kinds is not bool  # for Python a number
-    if value is not None and (is_flag or not isinstance(value, kinds)):
-        raise ConfigurationError(f"{of}: {name} must be {what}, got {type(value).__name__}")
+    wrong = [value]
+    if isinstance(value, kinds) and not is_flag:
+        texts = value if name == "stop_sequences" else ()
+        wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise ConfigurationError(f"{of}: {name} must be {what}, got {type(wrong[0]).__name__}")

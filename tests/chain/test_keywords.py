@@ -42,6 +42,7 @@ def llm(manager: ModelManager) -> ManagedBedrockChat:
         ({"timeout": "10"}, "timeout must be a number, got str"),
         ({"model": ["x"]}, "model must be a model id, got list"),
         ({"stop_sequences": "END"}, "stop_sequences must be a list of texts, got str"),
+        ({"stop_sequences": ["END", 7]}, "stop_sequences must be a list of texts, got int"),
         (
             {"additional_model_request_fields": "thinking"},
             "additional_model_request_fields must be a map, got str",
@@ -84,8 +85,15 @@ def test_bedrocks_own_spelling_reaches_the_wire_too(
 def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBedrockChat) -> None:
     with pytest.raises(
         BedrockInvalidRequestError,
-        match=r"Invalid type for parameter inferenceConfig\.stopSequences\[0\]$",
+        match=r"Invalid type for parameter requestMetadata\.k, a value of type list; give str$",
     ) as caught:
-        llm.invoke("x", stop_sequences=[["s3cret"]])
+        llm.invoke("x", request_metadata={"k": ["s3cret"]})
 
     assert "s3cret" not in str(caught.value)
+
+
+def test_stop_sequences_are_texts_in_langchains_own_argument_too(llm: ManagedBedrockChat) -> None:
+    wrong: Any = "END"
+
+    with pytest.raises(ConfigurationError, match="stop_sequences must be a list of texts, got str"):
+        llm.invoke("x", stop=wrong)
