@@ -34,8 +34,9 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
 
-prove: $(VENV)/.dev   ## kill writers of one ledger for a minute, and count what was stored and sent
+prove: $(VENV)/.dev   ## the long proofs: a minute of killed writers, and 20,000 mixed calls counted four times
 	$(BIN)/python -m tests.ledger.prove --seconds 60 --processes 5 --threads 3
+	$(BIN)/python -m tests.ledger.equal --calls 20000
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt
