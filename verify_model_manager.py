@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
 from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.console import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
     yield "catalog", lambda: f"{len(manager.list_available_models())} models"
     for name in agents:
         yield f"chain of {name}", partial(_chain, manager, name)
+    yield "models", lambda: _models(manager)
     yield "compatibility", lambda: _compatibility(manager)
     for name in agents:
         yield f"live call of {name}", partial(_call, manager, name)
@@ -48,6 +50,14 @@ def _chain(manager: ModelManager, name: str) -> str:
     limit = (manager.chat_model(name).profile or {}).get("max_input_tokens")
     candidates = manager.chains.chain(name, CallSettings()).candidates
     return f"{' -> '.join(c.public_id for c in candidates)} ({limit} input tokens)"
+
+
+def _models(manager: ModelManager) -> str:
+    members = manager.check_chains()
+    if problems := [f"{m.agent_name}: {m.model_id}: {p}" for m in members for p in m.problems]:
+        raise AssertionError("; ".join(problems))
+    retired = {f"{m.model_id} {w}" for m in members for w in m.warnings if w.startswith("retired")}
+    return "; ".join(sorted(retired)) or f"{len(members)} can serve their agents"
 
 
 def _compatibility(manager: ModelManager) -> str:
@@ -75,12 +85,15 @@ def _fallback(manager: ModelManager, aws: LocalAWS, name: str) -> str:
 
 
 def _metrics(manager: ModelManager, aws: LocalAWS | None) -> str:
-    manager.flush_metrics()
+    stats = manager.flush_metrics()
     namespace = manager.config.namespace
-    if aws is None:
-        return f"sent to {namespace}"
-    published = aws.metrics.sum(namespace, "ModelInvocations")
     attempts = manager.get_usage_summary()["attempts"]
+    lost = stats.kept + stats.dropped + stats.ambiguous
+    if lost or not stats.sent:
+        raise AssertionError(
+            f"{attempts} attempts: {stats.sent} data points sent to {namespace}, {lost} not"
+        )
+    published = attempts if aws is None else aws.metrics.sum(namespace, "ModelInvocations")
     if published != attempts:
         raise AssertionError(f"{attempts} attempts, {published:g} in CloudWatch")
     return f"{attempts} attempts in {namespace}"
@@ -94,7 +107,7 @@ def _summary(manager: ModelManager) -> str:
     )
 
 
-def run(all_checks: Iterator[Check]) -> int:
+def report(all_checks: Iterator[Check]) -> int:
     """Run the checks, print a line each, and return how many failed."""
     failed = 0
     for name, check in all_checks:
@@ -127,10 +140,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"FAIL  configuration: {error}")
             return 1
         manager = stack.enter_context(ModelManager(config))
-        failed = run(checks(manager, aws))
+        failed = report(checks(manager, aws))
     print(f"{failed} failed" if failed else "all passed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -285,9 +285,9 @@ class ModelManager:
         if live:
             for candidate in candidates:
                 candidate.uncover()
-        today = datetime.now(UTC).date()
-        agent = self.config.agent(agent_name)
-        members = list(members_of(agent_name, agent, candidates, self.catalog, today))
+        today, agent = datetime.now(UTC).date(), self.config.agent(agent_name)
+        served = self.chains.serves_retired
+        members = list(members_of(agent_name, agent, candidates, self.catalog, today, served))
         if not live:
             return members
         return [asked(m, c, self.totals) for m, c in zip(members, candidates, strict=True)]

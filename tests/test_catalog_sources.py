@@ -102,6 +102,24 @@ def test_without_an_id_every_model_is_shown_in_a_line(capsys: pytest.CaptureFixt
     assert told.split()[1:] == ["128000", "10000", "0.000035", "0.00014"]
 
 
+@pytest.mark.parametrize("command", [["show"], ["check"], ["show", *[HAIKU] * 5_000]])
+def test_a_reader_may_leave_early(command: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "langchain_modelmgr.catalog", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        _, told = process.communicate()
+
+    assert told == ""
+    assert process.returncode in (0, 128 + 13)  # written before it left, or not
+
+
 def test_what_a_model_takes_and_what_it_refuses_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -183,7 +201,9 @@ class _Clients:
         return object()
 
 
-def test_every_id_builds_a_model_as_the_catalog_says_without_a_call_to_aws() -> None:
+def test_every_id_builds_a_model_as_the_catalog_says_without_a_call_to_aws(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     catalog = ModelCatalog()
     arns = [
         f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET_45}",
@@ -198,9 +218,10 @@ def test_every_id_builds_a_model_as_the_catalog_says_without_a_call_to_aws() -> 
         assert built.provider == model.provider
         assert built.base_model_id == split_prefix(named_model(model_id) or "")[1]
         assert tuple(built.supports_tool_choice_values) == model.tool_choices
-        assert (built.disable_streaming is not True) == model.supports_streaming
-        with_tools = model.supports_streaming and model.supports_streaming_tools
+        assert (built.disable_streaming is not True) == (model.supports_streaming is not False)
+        with_tools = model.supports_streaming_tools is not False
         assert (built.disable_streaming is False) == with_tools
+    assert "Streaming disabled" not in caplog.text  # nothing is left to what langchain-aws guesses
 
 
 # -- the lists
@@ -242,6 +263,69 @@ def test_the_price_list_of_aws_is_held_against_ours(local_aws: LocalAWS) -> None
         ("amazon.nova-lite-v1:0", "output", Decimal("0.00024"), Decimal("0.0003")),
         ("anthropic.claude-sonnet-4-6", "output", Decimal("0.0165"), Decimal("0.017")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "into", "out"),
+    [
+        ("ca.amazon.nova-lite-v1:0", 0.00006, 0.00024),
+        ("google.gemma-4-31b", 0.00014, 0.0004),
+        ("openai.gpt-oss-120b", 0.00015, 0.0006),
+        ("openai.gpt-oss-20b", 0.00007, 0.0003),
+        ("xai.grok-4.3", 0.00125, 0.0025),
+        ("moonshotai.kimi-k3.1", 0.0044, 0.022),
+        ("global.moonshotai.kimi-k3.1", 0.004, 0.02),
+        ("us-gov.xai.grok-4.7", 0.00264, 0.00792),
+    ],
+)
+def test_what_a_list_has_is_priced(model_id: str, into: float, out: float) -> None:
+    model = ModelCatalog().resolve(model_id)
+
+    assert (model.cost_per_1k_input_tokens, model.cost_per_1k_output_tokens) == (into, out)
+    assert model.price_source
+    assert model.price_date
+
+
+def test_prices_in_govcloud_are_a_fifth_above_the_others_or_say_who_says_so() -> None:
+    """AWS bills 1.2 times the global price, or the regional one of what global is a discount on."""
+    odd = []
+    for base, entry in shipped.shipped_models().items():
+        prices = entry["prices"]
+        if (gov := prices.get("us-gov")) is None:
+            continue
+        others = [prices[k]["input"] for k in ("global", "regional", "in-region") if k in prices]
+        ratios = {round(gov["input"] / other, 3) for other in others}
+        if 1.2 not in ratios:
+            odd.append(base)
+
+    # Older than the rule, in LiteLLM's table; retired or legacy all.
+    assert odd == [
+        "amazon.titan-text-premier-v1:0",
+        "meta.llama3-70b-instruct-v1:0",
+        "amazon.titan-text-express-v1",
+        "amazon.titan-text-lite-v1",
+        "meta.llama3-8b-instruct-v1:0",
+    ]
+
+
+def test_limits_and_abilities_that_lists_disagree_on_are_the_checked_ones() -> None:
+    models = shipped.shipped_models()
+
+    for base, fact, value, source in (
+        ("anthropic.claude-sonnet-4-6", "max_tokens", 128_000, "sonnet46"),
+        ("google.gemma-3-27b-it", "supports_tools", False, "gemma3tools"),
+        ("google.gemma-4-31b", "supports_tools", True, "profiles"),
+        ("meta.llama3-2-3b-instruct-v1:0", "supports_tools", False, "llamatools"),
+    ):
+        assert (models[base][fact], models[base]["sources"][fact]) == (value, source)
+
+
+def test_every_life_has_a_source_and_the_day_it_was_read() -> None:
+    for model in ModelCatalog():
+        known = model.lifecycle is not None or model.retirement_date is not None
+        assert (model.lifecycle_source is not None) == known, model.model_id
+        assert (model.lifecycle_checked is not None) == known, model.model_id
+        assert model.served_by, model.model_id
 
 
 def test_check_lists_what_differs_and_why(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import verify_model_manager
+from langchain_modelmgr import ConfigurationManager, ModelManager
 
 if TYPE_CHECKING:
     import pytest
@@ -27,7 +28,10 @@ def test_the_verification_passes_line_by_line() -> None:
     lines = run.stdout.splitlines()
     assert lines[-1] == "all passed"
     assert all(line.startswith("ok  ") for line in lines[:-1])
-    assert len(lines) == 17
+    assert len(lines) == 18
+    (models,) = (line for line in lines if line.startswith("ok    models:"))
+    assert "anthropic.claude-3-5-sonnet-20241022-v2:0 retired on 2026-07-30" in models
+    assert "its successor: anthropic.claude-sonnet-5-5" in models
 
 
 def test_a_failed_check_is_told_and_ends_in_status_1(
@@ -44,6 +48,41 @@ def test_a_failed_check_is_told_and_ends_in_status_1(
     assert (status, missing) == (1, 1)
     assert "FAIL  chain of a: ModelCompatibilityError" in told
     assert "FAIL  configuration: there is no file" in told
+
+
+def test_metrics_that_no_cloudwatch_took_are_a_failed_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    assert verify_model_manager.main(["--aws", "--config-dir", str(ROOT / "config")]) == 1
+
+    told = capsys.readouterr().out
+    assert "FAIL  live call of sql_agent: ConfigurationError" in told
+    assert "FAIL  metrics: AssertionError: 0 attempts: 0 data points sent" in told
+    assert "ok    metrics" not in told
+
+
+def test_a_model_past_its_end_is_a_failed_check_where_no_file_says_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.255.255.1:9")  # nobody, and not this machine
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    (tmp_path / "dev.yaml").write_text(
+        "agents: {a: {model: anthropic.claude-3-haiku-20240307-v1:0, fallbacks: []}}"
+    )
+    config = ConfigurationManager("dev", tmp_path)
+
+    failed = verify_model_manager.report(
+        check
+        for check in verify_model_manager.checks(ModelManager(config, sinks=[]), None)
+        if check[0] == "models"
+    )
+
+    assert failed == 1
+    assert (
+        "anthropic.claude-3-haiku-20240307-v1:0: retired on 2026-09-10" in capsys.readouterr().out
+    )
 
 
 def test_the_guides_unit_tests_run_as_the_guide_runs_them() -> None:

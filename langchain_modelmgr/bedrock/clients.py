@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from langchain_modelmgr.aws_settings import AwsSettings
 from langchain_modelmgr.bedrock.wire import instrument
@@ -39,6 +40,8 @@ class _Built:
 _BUILT: weakref.WeakValueDictionary[tuple[Any, ...], _Built] = weakref.WeakValueDictionary()
 """Building a session and its clients takes 0.2 s and 18 MB: a process with a configuration for
 each of its tenants does it once."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Clients:
@@ -120,6 +123,15 @@ class Clients:
         """The region as far as it is known without making a boto3 session."""
         session = self._built.given_session
         return self._region or (session.region_name if session else self._settings.region)
+
+    @property
+    def are_local(self) -> bool:
+        """Whether Bedrock Runtime is asked on this machine, as the local AWS is."""
+        try:
+            host = urlsplit(self.runtime().meta.endpoint_url).hostname
+        except ConfigurationError:
+            return False
+        return host in _LOOPBACK
 
     def _client(self, service: str, region: str | None) -> Any:
         if not self._is_open:

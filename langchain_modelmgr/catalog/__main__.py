@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.catalog.check import against_aws, against_genai_prices
 from langchain_modelmgr.catalog.known import ModelCatalog
 from langchain_modelmgr.catalog.lists import FIELDS
+from langchain_modelmgr.console import run
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
@@ -91,7 +93,9 @@ def _facts(model: ModelConfig, catalog: ModelCatalog) -> list[str]:
         ("takes", ", ".join(_abilities(model, able=True)) or None),
         ("takes no", ", ".join(refused) or None),
         ("tool choices", ", ".join(model.tool_choices or ()) or None),
-        ("retires", model.retirement_date or ("announced" if model.legacy else None)),
+        ("lifecycle", _lifecycle(model)),
+        ("successor", catalog.successor_of(model.model_id) if _ends(model) else None),
+        ("served by", ", ".join(model.served_by or ()) or None),
         ("falls back to", catalog.fallback_for(model.model_id)),
     ):
         lines.append(f"  {label:14} {'none known' if fact is None else fact}")
@@ -116,6 +120,29 @@ def _facts(model: ModelConfig, catalog: ModelCatalog) -> list[str]:
     if model.price_disputed:
         lines.append(f"  {'DISPUTED':14} {model.price_disputed}")
     return lines
+
+
+def _ends(model: ModelConfig) -> bool:
+    return model.lifecycle_on(_today()) in ("legacy", "retired")
+
+
+def _lifecycle(model: ModelConfig) -> str:
+    """Return what becomes of a model, and who says so."""
+    state = model.lifecycle_on(_today())
+    if state is None:
+        return "unknown"
+    day = f" on {model.retirement_date}" if model.retirement_date else ""
+    told = {"active": "active", "legacy": f"legacy, retires{day}", "retired": f"retired{day}"}[
+        state
+    ]
+    if state == "legacy" and not day:
+        told = "legacy, its end is announced"
+    checked = f", checked {model.lifecycle_checked}" if model.lifecycle_checked else ""
+    return f"{told} ({model.lifecycle_source}{checked})"
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _abilities(model: ModelConfig, *, able: bool) -> list[str]:
@@ -161,4 +188,4 @@ def _say(text: str, *, error: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -12,7 +12,7 @@ def stand_in(base: str | None, prefix: str | None) -> str | None:
 
     Sonnet falls to Haiku, every other Claude to Sonnet: of its own generation, or the newest
     before it, or the first after it. All other families fall to the newest Sonnet that can be
-    forced to a tool. Legacy models stand in for none that is not legacy itself.
+    forced to a tool. Only a model that is active stands in for another.
     """
     entry = shipped_models().get(base or "", {})
     generation = _number(entry.get("generation"))
@@ -26,6 +26,27 @@ def stand_in(base: str | None, prefix: str | None) -> str | None:
     return older[-1] if older else newer[0] if newer else None
 
 
+def successor_of(base: str | None, prefix: str | None) -> str | None:
+    """Return the base model id of the newest active model of the same family and size, or None."""
+    entry = shipped_models().get(base or "", {})
+    if (named := entry.get("successor")) is not None:
+        return str(named)
+    family, tier = entry.get("model_family"), entry.get("tier")
+    generation = _number(entry.get("generation")) or 0.0
+    found = [
+        (_number(other.get("generation")) or 0.0, model)
+        for model, other in shipped_models().items()
+        if tier
+        and (other.get("model_family"), other.get("tier")) == (family, tier)
+        and other.get("lifecycle") == "active"
+        and "converse" in other["served_by"]
+        and prefix in other["prefixes"]
+        and model != base
+    ]
+    newest = max(found, default=(0.0, None))
+    return newest[1] if newest[0] > generation else None
+
+
 @functools.cache
 def _claude(tier: str, prefix: str | None) -> tuple[tuple[float, str], ...]:
     """Return the current Claude models of a tier in a geography, oldest generation first."""
@@ -35,8 +56,8 @@ def _claude(tier: str, prefix: str | None) -> tuple[tuple[float, str], ...]:
         if entry.get("model_family") == "Claude"
         and entry.get("tier") == tier
         and prefix in entry["prefixes"]
-        and not entry.get("legacy")
-        and not entry.get("retirement_date")
+        and entry.get("lifecycle") == "active"
+        and "converse" in entry["served_by"]
         and "falls_back_to" not in entry
     ]
     return tuple(sorted(found))

@@ -8,7 +8,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.catalog.families import stand_in
+from langchain_modelmgr.catalog.families import stand_in, successor_of
 from langchain_modelmgr.catalog.ids import named_model, price_geography, split_prefix
 from langchain_modelmgr.catalog.model import ModelConfig, TokenPrices
 from langchain_modelmgr.catalog.shipped import profile_facts, shipped_facts, shipped_models
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PRICES = tuple(f.name for f in fields(ModelConfig) if f.name.startswith("cost_per_1k_"))
-_OWN_PRICE = "models: in the configuration"
+_OWN_FACT = "models: in the configuration"
 
 _KEPT = 1024
 """Models whose facts are kept: a call's own ``model=`` can be a new one each time."""
@@ -85,7 +85,7 @@ class ModelCatalog:
     def like(self, text: str) -> list[str]:
         """Return the ids that hold a text, with its geography, else the one nearest to it."""
         prefix, name = split_prefix(text.strip().lower())
-        known = {_spelled(i): i for i in self._plain_ids()}
+        known = {_spelled(i): i for i in self._plain_ids() if not self._find(i).not_served}
         wanted = _spelled(name)
         found = [spelled for spelled in known if wanted in spelled]
         found = found or difflib.get_close_matches(wanted, known, n=1)
@@ -109,12 +109,9 @@ class ModelCatalog:
         named = base_model or named_model(model_id)
         model = self._find(model_id, base_model)
         if named and not model.in_catalog and not profile_facts(named):
-            known = {**shipped_models(), **self._given}
-            if (
-                wrong := typo_in(named, [i for i in known if not i.startswith("arn:")])
-            ) is not None:
-                return f"{wrong} A model that is new is described under models:"
-        return None
+            wrong = typo_in(named, self._plain_ids())
+            return wrong and f"{wrong} A model that is new is described under models:"
+        return model.not_served
 
     def learn(self, arn: str, model_id: str) -> None:
         """Take what an ARN was found to stand for: ``model_id``, its geography included."""
@@ -138,6 +135,13 @@ class ModelCatalog:
         if fallback is None or fallback == model.base_model_id:
             return None
         return f"{prefix}.{fallback}" if prefix else fallback
+
+    def successor_of(self, model_id: str) -> str | None:
+        """Return the id of what a model's maker offers in its place today, in its geography."""
+        name, model = named_model(model_id), self._find(model_id)
+        prefix, _ = split_prefix(name or "")
+        base = model.successor or successor_of(model.base_model_id, prefix)
+        return f"{prefix}.{base}" if base and prefix else base
 
     def _plain_ids(self) -> list[str]:
         """Return the known ids without ARNs, which may hold account ids."""
@@ -168,7 +172,7 @@ class ModelCatalog:
         shipped = shipped_facts(prefix or geography, base) if base else {}
         given = {**self._given.get(base or "", {}), **own}
         listed = shipped or (profile_facts(named) if named else {})
-        facts = {**listed, **_priced_by_owner(given, listed)}
+        facts = {**listed, **_priced_by_owner(given, listed), **_lifecycle_of_owner(given)}
         provider = facts.get("provider") or (base.partition(".")[0] if base else None)
         unknown = {f.name: None for f in fields(ModelConfig)[:8]}
         return ModelConfig(
@@ -207,9 +211,17 @@ def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dic
             for tier, rates in merged.get("service_tiers", {}).items()
         }
     if own or factor is not None:
-        facts |= {"price_source": _OWN_PRICE, "price_date": None}
+        facts |= {"price_source": _OWN_FACT, "price_date": None}
         facts |= {"price_disputed": None, "price_unknown": None}
     return facts
+
+
+def _lifecycle_of_owner(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the owner says of a model's life: all of it takes the place of the list's."""
+    named = {name: given.get(name) for name in ("lifecycle", "retirement_date")}
+    if not any(named.values()):
+        return {}
+    return {**named, "lifecycle_source": _OWN_FACT, "lifecycle_checked": None}
 
 
 def _times(price: float | None, factor: float) -> float | None:

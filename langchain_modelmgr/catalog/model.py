@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 from langchain_modelmgr.privacy import mask_account_ids
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ReasoningHistory = Literal["signed", "unsigned", "none"]
+Lifecycle = Literal["active", "legacy", "retired"]
+
+
+_APIS = {"responses": "Responses", "chat_completions": "Chat Completions"}
+"""AWS's names of its APIs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,14 @@ class ModelConfig:
         reasoning_efforts: Which values of ``reasoning_effort`` it takes; empty: none.
         beta_flags: Which flags of the field ``anthropic_beta`` it takes; empty: none.
         accepted_service_tiers: Which service tiers it takes.
-        legacy: Marked by its provider as on its way out.
+        served_by: Which of Bedrock's APIs serve it: ``converse``, ``responses``,
+            ``chat_completions``.
+        lifecycle: ``active``; ``legacy``: its end is announced; ``retired``: it is past, and no
+            source tells the day. ``lifecycle_on`` is what holds on a day.
         retirement_date: Its end of life on Bedrock, ISO 8601.
+        lifecycle_source: Where lifecycle and retirement date are from.
+        lifecycle_checked: The day on which that source was read, ISO 8601.
+        successor: Base model id of what its maker offers in its place today.
         falls_back_to: Base model id of its one fallback by the family rule.
         long_context: What a long prompt does to the price.
         service_tiers: Prices of ``priority`` and ``flex``, where they are known.
@@ -160,8 +172,12 @@ class ModelConfig:
     reasoning_efforts: tuple[str, ...] | None = None
     beta_flags: tuple[str, ...] | None = None
     accepted_service_tiers: tuple[str, ...] | None = None
-    legacy: bool = False
+    served_by: tuple[str, ...] | None = None
+    lifecycle: Lifecycle | None = None
     retirement_date: str | None = None
+    lifecycle_source: str | None = None
+    lifecycle_checked: str | None = None
+    successor: str | None = None
     falls_back_to: str | None = None
     long_context: LongContext | None = None
     service_tiers: Mapping[str, TokenPrices] = field(default_factory=dict)
@@ -181,6 +197,20 @@ class ModelConfig:
             self.cost_per_1k_cache_write_5m_tokens,
             self.cost_per_1k_cache_write_1h_tokens,
         )
+
+    @property
+    def not_served(self) -> str | None:
+        """Why Converse does not serve the model; None if it does, or if nobody knows."""
+        if self.served_by is None or "converse" in self.served_by:
+            return None
+        apis = " and ".join(_APIS.get(api, api) for api in self.served_by) or "no API that is known"
+        return f"Model is not served by the Converse API, only by {apis}"
+
+    def lifecycle_on(self, day: date) -> Lifecycle | None:
+        """Return what becomes of the model on a day; None if nobody knows."""
+        if self.retirement_date is None:
+            return self.lifecycle
+        return "retired" if date.fromisoformat(self.retirement_date) <= day else "legacy"
 
     def __repr__(self) -> str:
         told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))

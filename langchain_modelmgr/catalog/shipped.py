@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,18 @@ def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
         for name, fact in entry.items()
         if name not in ("prices", "prefixes", "sources")
     }
-    return facts | _price_facts(_price(entry, prefix))
+    return facts | _lifecycle_source(entry) | _price_facts(_price(entry, prefix))
+
+
+def read_on() -> date:
+    """Return the day on which the lists were read that the shipped file is made of."""
+    return date.fromisoformat(shipped()["read_on"])
+
+
+def _lifecycle_source(entry: Mapping[str, Any]) -> dict[str, Any]:
+    name = entry["sources"].get("lifecycle")
+    source = shipped()["sources"].get(name, {})
+    return {"lifecycle_source": source.get("what"), "lifecycle_checked": source.get("date")}
 
 
 def _price(entry: Mapping[str, Any], prefix: str | None) -> Mapping[str, Any]:

@@ -92,6 +92,10 @@ class ChainBuilder:
                 self._built.popitem(last=False)
         return chain
 
+    def serves_retired(self) -> bool:
+        """Return whether models past their end serve: on this machine, or as the YAML says."""
+        return self._config.retired_models == "warning" or self._clients.are_local
+
     def reset_after_fork(self) -> None:
         """Make locks anew in a forked child."""
         self._profiles.reset()

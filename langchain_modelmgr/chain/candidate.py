@@ -323,12 +323,12 @@ class Candidate(Runnable[Trial, Any]):
 
 
 def _disable_streaming(model: ModelConfig) -> bool | Literal["tool_calling"] | None:
-    """Return LangChain's ``disable_streaming`` of a model; None if it is not known."""
+    """Return LangChain's ``disable_streaming`` of a model; None leaves it to langchain-aws."""
     if model.supports_streaming is False:
         return True
-    if model.supports_streaming is None or model.supports_streaming_tools is None:
+    if model.supports_streaming_tools is None and not model.in_catalog:
         return None
-    return False if model.supports_streaming_tools else "tool_calling"
+    return "tool_calling" if model.supports_streaming_tools is False else False
 
 
 def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,21 +12,20 @@ from langchain_modelmgr.bedrock.adaptation import Asked, fitted
 from langchain_modelmgr.bedrock.meter import Meter
 from langchain_modelmgr.bedrock.patience import Patience
 from langchain_modelmgr.chain.compatibility import Needs, check
+from langchain_modelmgr.chain.lifecycle import age_of_catalog, life_of
 from langchain_modelmgr.chain.request import ChatRequest, Trial, thinking_parameters
 from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.totals import CallAccount, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import datetime as dt
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.request import CandidateSpec
     from langchain_modelmgr.config import AgentConfig
     from langchain_modelmgr.totals import UsageTotals
-
-SOON_DAYS = 90
-"""Days before a retirement date at which it is told."""
 
 _TIMEOUT = 30.0
 """Seconds that a live check may wait for an answer."""
@@ -72,24 +70,25 @@ class ChainMember:
         return not self.problems
 
 
-def members_of(
+def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is held against
     agent_name: str,
     agent: AgentConfig,
     candidates: tuple[Candidate, ...],
     catalog: ModelCatalog,
     today: dt.date,
+    retired_are_served: Callable[[], bool] = lambda: False,
 ) -> Iterator[ChainMember]:
     """Yield the members of an agent's chain, judged by what the catalog knows of them."""
     primary = candidates[0].spec.model
     needs = Needs.of_agent(agent.requires)
     for position, candidate in enumerate(candidates):
         model = candidate.spec.model
-        problems = [*_unable(needs, candidate), *_retired(model, today)]
-        warnings = [*_unknown(model, catalog), *_retiring(model, today), *_unforced(candidate)]
+        life = life_of(model, catalog, today, retired_are_served)
+        problems = [*_unable(needs, candidate), *life.problems]
+        warnings = [*_unknown(model, catalog), *life.warnings, *_unforced(candidate)]
         warnings += _uncached(model, agent)
         warnings += _left_out(candidate.spec)
-        if position:
-            warnings += _weaker(model, primary)
+        warnings += _weaker(model, primary) if position else age_of_catalog(today)
         yield ChainMember(
             agent_name, candidate.public_id, position, tuple(problems), tuple(warnings)
         )
@@ -122,11 +121,9 @@ def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> Cha
 
 
 def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
-    if reason := check(needs, candidate.spec.model):
-        yield reason
-    request = ChatRequest([], None, {}, Needs(), _TIMEOUT)
-    if reason := candidate.why_unfit(request):
-        yield reason
+    needed = check(needs, candidate.spec.model)
+    plain = candidate.why_unfit(ChatRequest([], None, {}, Needs(), _TIMEOUT))
+    yield from dict.fromkeys(reason for reason in (needed, plain) if reason)
 
 
 def _unforced(candidate: Candidate) -> Iterator[str]:
@@ -155,20 +152,6 @@ def _left_out(spec: CandidateSpec) -> Sequence[str]:
         "serviceTier": {"type": given.get("service_tier")},
     }
     return fitted(request, spec.model, Asked(left_out=spec.left_out))[1]
-
-
-def _retired(model: ModelConfig, today: dt.date) -> Iterator[str]:
-    if (date := model.retirement_date) and dt.date.fromisoformat(date) <= today:
-        yield f"retired on {date}"
-
-
-def _retiring(model: ModelConfig, today: dt.date) -> Iterator[str]:
-    if date := model.retirement_date:
-        left = (dt.date.fromisoformat(date) - today).days
-        if 0 < left <= SOON_DAYS:
-            yield f"retires on {date}, in {left} days"
-    elif model.legacy:
-        yield "legacy: its provider has announced its end, or no list knows it any more"
 
 
 def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:

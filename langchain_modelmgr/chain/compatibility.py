@@ -156,6 +156,8 @@ def check(needs: Needs, model: ModelConfig, *, tool_count: int = 1) -> str | Non
 
 
 def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
+    if model.not_served is not None:
+        yield model.not_served
     if (needs.tools or needs.tool_history) and model.supports_tools is False:
         yield "Model does not support tools"
     if needs.tool_choice and model.tool_choices is not None:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError
 
@@ -98,6 +98,11 @@ class ConfigurationManager:
         return LedgerSettings(
             found.ledger, found.ledger_days, found.ledger_max_mb, found.ledger_metadata
         )
+
+    @property
+    def retired_models(self) -> Literal["problem", "warning"]:
+        """What ``check_chains()`` makes of models past their end."""
+        return self._settings.retired_models
 
     @property
     def agent_names(self) -> tuple[str, ...]:

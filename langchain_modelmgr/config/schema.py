@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from langchain_modelmgr.catalog.model import ReasoningHistory
+from langchain_modelmgr.catalog.model import Lifecycle, ReasoningHistory
 from langchain_modelmgr.config.parameters import PROBLEM, Parameters
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ class ModelOverride(_Strict):
     reasoning_history: ReasoningHistory | None = None
     tool_limits: tuple[ToolLimit, ...] | None = None
     refused_parameters: tuple[Text, ...] | None = None
+    served_by: tuple[Literal["converse", "responses", "chat_completions"], ...] | None = None
+    lifecycle: Lifecycle | None = None
     retirement_date: date | None = None
     tool_choices: tuple[Literal["auto", "any", "tool"], ...] | None = None
     falls_back_to: Text | None = None
@@ -274,6 +276,9 @@ class Settings(_Strict):
     """Keys of metadata, and tags, that the ledger keeps of a call."""
 
     models: dict[str, ModelOverride] = Field(default_factory=dict)
+    retired_models: Literal["problem", "warning"] = "problem"
+    """What ``check_chains()`` makes of models past their end: ``warning`` if they serve here."""
+
     default_model: Text | None = None
     context_window_size: Annotated[int, Field(ge=1)] | None = None
     allow_unknown: bool = False

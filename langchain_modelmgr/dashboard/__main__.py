@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.config import ConfigurationManager
+from langchain_modelmgr.console import run
 from langchain_modelmgr.dashboard import iam_policy, template_of
 from langchain_modelmgr.dashboard.alarms import COST_EXTRAS
 from langchain_modelmgr.errors import ConfigurationError
@@ -54,4 +55,4 @@ def _tell(bill: dict[str, str], extra: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -20,6 +20,9 @@ def rule_violation(model_id: str, operation: str, body: Mapping[str, Any]) -> st
 
 
 def _violations(base: str, operation: str, body: Mapping[str, Any]) -> Iterator[str]:
+    facts = facts_of(base)
+    if "converse" not in facts.get("served_by", ("converse",)):
+        yield "This action doesn't support the model that you provided. Try again with another."
     messages = body.get("messages") or []
     if not messages:
         yield "A conversation must have at least one message."
@@ -35,7 +38,7 @@ def _violations(base: str, operation: str, body: Mapping[str, Any]) -> Iterator[
     yield from _of_blocks(messages)
     yield from _of_tools(messages, body)
     yield from name_violations(base, body)
-    if facts := facts_of(base):
+    if facts:
         yield from model_violations(facts, operation, body)
         yield from field_violations(facts, body)
 

@@ -8,6 +8,7 @@ The rules, first to last:
 4. They differ on a bare id: the one that tells region classes apart wins. AWS bills in-region and
    geographic requests of newer models 10 % above global ones; LiteLLM prices bare ids as global.
 5. They differ on a geographic id: LiteLLM, where genai-prices has one price for all geographies.
+6. AWS GovCloud: LiteLLM, from the id with us-gov., else from its region us-gov-west-1.
 
 A price that was chosen against another list is disputed, and says why.
 """
@@ -37,7 +38,15 @@ _LITELLM = {
 }
 _AS_GLOBAL = "LiteLLM prices the bare id at the global rate; AWS bills in-region requests 10 % more"
 _ONE_FOR_ALL = "genai-prices has one price for all geographies; LiteLLM tells them apart"
-_NO_GEOGRAPHY = "its price differs by geography, and no list has this one"
+_ONE_ONLY = (
+    "genai-prices has one price for all geographies; LiteLLM tells them apart, and lacks this one"
+)
+_GOV_DIFFERS = "LiteLLM's prices of us-gov-west-1 and us-gov-east-1 differ; this is the former"
+_GOV_REGIONS = ("us-gov-west-1", "us-gov-east-1")
+MANTLE = "bedrock_mantle/"
+"""What LiteLLM's ids begin with that the endpoint bedrock-mantle serves."""
+_MANTLE_APIS = {"chat": ["chat_completions", "responses"], "responses": ["responses"]}
+"""LiteLLM's mode of such an id -> the APIs that serve it."""
 _LONG = "only LiteLLM has a price for long contexts"
 
 
@@ -55,12 +64,34 @@ class Lists:
 
     def litellm_of(self, base: str, prefixes: Iterable[str | None]) -> dict[str, Any]:
         """Return LiteLLM's entry of a model, in whatever id form it has one."""
-        forms = [base, *(f"{prefix}.{base}" for prefix in prefixes if prefix)]
+        forms = [*_forms(base, prefixes), MANTLE + base]
         return dict(next((self._litellm[form] for form in forms if form in self._litellm), {}))
+
+    def other_apis(self, base: str, prefixes: Iterable[str | None]) -> list[str] | None:
+        """Return which APIs serve a model that only bedrock-mantle has; None for all others."""
+        entry = self._litellm.get(MANTLE + base)
+        if entry is None or any(form in self._litellm for form in _forms(base, prefixes)):
+            return None
+        return _MANTLE_APIS[entry["mode"]]
+
+    def gov(self, base: str) -> dict[str, Any] | None:
+        """Return the price of a model in AWS GovCloud."""
+        west, east = (f"{region}/{base}" for region in _GOV_REGIONS)
+        known = [form for form in (f"us-gov.{base}", west, east) if self.litellm(form)[0]]
+        if not known:
+            return None
+        rates, long, tiers = self.litellm(known[0])
+        price = _price(rates, "litellm", long, tiers)
+        listed = self.genai(f"us-gov.{base}").rates
+        if any(listed[name] != rates[name] for name in listed.keys() & rates.keys()):
+            price["disputed"] = _ONE_FOR_ALL
+        if {west, east} <= set(known) and self.litellm(west)[0] != self.litellm(east)[0]:
+            price["disputed"] = _GOV_DIFFERS
+        return price
 
     def litellm(self, model_id: str) -> tuple[Rates, dict[str, Any] | None, dict[str, Rates]]:
         """Return LiteLLM's rates, long-context tier and service tiers of an id."""
-        entry = self._litellm.get(model_id, {})
+        entry = self._litellm.get(model_id) or self._litellm.get(MANTLE + model_id, {})
         rates = _rates(entry, _LITELLM)
         tiers = {
             tier: _rates(entry, {f: f"{key}_{tier}" for f, key in _LITELLM.items()})
@@ -71,6 +102,10 @@ class Lists:
     def genai(self, model_id: str) -> Listed:
         """Return what genai-prices says of an id."""
         return genai_prices(model_id, self._at)
+
+
+def _forms(base: str, prefixes: Iterable[str | None]) -> list[str]:
+    return [base, *(f"{prefix}.{base}" for prefix in prefixes if prefix)]
 
 
 def prices_of(
@@ -88,8 +123,13 @@ def prices_of(
         ``regional`` for in-region and geographic ids, ``global``, and single geographies where
         they differ from ``regional``; only the classes that are known.
     """
-    if own:
-        return {"regional": _own(base, lists, own)}
+    by_class = {"regional": _own(base, lists, own)} if own else _listed(base, prefixes, lists)
+    by_class.pop("us-gov", None)
+    gov = lists.gov(base)
+    return {**by_class, "us-gov": gov} if gov and by_class else by_class
+
+
+def _listed(base: str, prefixes: list[str | None], lists: Lists) -> dict[str, Any]:
     chosen = {prefix: _choose(base, prefix, prefixes, lists) for prefix in prefixes}
     priced = {prefix: price for prefix, price in chosen.items() if price}
     by_class: dict[str, Any] = {}
@@ -103,7 +143,7 @@ def prices_of(
     for prefix, price in priced.items():
         name = prefix or "in-region"
         if prefix in COMMERCIAL and differ and price["source"] == "genai-prices":
-            by_class[name] = {"unknown": _NO_GEOGRAPHY}
+            by_class[name] = {**price, "disputed": _ONE_ONLY}
         elif _rates_of(price) != _rates_of(regional):
             by_class[name] = price
         elif price.get("disputed") != regional.get("disputed"):
@@ -132,15 +172,22 @@ def _choose(
         tiers = {}
     if (long := long_ours or long_theirs) and not long_ours and ours:
         reasons.append(_LONG)
+    price = _price(rates, source, long, tiers)
+    if reasons:
+        price["disputed"] = "; ".join(reasons)
+    return price
+
+
+def _price(
+    rates: Rates, source: str, long: Mapping[str, Any] | None, tiers: Mapping[str, Rates]
+) -> dict[str, Any]:
+    """Return a price as the catalog holds it."""
     price: dict[str, Any] = {name: float(rates[name]) for name in FIELDS if name in rates}
     if long:
         price["long_context"] = long
     if tiers:
         price["service_tiers"] = {t: {n: float(x) for n, x in r.items()} for t, r in tiers.items()}
-    price["source"] = source
-    if reasons:
-        price["disputed"] = "; ".join(reasons)
-    return price
+    return {**price, "source": source}
 
 
 def _settle(ours: Rates, theirs: Rates, *, in_region: bool) -> tuple[Rates, str, list[str]]:

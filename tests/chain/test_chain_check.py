@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr import ModelManager
+import pytest
+
+from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.chain.builder import CallSettings
 from langchain_modelmgr.chain.check import members_of
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET, TITAN
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
     from langchain_modelmgr.chain.check import ChainMember
     from langchain_modelmgr.local import LocalAWS
@@ -21,15 +24,17 @@ if TYPE_CHECKING:
 
 SONNET_4 = "us.anthropic.claude-sonnet-4-20250514-v1:0"
 SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+SONNET_46 = "us.anthropic.claude-sonnet-4-6"
 HAIKU_45 = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 
 
-def _on(manager: ModelManager, agent: str, day: str) -> list[ChainMember]:
+def _on(manager: ModelManager, agent: str, day: str, *, served: bool = False) -> list[ChainMember]:
     chain = manager.chains.chain(agent, CallSettings())
     today = dt.date.fromisoformat(day)
     given = manager.config.agent(agent)
-    return list(members_of(agent, given, chain.candidates, manager.catalog, today))
+    told = members_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)
+    return list(told)
 
 
 def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> None:
@@ -39,8 +44,10 @@ def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> Non
         "off: {model: x.y, enabled: false}"
     )
 
-    members = ModelManager(config, sinks=[]).check_chains()
+    manager = ModelManager(config, sinks=[])
+    members = [*_on(manager, "a", "2026-11-27"), *_on(manager, "b", "2026-11-27", served=True)]
 
+    assert len(manager.check_chains()) == len(members)
     assert [(m.agent_name, m.model_id, m.position) for m in members] == [
         ("a", SONNET_45, 0),
         ("a", HAIKU_45, 1),
@@ -99,15 +106,117 @@ def test_what_only_the_primary_can_read_is_told(configured: Configure) -> None:
 def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None:
     manager = ModelManager(configured(f"a: {{model: {SONNET_4}, fallbacks: []}}"), sinks=[])
 
-    (long_before,) = _on(manager, "a", "2026-01-01")
     (before,) = _on(manager, "a", "2026-10-01")
     (after,) = _on(manager, "a", "2026-10-14")
+    (here,) = _on(manager, "a", "2026-10-14", served=True)
 
-    assert not any("retires" in w for w in long_before.warnings)
-    assert "retires on 2026-10-14, in 13 days" in before.warnings
+    source = r"\(LiteLLM \S+ model_prices_and_context_window.json, checked 2026-11-26\)"
+    successor = "; its successor: us.anthropic.claude-sonnet-5-5"
+    legacy = rf"legacy: retires on 2026-10-14, in 13 days {source}{successor}"
+    retired = rf"retired on 2026-10-14 {source}{successor}"
     assert before.ok
-    assert after.problems == ("retired on 2026-10-14",)
+    assert re.fullmatch(legacy, before.warnings[-1])
     assert not after.ok
+    assert re.fullmatch(retired, after.problems[0])
+    assert here.ok
+    assert re.fullmatch(retired, here.warnings[-1])
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (HAIKU, 'retired (AWS, "Model lifecycle", as awslabs/startups#131 quotes it on 2026-07-17'),
+        ("anthropic.claude-3-7-sonnet-20250219-v1:0", "retired on 2026-04-28 (AWS, "),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "retired on 2026-09-10 (AWS, "),
+        ("ai21.jamba-1-5-mini-v1:0", "retired on 2026-11-26 (LiteLLM "),
+    ],
+)
+def test_a_model_past_its_end_is_a_problem(configured: Configure, model: str, told: str) -> None:
+    manager = ModelManager(configured(f"a: {{model: '{model}', fallbacks: []}}"), sinks=[])
+
+    (member,) = _on(manager, "a", "2026-11-27")
+
+    assert member.problems[0].startswith(told)
+
+
+def test_the_local_aws_serves_what_is_past_its_end(configured: Configure) -> None:
+    manager = ModelManager(configured(f"a: {{model: '{SONNET}', fallbacks: []}}"), sinks=[])
+
+    (member,) = manager.check_chains()
+
+    assert member.ok
+    assert any(w.startswith("retired on 2026-07-30") for w in member.warnings)
+
+
+def test_elsewhere_a_file_can_say_that_it_knows(tmp_path: Path) -> None:
+    agents = f"aws: {{region: us-east-1}}\nagents: {{a: {{model: '{SONNET}', fallbacks: []}}}}\n"
+    (tmp_path / "plain.yaml").write_text(agents)
+    (tmp_path / "knows.yaml").write_text(f"retired_models: warning\n{agents}")
+
+    plain, knows = (
+        ModelManager(ConfigurationManager(name, tmp_path), sinks=[]).check_chains()[0]
+        for name in ("plain", "knows")
+    )
+
+    assert (plain.ok, knows.ok) == (False, True)
+    assert any(w.startswith("retired on 2026-07-30") for w in knows.warnings)
+
+
+def test_a_model_without_a_region_is_checked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    (tmp_path / "dev.yaml").write_text(f"agents: {{a: {{model: '{SONNET}', fallbacks: []}}}}")
+
+    (member,) = ModelManager(ConfigurationManager("dev", tmp_path), sinks=[]).check_chains()
+
+    assert not member.ok
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ("lifecycle: active", ()),
+        ("retirement_date: 2030-01-01", ("legacy: retires on 2030-01-01, in 1131 days (models:",)),
+        ("lifecycle: legacy", ("legacy: its end is announced (models: in the configuration)",)),
+    ],
+)
+def test_what_models_says_of_a_life_wins(
+    configured: Configure, own: str, told: tuple[str, ...]
+) -> None:
+    config = configured(
+        f"a: {{model: '{HAIKU}', fallbacks: []}}", f"models: {{'{HAIKU}': {{{own}}}}}"
+    )
+
+    (member,) = _on(ModelManager(config, sinks=[]), "a", "2026-11-27")
+
+    assert member.ok
+    life = [w for w in member.warnings if w.startswith(("legacy", "retired"))]
+    assert len(life) == len(told)
+    assert all(w.startswith(t) for w, t in zip(life, told, strict=True))
+
+
+def test_a_life_that_no_list_has_is_unknown(configured: Configure) -> None:
+    manager = ModelManager(
+        configured("a: {model: 'mistral.mistral-large-2402-v1:0', fallbacks: []}"), sinks=[]
+    )
+
+    (member,) = _on(manager, "a", "2026-11-27")
+
+    assert "its lifecycle is unknown: no list has it" in member.warnings
+
+
+def test_an_old_catalog_says_so_once_an_agent(configured: Configure) -> None:
+    manager = ModelManager(
+        configured(f"a: {{model: {HAIKU_45}, fallbacks: [{SONNET_46}]}}"), sinks=[]
+    )
+
+    fresh = _on(manager, "a", "2027-01-25")
+    old = _on(manager, "a", "2027-01-26")
+
+    assert [m.warnings for m in fresh] == [(), ()]
+    assert old[0].warnings[0].startswith("the catalog is of 2026-11-26, 61 days old: prices and")
+    assert old[1].warnings == ()
 
 
 def test_what_is_not_known_is_told(configured: Configure) -> None:
@@ -120,11 +229,11 @@ def test_what_is_not_known_is_told(configured: Configure) -> None:
     haiku, hidden, unheard, nova, sonnet = ModelManager(config, sinks=[]).check_chains()
 
     assert any(w.startswith("its price is disputed: the design guide's") for w in haiku.warnings)
-    assert any(w.startswith("legacy") for w in haiku.warnings)
+    assert any(w.startswith("retired") for w in haiku.warnings)
     assert hidden.model_id == ARN.replace("123456789012", "*" * 12)
     assert any("base_model tells" in w for w in hidden.warnings)
     assert "not in the catalog: its abilities are taken as given" in unheard.warnings
-    assert any("its price is unknown: its price differs" in w for w in nova.warnings)
+    assert any("its price is disputed: genai-prices has one price" in w for w in nova.warnings)
     assert sonnet.problems == ("Model does not support structured output",)
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr import ConfigurationError, ModelManager
+from langchain_modelmgr import ConfigurationError, ModelCompatibilityError, ModelManager
 from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.errors import BedrockError
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:"
@@ -112,3 +114,55 @@ def test_what_models_describes_is_no_typo_and_has_a_fallback(configured: Configu
 
     assert config.catalog.fallback_for(typo) is not None
     assert config.catalog.resolve(own).base_model_id == HAIKU
+
+
+ONLY_RESPONSES = "Model is not served by the Converse API, only by Responses"
+
+
+@pytest.mark.parametrize(
+    ("model", "apis"),
+    [
+        ("openai.gpt-5.4", "Responses"),
+        ("us.openai.gpt-5.5", "Responses"),
+        ("google.gemma-4-31b", "Chat Completions and Responses"),
+        ("openai.gpt-oss-120b", "Chat Completions and Responses"),
+        ("xai.grok-4.3", "Chat Completions and Responses"),
+        ("anthropic.claude-haiku-4-5", "Chat Completions and Responses"),
+        (f"{ARN}inference-profile/us.openai.gpt-5.4", "Responses"),
+    ],
+)
+def test_a_model_that_converse_does_not_serve_is_an_error(
+    configured: Configure, model: str, apis: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configured(f"a: {{model: '{SONNET}', fallbacks: ['{model}']}}")
+
+    told = f"agents.a.fallbacks[0].model: Model is not served by the Converse API, only by {apis}"
+    assert told in str(caught.value)
+
+
+def test_converse_serves_what_models_says_it_does(configured: Configure) -> None:
+    own = "models: {openai.gpt-oss-20b: {served_by: [converse]}}"
+    config = configured("a: {model: openai.gpt-oss-20b, fallbacks: []}", own)
+    manager = ModelManager(config, sinks=[])
+
+    assert all(member.ok for member in manager.check_chains())
+    assert manager.validate_model_compatibility("openai.gpt-oss-20b") == (True, None)
+
+
+def test_the_local_aws_refuses_what_converse_does_not_serve(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    own = "models: {openai.gpt-5.4: {served_by: [converse]}}"
+    manager = ModelManager(configured("a: {model: openai.gpt-5.4, fallbacks: []}", own), sinks=[])
+
+    with pytest.raises(BedrockError, match="This action doesn't support the model"):
+        manager.chat_model("a").invoke("x")
+
+
+def test_a_models_own_api_is_a_matter_of_compatibility_too(configured: Configure) -> None:
+    manager = ModelManager(configured(f"a: {{model: '{SONNET}', fallbacks: []}}"), sinks=[])
+
+    assert manager.validate_model_compatibility("openai.gpt-5.4") == (False, ONLY_RESPONSES)
+    with pytest.raises(ModelCompatibilityError, match="only by Responses"):
+        manager.chat_model("a").invoke("x", model="openai.gpt-5.4")
