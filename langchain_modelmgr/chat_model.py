@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages.utils import count_tokens_approximately
 
+from langchain_modelmgr.bedrock.token_count import count_tokens
 from langchain_modelmgr.bedrock.tool_schemas import check_tools
 from langchain_modelmgr.chain.compatibility import Needs, forced_choice
 from langchain_modelmgr.configured import ConfiguredModel
@@ -248,6 +249,9 @@ class ManagedBedrockChat(ConfiguredModel):
     ) -> int:
         """Return about how many tokens messages have.
 
+        Text counts as LangChain counts it. A document, an image and a video count as such, not as
+        their bytes: a PDF by its pages, 2,000 tokens each.
+
         Args:
             messages: The messages.
             tools: Tools that are sent along.
@@ -256,5 +260,4 @@ class ManagedBedrockChat(ConfiguredModel):
         if exact:
             model = self._chain(None).candidates[0].model
             return int(model.get_num_tokens_from_messages(messages, tools))
-        forms = neutral_tools(tools) if tools else None
-        return count_tokens_approximately(messages, tools=forms)
+        return count_tokens(messages, neutral_tools(tools) if tools else None)

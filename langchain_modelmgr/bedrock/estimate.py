@@ -6,23 +6,18 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.media_tokens import (
+    BYTES_PER_TOKEN,
+    IMAGE_TOKENS,
+    PAGE_BYTES,
+    PAGE_TOKENS,
+    TEXT_FORMATS,
+    pdf_pages,
+)
 from langchain_modelmgr.pricing import TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_BYTES_PER_TOKEN = 4
-"""Bytes of UTF-8 to a token: the rule of thumb of AWS's and Anthropic's documentation."""
-
-_IMAGE_TOKENS = 1_600
-"""Tokens of a full-size image. Source: Anthropic, "Vision", (width x height) / 750 at 1.15
-megapixels; read 2026-11-23."""
-
-_PAGE_TOKENS, _PAGE_BYTES = 2_000, 50_000
-"""Tokens of a page of a PDF or an office file, and its bytes. Source: Anthropic, "PDF support":
-1,500 to 3,000 tokens a page; the size is a common one."""
-
-_TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 
 _NOT_BILLED_BY_LENGTH = frozenset({"toolUseId", "type", "status", "signature", "citation"})
 """Members of a stream's blocks that are ids or marks, or, as a cited source, were input."""
@@ -45,7 +40,7 @@ def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCoun
 def output_bytes(part: Mapping[str, Any]) -> int:
     """Return the bytes that the start or delta of a stream's block adds to what is billed."""
     if "image" in part:  # an image is billed as one, whatever its size: counted at its start
-        return _IMAGE_TOKENS * _BYTES_PER_TOKEN if "format" in part["image"] else 0
+        return IMAGE_TOKENS * BYTES_PER_TOKEN if "format" in part["image"] else 0
     return sum(_written(value) for key, value in part.items() if key not in _NOT_BILLED_BY_LENGTH)
 
 
@@ -67,16 +62,16 @@ def least_tokens(params: Mapping[str, Any]) -> int:
             if "text" in block:
                 size += len(block["text"])
             elif "image" in block or "video" in block:
-                tokens += _IMAGE_TOKENS
+                tokens += IMAGE_TOKENS
             elif "toolResult" in block:
                 told = block["toolResult"].get("content", ())
                 size += sum(len(part["text"]) for part in told if "text" in part)
     size += sum(len(block.get("text", "")) for block in params.get("system", ()))
-    return tokens + size // _BYTES_PER_TOKEN
+    return tokens + size // BYTES_PER_TOKEN
 
 
 def _of_bytes(size: int) -> int:
-    return math.ceil(size / _BYTES_PER_TOKEN)
+    return math.ceil(size / BYTES_PER_TOKEN)
 
 
 def _of_blocks(blocks: Iterable[Mapping[str, Any]]) -> int:
@@ -87,7 +82,7 @@ def _of_block(block: Mapping[str, Any]) -> int:
     if "cachePoint" in block:
         return 0
     if "image" in block or "video" in block:
-        return _IMAGE_TOKENS
+        return IMAGE_TOKENS
     if "document" in block:
         return _of_document(block["document"])
     if "text" in block:
@@ -99,7 +94,9 @@ def _of_block(block: Mapping[str, Any]) -> int:
 
 def _of_document(document: Mapping[str, Any]) -> int:
     content = document.get("source", {})
-    size = len(content.get("bytes", b"")) or len(str(content.get("text", "")).encode())
-    if document.get("format") in _TEXT_FORMATS or "text" in content:
+    data = content.get("bytes", b"")
+    size = len(data) or len(str(content.get("text", "")).encode())
+    if document.get("format") in TEXT_FORMATS or "text" in content:
         return _of_bytes(size)
-    return _PAGE_TOKENS * max(1, math.ceil(size / _PAGE_BYTES))
+    pages = pdf_pages(data) if document.get("format") == "pdf" and isinstance(data, bytes) else 0
+    return PAGE_TOKENS * (pages or max(1, math.ceil(size / PAGE_BYTES)))
