@@ -138,6 +138,7 @@ class CallAccount:
         self._run = run
         # Taken where the call begins: its attempts may end on other threads.
         self._tracks = totals.tracks_of(run)
+        self._fallback_asked = False
         self._left = 0
         self._call = 0
         self._kept: tuple[str | None, str | None] = None, None
@@ -174,6 +175,7 @@ class CallAccount:
         self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
     ) -> ModelUsageMetrics:
         """Enter one attempt as it ends; return its record."""
+        self._fallback_asked |= is_fallback
         usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
         estimated = meter.usage_estimated
         record = self.record(
@@ -204,6 +206,7 @@ class CallAccount:
                 answered=answered,
                 latency_ms=latency_ms,
                 fallback_used=fallback_used,
+                fallback_asked=self._fallback_asked,
             )
 
     def cached(self, model_id: str) -> None:

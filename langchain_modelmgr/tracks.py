@@ -118,7 +118,7 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
     @property
     def calls(self) -> int:
         """How many calls there were."""
-        return int(self.as_dict()["total_invocations"])
+        return int(self.as_dict()["calls"])
 
     @property
     def attempts(self) -> int:

@@ -29,6 +29,7 @@ class _Call(NamedTuple):
     answered: bool | None
     latency_ms: float
     fallback_used: bool = False
+    fallback_asked: bool = False
 
 
 @dataclass(slots=True)
@@ -47,9 +48,11 @@ class _Totals:
     cache_write_tokens: int = 0
     unpriced: int = 0
     fallbacks: int = 0
+    fallback_calls: int = 0
 
     def add_call(self, call: _Call) -> None:
-        self.fallbacks += call.fallback_used
+        self.fallbacks += call.fallback_used and call.answered is True
+        self.fallback_calls += call.fallback_used or call.fallback_asked
         if call.answered is None:
             self.aborted += 1
         elif call.answered:
@@ -107,9 +110,9 @@ class _Book:
 class UsageSummary:
     """Adds up attempts and calls since the process started. Any thread may add; none waits.
 
-    ``total_invocations`` counts calls and ``attempts`` the requests they took. A model is asked by
-    attempts, so under ``by_model`` the two are equal, latency and success rate are the attempts',
-    and ``fallbacks``, which calls have, is left out.
+    ``calls`` counts calls and ``attempts`` the requests they took. A model is asked by attempts, so
+    under ``by_model`` latency and success rate are the attempts', and what only calls have is left
+    out. ``total_invocations``, the design guide's key, is ``calls``, and ``attempts`` of a model.
 
     Args:
         max_names: Agents and models told apart; the rest is added up under ``other``.
@@ -131,6 +134,7 @@ class UsageSummary:
         answered: bool | None,
         latency_ms: float,
         fallback_used: bool = False,
+        fallback_asked: bool = False,
     ) -> None:
         """Add one call as it ended.
 
@@ -139,9 +143,10 @@ class UsageSummary:
             answered: Whether a model answered; None if the caller went away, which is neither a
                 success nor a failure.
             latency_ms: Milliseconds the whole call took.
-            fallback_used: True if another than the primary answered.
+            fallback_used: True if another than the primary was asked last.
+            fallback_asked: True if another than the primary was asked at all.
         """
-        self._put(_Call(agent_name, answered, latency_ms, fallback_used))
+        self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_asked))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the totals as a plain dict; every number can be formatted."""
@@ -195,4 +200,10 @@ class UsageSummary:
 
 
 def _of_calls(totals: _Totals) -> dict[str, Any]:
-    return {**totals.as_dict(), "fallbacks": totals.fallbacks}
+    told = totals.as_dict()
+    return {
+        **told,
+        "calls": told["total_invocations"],
+        "fallbacks": totals.fallbacks,
+        "fallback_calls": totals.fallback_calls,
+    }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from contextlib import closing
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.errors import ModelManagerError
+from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.metrics import UsageSummary
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.metrics.conftest import MakeUsage
 
 SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
@@ -33,12 +40,13 @@ KEYS = {
     "unpriced_invocations",
     "aborted",
 }
+OF_CALLS = {"calls", "fallbacks", "fallback_calls"}
 
 
 def test_an_unused_summary_has_every_key_and_can_be_formatted() -> None:
     summary = UsageSummary().as_dict()
 
-    assert summary.keys() == KEYS | {"fallbacks", "by_agent", "by_model"}
+    assert summary.keys() == KEYS | OF_CALLS | {"by_agent", "by_model"}
     assert f"{summary['total_cost_usd']:.4f}" == "0.0000"
     assert f"{summary['average_latency_ms']:.2f}" == "0.00"
     assert summary["success_rate"] == 1.0
@@ -54,11 +62,46 @@ def test_a_call_with_a_fallback_is_one_invocation_and_two_attempts(usage: MakeUs
     found = summary.as_dict()
     assert (found["total_invocations"], found["attempts"], found["fallbacks"]) == (1, 2, 1)
     assert (found["average_latency_ms"], found["success_rate"]) == (500.0, 1.0)
-    assert found["by_agent"]["sql_agent"].keys() == KEYS | {"fallbacks"}
+    assert found["by_agent"]["sql_agent"].keys() == KEYS | OF_CALLS
     assert found["by_model"][SONNET]["success_rate"] == 0.0
     assert found["by_model"][HAIKU]["average_latency_ms"] == 400.0
     assert found["by_model"][HAIKU]["total_invocations"] == 1
     assert found["by_model"][HAIKU].keys() == KEYS
+
+
+def test_a_fallback_that_answers_is_told_from_one_that_was_only_asked() -> None:
+    summary = UsageSummary()
+
+    for answered in (True, False, None):
+        summary.call("a", answered=answered, latency_ms=1.0, fallback_used=True)
+    summary.call("a", answered=True, latency_ms=1.0, fallback_asked=True)  # the primary at last
+    summary.call("a", answered=True, latency_ms=1.0)
+
+    found = summary.as_dict()["by_agent"]["a"]
+    assert (found["calls"], found["fallbacks"], found["fallback_calls"]) == (5, 1, 4)
+
+
+def test_summary_and_cloudwatch_count_fallbacks_alike(tmp_path: Path) -> None:
+    (tmp_path / "dev.yaml").write_text(
+        f"metrics: {{sink: cloudwatch, extra: [fallbacks]}}\nagents: {{a: {{model: '{SONNET}', "
+        f"fallbacks: ['{HAIKU}'], cooldown_seconds: 0, retries: 0}}}}\n"
+    )
+    with LocalAWS() as aws, aws.environment():
+        manager = ModelManager(ConfigurationManager("dev", tmp_path))
+        llm = manager.chat_model("a")
+        aws.fail(SONNET, "ThrottlingException", rate=0.7, seed=3)
+        aws.fail(HAIKU, "ThrottlingException", rate=0.5, seed=4)
+        for i in range(40):
+            chunks: Any = llm.stream("x y z")
+            with contextlib.suppress(ModelManagerError), closing(chunks):
+                next(chunks) if i % 3 == 0 else list(chunks)
+        manager.flush_metrics()
+        published = aws.metrics.sum(manager.config.namespace, "Fallbacks")
+
+    found = manager.get_usage_summary()
+    assert found["calls"] == 40
+    assert 0 < found["fallbacks"] == published < found["fallback_calls"]
+    assert found["by_model"][HAIKU]["attempts"] == found["fallback_calls"]
 
 
 def test_a_call_that_its_caller_left_counts_but_not_for_the_success_rate() -> None:
