@@ -126,8 +126,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--environment", default="dev")
     parser.add_argument("--config-dir", default=None)
     options = parser.parse_args(arguments)
-    logging.getLogger("langchain_modelmgr").setLevel(logging.ERROR)
+    log = logging.getLogger("langchain_modelmgr")
     with ExitStack() as stack:
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.ERROR)
         aws: Any = None
         if not options.aws:
             from langchain_modelmgr.local import LocalAWS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,9 +13,29 @@ from langchain_modelmgr.local import frames
 from langchain_modelmgr.local.state import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from langchain_modelmgr.local import LocalAWS
+
+_AT_REST = 0.02
+"""Seconds that a call to the local AWS takes at most on a machine that does nothing else."""
+
+
+def pace(call: Callable[[], object]) -> float:
+    """Return how many times slower this machine is now than one at rest; 1 at least.
+
+    What a test must wait in real time it waits that much longer.
+    """
+    call()  # builds clients, which takes long
+    slowest = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        call()
+        slowest = max(slowest, time.perf_counter() - started)
+    return max(1.0, slowest / _AT_REST)
+
 
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

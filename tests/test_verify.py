@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_a_failed_check_is_told_and_ends_in_status_1(
 
     told = capsys.readouterr().out
     assert (status, missing) == (1, 1)
+    assert logging.getLogger("langchain_modelmgr").level == logging.NOTSET
     assert "FAIL  chain of a: ModelCompatibilityError" in told
     assert "FAIL  configuration: there is no file" in told
 
