@@ -151,12 +151,11 @@ def test_a_mistake_is_a_value_error(manager: ModelManager, asked: dict[str, Any]
         manager.usage(**asked)
 
 
-def test_a_ledger_that_is_no_database_is_an_error_of_the_question_alone(
+def test_a_ledger_that_cant_be_opened_is_an_error_of_the_question_alone(
     configured: Configure, tmp_path: Path
 ) -> None:
     config: ConfigurationManager = configured(AGENTS, f"ledger: '{tmp_path / 'ledger'}'")
-    (tmp_path / "ledger").mkdir()
-    (tmp_path / "ledger" / "ledger.db").write_text("this is no database\n" * 200)
+    (tmp_path / "ledger" / "ledger.db").mkdir(parents=True)
     manager = ModelManager(config)
 
     assert manager.chat_model("b").invoke("x").text
