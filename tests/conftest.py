@@ -63,9 +63,12 @@ def local_aws() -> Iterator[LocalAWS]:
 def configured(tmp_path: Path, local_aws: LocalAWS) -> Callable[..., ConfigurationManager]:
     """Give a configuration from the YAML under ``agents:``, pointed at the local AWS."""
 
-    def configure(agents: str, more: str = "") -> ConfigurationManager:
+    def configure(
+        agents: str, more: str = "", *, region: str | None = "us-east-1"
+    ) -> ConfigurationManager:
+        where = f"region: {region}, " if region else ""
         text = (
-            f"aws: {{region: us-east-1, endpoint_url: {local_aws.url}}}\n"
+            f"aws: {{{where}endpoint_url: {local_aws.url}}}\n"
             f"metrics: {{sink: memory}}\n{more}\nagents:\n{indent(dedent(agents), '  ')}\n"
         )
         (tmp_path / "test.yaml").write_text(text)

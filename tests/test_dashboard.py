@@ -297,10 +297,11 @@ agents:
 def test_a_known_profile_needs_no_question_and_govcloud_is_its_own_partition(
     tmp_path: Path,
 ) -> None:
+    profile = PROFILE.replace("aws:", "aws-us-gov:").replace("us-east-1", "us-gov-west-1")
     config = _config(
         tmp_path,
-        f"metrics: {{sink: emf}}\nmodels: {{'{PROFILE}': {{base_model: {HAIKU_45}}}}}\n"
-        f"agents: {{a: {{model: '{PROFILE}', fallbacks: [us-gov.{SONNET_45}]}}}}",
+        f"metrics: {{sink: emf}}\nmodels: {{'{profile}': {{base_model: {HAIKU_45}}}}}\n"
+        f"agents: {{a: {{model: '{profile}', fallbacks: [us-gov.{SONNET_45}]}}}}",
     )
 
     policy = iam_policy(config, "us-gov-west-1")

@@ -13,7 +13,7 @@ profiles", read 2026-11-23."""
 
 _ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model", "inference-profile")
 
-_ASIA_PACIFIC = (
+ASIA_PACIFIC = (
     ("jp", {"ap-northeast-1", "ap-northeast-3"}),
     ("au", {"ap-southeast-2", "ap-southeast-4"}),
     ("in", {"ap-south-1", "ap-south-2"}),
@@ -82,5 +82,5 @@ def _geography(regions: set[str]) -> str | None:
         return "global"
     continent = continents.pop()
     if continent == "ap":
-        return next((name for name, inside in _ASIA_PACIFIC if regions <= inside), "apac")
+        return next((name for name, inside in ASIA_PACIFIC if regions <= inside), "apac")
     return continent if continent in PREFIXES else None

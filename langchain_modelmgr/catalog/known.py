@@ -82,6 +82,10 @@ class ModelCatalog:
             )
         return model
 
+    def look_up(self, model_id: str, base_model: str | None = None) -> ModelConfig:
+        """Return what ``resolve`` does, without a warning about an unknown model."""
+        return self._find(model_id, base_model)
+
     def like(self, text: str) -> list[str]:
         """Return the ids that hold a text, with its geography, else the one nearest to it."""
         prefix, name = split_prefix(text.strip().lower())
@@ -126,11 +130,10 @@ class ModelCatalog:
         Sonnet falls to Haiku; Opus, Haiku, Titan, Llama and all others fall to Sonnet. None for
         a model that is not in the catalog: nobody knows what could stand in for it.
         """
-        name = named_model(model_id)
         model = self._find(model_id)
         if not model.in_catalog or model.base_model_id is None:
             return None
-        prefix, _ = split_prefix(name or "")
+        prefix = model.geography
         fallback = model.falls_back_to or stand_in(model.base_model_id, prefix)
         if fallback is None or fallback == model.base_model_id:
             return None
@@ -183,6 +186,7 @@ class ModelCatalog:
                 "model_id": model_id,
                 "provider": provider,
                 "base_model_id": base,
+                "geography": prefix,
                 "in_catalog": bool(shipped or given),
             }
         )

@@ -70,6 +70,8 @@ class ModelConfig:
         cost_per_1k_cache_write_5m_tokens: USD per 1,000 tokens cached for 5 minutes.
         cost_per_1k_cache_write_1h_tokens: USD per 1,000 tokens cached for 1 hour.
         base_model_id: The foundation model, without prefix; None for an ARN that hides it.
+        geography: The geography that its id, or the model behind its ARN, is prefixed with; None:
+            none, or not known.
         name: Its name for people, as its provider writes it.
         provider: As langchain-aws names it: ``anthropic``, ``amazon``, ``meta``, ...
         generation: ``4.5`` of Sonnet 4.5.
@@ -138,6 +140,7 @@ class ModelConfig:
     cost_per_1k_cache_write_5m_tokens: float | None = None
     cost_per_1k_cache_write_1h_tokens: float | None = None
     base_model_id: str | None = None
+    geography: str | None = None
     name: str | None = None
     provider: str | None = None
     generation: str | None = None

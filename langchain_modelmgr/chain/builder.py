@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
+from langchain_modelmgr.catalog.geography import place_of
 from langchain_modelmgr.chain.call import ChainRules
 from langchain_modelmgr.chain.candidate import Candidate
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.cooldown import Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
-from langchain_modelmgr.chain.request import CandidateSpec
+from langchain_modelmgr.chain.request import Bounds, CandidateSpec
 from langchain_modelmgr.config import FallbackConfig
 from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.concurrency import CallPool
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
+
+logger = logging.getLogger(__name__)
 
 _CHAINS_KEPT = 256
 """Chains kept: one for each agent, what goes over its YAML, and a call's own ``model=``."""
@@ -107,6 +111,11 @@ class ChainBuilder:
         primary, *rest = (
             Candidate(spec, self._clients, self._pool, self._profiles) for spec in specs
         )
+        for candidate in rest:
+            if (outside := candidate.spec.outside) is not None:
+                logger.warning(
+                    "agent %s: %s is never asked: %s", agent_name, candidate.public_id, outside
+                )
         retries = settings.max_retries
         rules = ChainRules(
             agent_name=agent_name,
@@ -138,11 +147,13 @@ class ChainBuilder:
     def _specs(
         self, agent: AgentConfig, settings: CallSettings, primary: str
     ) -> Iterator[CandidateSpec]:
-        here = self._clients.told_region
+        fallbacks = self._fallbacks(agent, primary) if settings.use_fallback else ()
+        here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
         set_here = _settings(agent, settings)
         yield CandidateSpec(first, None, set_here).of(first)
-        for fallback in self._fallbacks(agent, primary) if settings.use_fallback else ():
+        home = place_of(first, here)
+        for fallback in fallbacks:
             region = fallback.region or here
             model = self._catalog.resolve(fallback.model, fallback.base_model, region)
             yield CandidateSpec(
@@ -151,7 +162,19 @@ class ChainBuilder:
                 {**set_here, **fallback.parameters},
                 inherited=frozenset(set_here.keys() - fallback.parameters.keys()),
                 provider=first.provider or "unknown",
+                bounds=Bounds(home, region),
             ).of(model)
+
+    def _region(self, primary: str, fallbacks: Iterable[FallbackConfig]) -> str | None:
+        """Return the region of models that name none; None: it is not known, or plays no part.
+
+        boto3 is asked, which takes long, only where it decides whether a geography is left.
+        """
+        if (told := self._clients.told_region) is not None:
+            return told
+        find = self._catalog.look_up
+        places = {place_of(find(f.model, f.base_model), f.region) for f in fallbacks}
+        return self._clients.region if places - {place_of(find(primary), None)} else None
 
     def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
         if agent.fallbacks is not None:

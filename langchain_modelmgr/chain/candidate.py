@@ -148,6 +148,8 @@ class Candidate(Runnable[Trial, Any]):
 
     def why_unfit(self, request: ChatRequest) -> str | None:
         """Return why this model can't serve the request, or None."""
+        if self.spec.outside is not None:
+            return self.spec.outside
         if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
             return reason
         guarded = {**self.spec.parameters, **request.kwargs}.get("guardrail_config")

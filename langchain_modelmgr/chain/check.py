@@ -88,6 +88,7 @@ def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is 
         warnings = [*_unknown(model, catalog), *life.warnings, *_unforced(candidate)]
         warnings += _uncached(model, agent)
         warnings += _left_out(candidate.spec)
+        warnings += _doubts(candidate)
         warnings += _weaker(model, primary) if position else age_of_catalog(today)
         yield ChainMember(
             agent_name, candidate.public_id, position, tuple(problems), tuple(warnings)
@@ -163,6 +164,11 @@ def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:
         yield "has no prompt cache: prompt_caching does nothing there"
     elif model.cache_lifetimes is not None and ttl not in model.cache_lifetimes:
         yield f"does not cache prompts for {ttl}: they are cached for {model.cache_lifetimes[0]}"
+
+
+def _doubts(candidate: Candidate) -> Iterator[str]:
+    if doubt := candidate.spec.doubt:
+        yield doubt
 
 
 def _unknown(model: ModelConfig, catalog: ModelCatalog) -> Iterator[str]:

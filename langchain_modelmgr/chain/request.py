@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 
+from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -88,6 +90,27 @@ class Trial:
     patience: Patience
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where a chain's requests may go.
+
+    Attributes:
+        home: Where the chain's primary serves them.
+        region: The region that the fallback is asked in; None: not known.
+    """
+
+    home: Place
+    region: str | None
+
+    def why_outside(self, model: ModelConfig) -> str | None:
+        """Return why a fallback with this model would take them elsewhere, or None."""
+        return why_outside(self.home, place_of(model, self.region))
+
+    def doubt_about(self, model: ModelConfig) -> str | None:
+        """Return what a user should know of where the model takes them, or None."""
+        return doubt_about(self.home, place_of(model, self.region))
+
+
 @dataclass(frozen=True)
 class CandidateSpec:
     """One model of a chain and how this agent asks it.
@@ -101,6 +124,8 @@ class CandidateSpec:
             provider. None: the model's own.
         given: ``parameters`` before those were left out that the model does not take.
         left_out: The names of those.
+        bounds: Where the chain's requests may go; None: nothing bounds it.
+        outside: Why this model would take them elsewhere; None: it would not.
     """
 
     model: ModelConfig
@@ -110,6 +135,8 @@ class CandidateSpec:
     provider: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    bounds: Bounds | None = None
+    outside: str | None = None
 
     def of(self, model: ModelConfig) -> CandidateSpec:
         """Return the spec with ``model``, and the parameters that it takes."""
@@ -121,7 +148,19 @@ class CandidateSpec:
         }
         if parameters.get("max_tokens") is not None:
             parameters["max_tokens"] = capped(parameters["max_tokens"], model)
-        return replace(self, model=model, parameters=parameters, given=given, left_out=left_out)
+        return replace(
+            self,
+            model=model,
+            parameters=parameters,
+            given=given,
+            left_out=left_out,
+            outside=None if self.bounds is None else self.bounds.why_outside(model),
+        )
+
+    @property
+    def doubt(self) -> str | None:
+        """What a user should know of where this model takes the chain's requests."""
+        return None if self.bounds is None else self.bounds.doubt_about(self.model)
 
     def taken(
         self, fields: Mapping[str, Any], model: ModelConfig | None = None

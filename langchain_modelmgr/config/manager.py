@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError
 
-from langchain_modelmgr.catalog import ModelCatalog, ModelConfig, named_model, split_prefix
+from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
+from langchain_modelmgr.catalog.geography import Place, place_of, why_outside
 from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.model_ids import problems_of_models
 from langchain_modelmgr.config.parameters import misfits
@@ -284,6 +285,7 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
         for parameter, text in misfits(agent.parameters, agent.parameters, catalog.get(primary)):
             yield _at_parameter(at, f"agents.{name}", parameter, text)
         asked: set[tuple[str, str | None]] = {(primary, None)}
+        home = place_of(catalog.look_up(primary), settings.aws.region)
         for i, fallback in enumerate(agent.fallbacks or ()):
             key = (fallback.model, fallback.region)
             place = at.value["fallbacks"].value[i]
@@ -301,7 +303,8 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
                     f"{path}.parameters: guardrail_config: a fallback keeps the agent's guardrail"
                 )
                 yield Problem(place.file, place.line, text)
-            if wrong := _leaves_geography(primary, fallback.model):
+            there = _place(settings, catalog, fallback)
+            if wrong := why_outside(home, there):
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
             for wrong in _falls_short(agent, catalog.get(fallback.model)):
                 yield Problem(place.file, place.line, f"{path}: {wrong}")
@@ -324,15 +327,9 @@ def _guarded(agent: AgentConfig | FallbackConfig) -> Any:
     return agent.parameters.get("guardrail_config")
 
 
-def _leaves_geography(primary: str, fallback: str) -> str | None:
-    bound = split_prefix(named_model(primary) or "")[0]
-    other = split_prefix(named_model(fallback) or "")[0]
-    if bound in (None, "global") or other in (None, bound):
-        return None
-    return (
-        f"a model of {bound!r} must not fall to one of {other!r}: data would leave its geography; "
-        f"give an id that starts with {bound}. or one without a prefix"
-    )
+def _place(settings: Settings, catalog: ModelCatalog, fallback: FallbackConfig) -> Place:
+    model = catalog.look_up(fallback.model, fallback.base_model)
+    return place_of(model, fallback.region or settings.aws.region)
 
 
 def _error(problems: list[Problem] | tuple[Problem, ...]) -> ConfigurationError:
