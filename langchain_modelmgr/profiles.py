@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.catalog import split_prefix
+from langchain_modelmgr.catalog.shipped import installed_profiles
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_modelmgr.catalog import ModelConfig
+
+_NOT_IN_CONVERSE = frozenset({"mid_conversation_system_messages", "mid_conversation_tools"})
+"""What a model can do through other APIs alone: Converse moves every system message to the front,
+and ChatBedrockConverse leaves these keys out (langchain-aws 1.9.1)."""
 
 
 class ChainProfile(dict[str, Any]):
@@ -17,25 +24,62 @@ class ChainProfile(dict[str, Any]):
 def chain_profile(models: Sequence[ModelConfig]) -> ChainProfile:
     """Merge the profiles of a chain: what each model can, and the least of their limits.
 
+    It has the keys of ``ChatBedrockConverse.profile`` for the chain's first model. Names and dates
+    are that model's.
+
     Args:
         models: The chain's models. An unknown ability counts as missing, since create_agent
             builds on what a profile promises; an unknown limit is left out.
     """
-    profile = ChainProfile(
-        tool_calling=all(m.supports_tools for m in models),
-        tool_choice=all("any" in (m.tool_choices or ()) for m in models),
-        structured_output=all(m.supports_structured_output for m in models),
-        image_inputs=all(m.supports_images for m in models),
-        pdf_inputs=all(m.supports_documents for m in models),
-        video_inputs=all(m.supports_video for m in models),
-        audio_inputs=all(m.supports_audio for m in models),
-        text_inputs=True,
-        text_outputs=True,
-    )
-    for key, limits in (
-        ("max_input_tokens", [m.context_window for m in models]),
-        ("max_output_tokens", [m.max_tokens for m in models]),
-    ):
-        if known := [limit for limit in limits if limit is not None]:
-            profile[key] = min(known)
-    return profile
+    first, *others = (_profile_of(model) for model in models)
+    return ChainProfile({key: _merged(value, key, others) for key, value in first.items()})
+
+
+def _merged(value: Any, key: str, others: Sequence[Mapping[str, Any]]) -> Any:
+    told = [other.get(key) for other in others]
+    if key == "open_weights" or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return value and all(told)
+    if isinstance(value, list):
+        return [item for item in value if all(item in (also or ()) for also in told)]
+    return min([value, *(limit for limit in told if limit is not None)])
+
+
+def _profile_of(model: ModelConfig) -> dict[str, Any]:
+    """Return langchain-aws's profile of a model, and what the catalog knows over it."""
+    profiles = installed_profiles()
+    base = model.base_model_id or split_prefix(model.model_id)[1]
+    told = profiles.get(model.model_id) or profiles.get(base) or {}
+    known = {
+        "name": told.get("name") or model.name,
+        "max_input_tokens": model.context_window,
+        "max_output_tokens": model.max_tokens,
+        "reasoning_effort_levels": list(model.reasoning_efforts or ()) or None,
+    }
+    return {
+        **{key: value for key, value in told.items() if key not in _NOT_IN_CONVERSE},
+        **{key: value for key, value in known.items() if value is not None},
+        **_abilities_of(model),
+    }
+
+
+def _abilities_of(model: ModelConfig) -> dict[str, bool]:
+    media = (model.supports_images, model.supports_video, model.supports_audio)
+    return {
+        "tool_calling": bool(model.supports_tools),
+        "tool_choice": "any" in (model.tool_choices or ()),
+        "structured_output": bool(model.supports_structured_output),
+        "reasoning_output": bool(model.supports_reasoning),
+        "image_inputs": bool(model.supports_images),
+        "pdf_inputs": bool(model.supports_documents),
+        "video_inputs": bool(model.supports_video),
+        "audio_inputs": bool(model.supports_audio),
+        "attachment": any(media) or bool(model.supports_documents),
+        "temperature": "temperature" not in model.refused_parameters,
+        "text_inputs": True,
+        "text_outputs": True,
+        "image_outputs": False,
+        "audio_outputs": False,
+        "video_outputs": False,
+    }
