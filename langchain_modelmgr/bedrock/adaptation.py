@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock import cache_points
 from langchain_modelmgr.bedrock.inventory import losses
+from langchain_modelmgr.bedrock.raw_turns import taken_back
 from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, fit_fields
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def fitted(
     formed = dict(params)
     if asked.system is not None:
         formed["system"] = asked.system
+        formed["messages"] = taken_back(formed["messages"], fitting.note)
+        _fill_empty_turns(formed)
     _note_left_out(formed, asked, fitting)
     if model.base_model_id is not None and model.in_catalog:
         _fit(formed, fitting)
@@ -153,8 +156,11 @@ def _without_status(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str,
 
 
 def _fill_empty_turns(formed: dict[str, Any]) -> None:
+    """Give an assistant's turn of which nothing is left a stand-in."""
     formed["messages"] = [
-        message if message["content"] else {**message, "content": [_EMPTY]}
+        {**message, "content": [_EMPTY]}
+        if not message["content"] and message["role"] == "assistant"
+        else message
         for message in formed["messages"]
     ]
 

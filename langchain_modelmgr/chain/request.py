@@ -211,7 +211,12 @@ def own_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     It puts converted messages in the place of the list's own, and strips white space off the
     end of the last one, if that is the model's (langchain-aws 1.9.1). Nothing else is copied.
     """
-    own = [_without_foreign_server_tools(message) for message in messages]
+    own = [
+        _without_blank_texts(_without_foreign_server_tools(message))
+        if isinstance(message, AIMessage) and not isinstance(message.content, str)
+        else message
+        for message in messages
+    ]
     if own and isinstance(own[-1], AIMessage):
         content = own[-1].content
         if not isinstance(content, str):
@@ -220,13 +225,28 @@ def own_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     return own
 
 
-def _without_foreign_server_tools(message: BaseMessage) -> BaseMessage:
+def _without_blank_texts(message: AIMessage) -> AIMessage:
+    """Return the message without texts of white space, which models put between citations.
+
+    langchain-aws would send a full stop in the place of each (1.9.1).
+    """
+    content = message.content
+    kept = [b for b in content if not (isinstance(b, dict) and _is_blank(b))]
+    if len(kept) in (0, len(content)):
+        return message
+    return message.model_copy(update={"content": kept})
+
+
+def _is_blank(block: Mapping[str, Any]) -> bool:
+    text = block.get("text")
+    return block.get("type") == "text" and isinstance(text, str) and not text.strip()
+
+
+def _without_foreign_server_tools(message: AIMessage) -> AIMessage:
     """Return the message without what another provider's own tools did: no model here takes it.
 
     langchain-aws dies on their results: ``KeyError: 'toolUseId'`` (1.9.1).
     """
-    if not isinstance(message, AIMessage) or isinstance(message.content, str):
-        return message
     if message.response_metadata.get("model_provider") in _OF_BEDROCK:
         return message
     blocks = message.content_blocks
