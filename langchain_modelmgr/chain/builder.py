@@ -178,7 +178,9 @@ class ChainBuilder:
 
     def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
         if agent.fallbacks is not None:
-            return [f for f in agent.fallbacks if (f.model, f.region) != (primary, None)]
+            here = self._clients.told_region
+            own = agent.request_to(FallbackConfig(model=primary), here)
+            return [f for f in agent.fallbacks if agent.request_to(f, here) != own]
         by_family = self._catalog.fallback_for(primary)
         return [FallbackConfig(model=by_family)] if by_family else []
 

@@ -107,7 +107,7 @@ class Call:
         self._deadline = self._started + rules.deadline_seconds
         self._report = CallReport(rules.agent_name)
         self._caller = Caller(rules.agent_name, rules.cooldown_seconds, self._longest_wait)
-        self._turns = Turns(self._fitting(), rules.cooldowns, self._caller)
+        self._turns = Turns(self._fitting(), given.request, rules.cooldowns, self._caller)
         self._answered: bool | None = None
 
     @property
@@ -122,7 +122,7 @@ class Call:
         if kind is not None and issubclass(kind, Exception):
             self._answered = False
         # A probe that had no end of its own.
-        self._rules.cooldowns.left(self.candidate.key, self._caller)
+        self._rules.cooldowns.left(self._turns.current.key, self._caller)
         primary = self._candidates[0]
         self._account.call_ended(
             answered=self._answered,
@@ -148,7 +148,7 @@ class Call:
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
         turn = self._turns.current
-        self._report.failures.append((turn.candidate.model_id, failure))
+        self._report.failures.append((turn.candidate.spec.label, failure))
         self._note_health(turn, failure)
         turn.failures, turn.failure = turn.failures + 1, failure
         for dropped in self._turns.drop(failure):
@@ -197,8 +197,7 @@ class Call:
 
     def _note_health(self, turn: Turn, failure: BedrockError) -> None:
         effect = health_effect(failure, self._patience.waited, again=turn.failures > 0)
-        key = turn.candidate.key
-        self._rules.cooldowns.failed(key, self._caller, effect, self._began)
+        self._rules.cooldowns.failed(turn.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Take the answer and say in it how it came about."""
@@ -216,7 +215,7 @@ class Call:
     def _first(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
         released = list(self._chunks.release(chunk))
         if self._chunks.committed:
-            key = self.candidate.key
+            key = self._turns.current.key
             self._rules.cooldowns.content_came(key, self._caller, self._began)
         return iter(released)
 
@@ -299,7 +298,7 @@ class Call:
     def _told(self) -> dict[str, Any]:
         """Note that the call was answered, and return how."""
         self._answered = True
-        self._rules.cooldowns.answered(self.candidate.key, self._caller, self._began)
+        self._rules.cooldowns.answered(self._turns.current.key, self._caller, self._began)
         self._note_passed_over()
         self._outcome.meter = self._meter
         self._outcome.report = self._report.answered_by(

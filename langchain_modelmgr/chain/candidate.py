@@ -130,11 +130,6 @@ class Candidate(Runnable[Trial, Any]):
         return Candidate(spec, self._clients, self._pool, self._profiles)
 
     @property
-    def key(self) -> tuple[str | None, str]:
-        """What its health is kept by: the client, which a region stands for, and the model."""
-        return self.spec.region, self.model_id
-
-    @property
     def is_hidden(self) -> bool:
         """True while its model is an ARN that may be asked for and was not."""
         return self._profiles is not None and self._profiles.hides(self.spec.model)

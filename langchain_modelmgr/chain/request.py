@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 
 from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
+from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,6 +156,26 @@ class CandidateSpec:
             given=given,
             left_out=left_out,
             outside=None if self.bounds is None else self.bounds.why_outside(model),
+        )
+
+    def health_key(self, request: ChatRequest) -> tuple[str | None, ...]:
+        """Return what its health is kept by: region, model, and the capacity that is asked for."""
+        given = {**self.parameters, **request.kwargs}
+        latency = (given.get("performance_config") or {}).get("latency")
+        capacity = (given.get("service_tier"), latency)
+        plain = ("default", "standard")
+        return self.region, self.model.model_id, *(None if c in plain else c for c in capacity)
+
+    @property
+    def label(self) -> str:
+        """The model as an error names it, told from others of the same id in its chain."""
+        tier = self.parameters.get("service_tier")
+        return "".join(
+            (
+                mask_account_ids(self.model.model_id),
+                f" in {self.region}" if self.region else "",
+                f" (service tier {tier})" if tier else "",
+            )
         )
 
     @property

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from langchain_modelmgr.errors import BedrockContextOverflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.cooldown import Caller, Cooldowns
+    from langchain_modelmgr.chain.request import ChatRequest
     from langchain_modelmgr.errors import BedrockError
 
 
@@ -22,6 +23,7 @@ class Turn:
 
     Attributes:
         candidate: The candidate.
+        key: What its health is kept by.
         failures: Its failed attempts in this call.
         stale_retry_used: True if a dead connection to it was already replaced once.
         failure: Its last failure.
@@ -30,6 +32,7 @@ class Turn:
     """
 
     candidate: Candidate
+    key: Hashable
     failures: int = 0
     stale_retry_used: bool = False
     failure: BedrockError | None = None
@@ -45,6 +48,7 @@ class Turns:
 
     Args:
         candidates: Those that can serve the request, in their order of trial; at least one.
+        request: The request.
         cooldowns: The health of all models.
         caller: The call.
 
@@ -56,11 +60,15 @@ class Turns:
     """
 
     def __init__(
-        self, candidates: Iterable[Candidate], cooldowns: Cooldowns, caller: Caller
+        self,
+        candidates: Iterable[Candidate],
+        request: ChatRequest,
+        cooldowns: Cooldowns,
+        caller: Caller,
     ) -> None:
         self._cooldowns = cooldowns
         self._caller = caller
-        self._waiting = deque(map(Turn, candidates))
+        self._waiting = deque(Turn(c, c.spec.health_key(request)) for c in candidates)
         self.resting: list[Turn] = []
         self.passed_over = False
         self.last: Turn | None = None
@@ -88,11 +96,10 @@ class Turns:
     def _next(self) -> Turn:
         while self._waiting:
             turn = self._waiting.popleft()
-            key = turn.candidate.key
-            if self._cooldowns.admits(key, self._caller):
+            if self._cooldowns.admits(turn.key, self._caller):
                 self.last = turn
                 return turn
-            left = self._cooldowns.seconds_left(key, self._caller)
+            left = self._cooldowns.seconds_left(turn.key, self._caller)
             turn.passed_over, turn.cools_until = _why(left), self._cooldowns.now() + left
             self.resting.append(turn)
             self.passed_over = True

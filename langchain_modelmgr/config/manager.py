@@ -17,7 +17,13 @@ from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.model_ids import problems_of_models
 from langchain_modelmgr.config.parameters import misfits
 from langchain_modelmgr.config.problems import nearest, problems_of
-from langchain_modelmgr.config.schema import AGENT_SCALARS, AgentConfig, LedgerSettings, Settings
+from langchain_modelmgr.config.schema import (
+    AGENT_SCALARS,
+    AgentConfig,
+    FallbackConfig,
+    LedgerSettings,
+    Settings,
+)
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.privacy import mask_account_ids
@@ -25,7 +31,7 @@ from langchain_modelmgr.privacy import mask_account_ids
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.config.schema import AWSConfig, FallbackConfig, MetricsConfig
+    from langchain_modelmgr.config.schema import AWSConfig, MetricsConfig
 
 ENVIRONMENT_VARIABLE = "MODELMGR_ENV"
 FOLDER_VARIABLE = "MODELMGR_CONFIG_DIR"
@@ -284,16 +290,16 @@ def _of_chains(settings: Settings, raw: Located, catalog: ModelCatalog) -> Itera
             continue
         for parameter, text in misfits(agent.parameters, agent.parameters, catalog.get(primary)):
             yield _at_parameter(at, f"agents.{name}", parameter, text)
-        asked: set[tuple[str, str | None]] = {(primary, None)}
+        asked = [agent.request_to(FallbackConfig(model=primary), settings.aws.region)]
         home = place_of(catalog.look_up(primary), settings.aws.region)
         for i, fallback in enumerate(agent.fallbacks or ()):
-            key = (fallback.model, fallback.region)
+            request = agent.request_to(fallback, settings.aws.region)
             place = at.value["fallbacks"].value[i]
             path = f"agents.{name}.fallbacks[{i}]"
-            if key in asked:
-                text = f"{path}: this model is in the chain already"
+            if request in asked:
+                text = f"{path}: this model is in the chain already, with the same parameters"
                 yield Problem(place.file, place.line, text)
-            asked.add(key)
+            asked.append(request)
             everything = {**agent.parameters, **fallback.parameters}
             model = catalog.get(fallback.model)
             for parameter, text in misfits(fallback.parameters, everything, model):

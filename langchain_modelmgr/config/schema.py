@@ -163,6 +163,23 @@ class AgentConfig(_HasParameters):
             return None
         return {"type": "ephemeral", "ttl": self.prompt_caching.ttl}
 
+    def request_to(
+        self, fallback: FallbackConfig, region: str | None
+    ) -> tuple[str, str | None, dict[str, Any]]:
+        """Return what a fallback is asked: its model, region and parameters.
+
+        Two candidates of a chain that are asked the same are one.
+
+        Args:
+            fallback: The fallback, or the agent's own model as one.
+            region: The region of models that name none.
+        """
+        unset = (None, "default")
+        given = {**self.parameters, **fallback.parameters}
+        if given.get("service_tier") in unset:
+            given.pop("service_tier", None)
+        return fallback.model, fallback.region or region, given
+
     @property
     def chosen_model(self) -> str:
         """The model id; a configuration never hands out an agent without one."""

@@ -109,10 +109,9 @@ class Fake(Runnable[Trial, Any]):
 
     def __init__(self, world: World, name: str, script: list[Step]) -> None:
         self.world, self.called, self.script = world, name, list(script)
-        self.key = (None, name)
         self.model_id = self.public_id = name
         model = SimpleNamespace(model_id=name, context_window=len(name), price_unknown=None)
-        self.spec = SimpleNamespace(model=model)
+        self.spec = SimpleNamespace(model=model, label=name, health_key=lambda _: name)
         self.is_hidden = False
 
     def uncover(self) -> None:
@@ -275,7 +274,7 @@ def _trip(chain: CandidateChain, world: World, cooling: list[int]) -> list[str]:
     caller = Caller("a", chain.rules.cooldown_seconds, TIMEOUT)
     tripped = [chain.candidates[i] for i in cooling if i < len(chain.candidates)]
     for candidate in tripped:
-        chain.rules.cooldowns.failed(candidate.key, caller, HealthEffect("opens"), world.now)
+        chain.rules.cooldowns.failed(candidate.model_id, caller, HealthEffect("opens"), world.now)
         world.now += 0.1
     return [candidate.model_id for candidate in tripped]
 

@@ -136,7 +136,7 @@ def test_a_days_quota_puts_a_model_out_for_long(
     with caplog.at_level(logging.WARNING):
         manager.chat_model("a").invoke("x")
 
-    left = manager.chains._cooldowns.seconds_left((None, SONNET), Caller("a", 30, 60))
+    left = manager.chains._cooldowns.seconds_left((None, SONNET, None, None), Caller("a", 30, 60))
     assert LONG_SECONDS - 5 < left <= LONG_SECONDS
 
 

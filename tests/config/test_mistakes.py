@@ -12,6 +12,8 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.agents import Configure
+
 
 @pytest.fixture
 def mistake(tmp_path: Path) -> Any:
@@ -100,6 +102,49 @@ def test_a_mistake_of_the_file_is_named(mistake: Any, text: str, expected: str) 
 )
 def test_a_mistake_of_an_agent_is_named(mistake: Any, line: str, expected: str) -> None:
     assert expected in mistake(agent(line))
+
+
+@pytest.mark.parametrize(
+    ("agent_parameters", "fallback", "repeats"),
+    [
+        ("{}", f"{{model: {SONNET}, parameters: {{service_tier: flex}}}}", False),
+        (
+            "{service_tier: flex}",
+            f"{{model: {SONNET}, parameters: {{service_tier: default}}}}",
+            False,
+        ),
+        ("{}", f"{{model: {SONNET}, parameters: {{top_p: 0.5}}}}", False),
+        (
+            "{}",
+            f"{{model: {SONNET}, parameters: {{performance_config: {{latency: optimized}}}}}}",
+            False,
+        ),
+        ("{}", f"{{model: {SONNET}, region: us-west-2}}", False),
+        ("{}", SONNET, True),
+        ("{}", f"{{model: {SONNET}, parameters: {{service_tier: default}}}}", True),
+        ("{}", f"{{model: {SONNET}, region: us-east-1}}", True),
+        ("{service_tier: flex}", f"{{model: {SONNET}, parameters: {{service_tier: flex}}}}", True),
+    ],
+)
+def test_the_same_model_is_a_fallback_where_it_is_asked_otherwise(
+    mistake: Any, configured: Configure, agent_parameters: str, fallback: str, repeats: bool
+) -> None:
+    agents = f"a: {{model: {SONNET}, parameters: {agent_parameters}, fallbacks: [{fallback}]}}"
+
+    if repeats:
+        said = mistake(f"aws: {{region: us-east-1}}\nagents:\n  {agents}")
+        assert "agents.a.fallbacks[0]: this model is in the chain already" in said
+    else:
+        assert configured(agents).agent("a").fallbacks
+
+
+def test_two_fallbacks_that_are_asked_the_same_are_a_mistake(mistake: Any) -> None:
+    flex = f"{{model: {SONNET}, parameters: {{service_tier: flex}}}}"
+
+    said = mistake(f"agents:\n  a: {{model: {SONNET}, fallbacks: [{flex}, {flex}]}}")
+
+    assert "agents.a.fallbacks[1]: this model is in the chain already" in said
+    assert "fallbacks[0]" not in said
 
 
 def test_a_fallback_never_leaves_its_geography(mistake: Any) -> None:
