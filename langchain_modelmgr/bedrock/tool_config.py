@@ -35,6 +35,7 @@ _SCHEMAS_BY_NAME = frozenset(
 """Keywords whose value is a map of the caller's names to schemas."""
 
 _SCHEMA_LISTS = frozenset({"allOf", "oneOf", "prefixItems"})
+_DATA = frozenset({"const", "default", "enum", "examples", "required"})
 
 
 def tool_config(
@@ -92,29 +93,37 @@ def without_null(schema: Any) -> Any:
     As langchain-aws does it: Bedrock takes at most 16 parameters with a union type over all
     tools of a request, and a parameter that may be left out needs no ``null``.
     """
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, dict):
         return schema
-    formed: dict[str, Any] = {}
+    formed = {}
     for key, value in schema.items():
-        if key == "anyOf" and isinstance(value, list):
-            some = [without_null(branch) for branch in value if not _is_null(branch)]
-            if len(some) == 1 and isinstance(some[0], Mapping):
-                formed |= some[0]
+        if isinstance(value, str) or key in _DATA:
+            formed[key] = value
+        elif isinstance(value, dict):
+            if key in _SCHEMAS_BY_NAME:
+                formed[key] = {name: without_null(inner) for name, inner in value.items()}
             else:
-                formed[key] = some or value
-        elif key == "type" and isinstance(value, list):
-            kinds = [kind for kind in value if kind != "null"]
-            formed[key] = kinds[0] if len(kinds) == 1 else kinds or value
-        elif key in _SCHEMAS:
-            formed[key] = without_null(value)
-        elif key in _SCHEMAS_BY_NAME and isinstance(value, Mapping):
-            formed[key] = {name: without_null(inner) for name, inner in value.items()}
-        elif key in _SCHEMA_LISTS and isinstance(value, list):
-            formed[key] = [without_null(inner) for inner in value]
+                formed[key] = without_null(value) if key in _SCHEMAS else value
+        elif isinstance(value, list):
+            if key == "anyOf":
+                formed |= _any_of(value)
+            elif key == "type":
+                kinds = [kind for kind in value if kind != "null"]
+                formed[key] = kinds[0] if len(kinds) == 1 else kinds or value
+            else:
+                formed[key] = [without_null(i) for i in value] if key in _SCHEMA_LISTS else value
         else:
             formed[key] = value
     return formed
 
 
+def _any_of(branches: list[Any]) -> dict[str, Any]:
+    """Return the union of branches, or what is left of it."""
+    some = [without_null(branch) for branch in branches if not _is_null(branch)]
+    if len(some) == 1 and isinstance(some[0], dict):
+        return some[0]
+    return {"anyOf": some or branches}
+
+
 def _is_null(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and schema.get("type") == "null"
+    return isinstance(schema, dict) and schema.get("type") == "null"

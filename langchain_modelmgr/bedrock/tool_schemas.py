@@ -25,7 +25,7 @@ def check_tools(tools: Iterable[Any]) -> None:
         ConfigurationError: The arguments of a tool are no object by its schema.
     """
     for tool in tools:
-        if not isinstance(tool, Mapping):
+        if not isinstance(tool, dict):
             continue
         if "toolSpec" in tool:
             name = tool["toolSpec"].get("name")
@@ -33,7 +33,9 @@ def check_tools(tools: Iterable[Any]) -> None:
         else:
             function = tool.get("function") or {}
             name, schema = function.get("name"), function.get("parameters")
-        if isinstance(schema, Mapping) and (kind := _other_kind(schema, schema, 0)):
+        if not isinstance(schema, dict) or schema.get("type") == "object":
+            continue
+        if kind := _other_kind(schema, schema, 0):
             raise ConfigurationError(
                 f"tool {name!r}: its schema is of type {kind!r}, and Bedrock takes type 'object' "
                 "at the top: put it into a property of an object"
@@ -77,8 +79,8 @@ def _is_taken(tool: Mapping[str, Any], limits: Sequence[str]) -> bool:
 def schema_of(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return a tool's schema; None: it has none, or in a shape that botocore will refuse."""
     form = (tool.get("toolSpec") or {}).get("inputSchema")
-    schema = form.get("json") if isinstance(form, Mapping) else None
-    return schema if isinstance(schema, Mapping) else None
+    schema = form.get("json") if isinstance(form, dict) else None
+    return schema if isinstance(schema, dict) else None
 
 
 def _fitted(spec: Mapping[str, Any], limits: Sequence[str]) -> dict[str, Any]:
