@@ -12,6 +12,17 @@ from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.local import ScriptedReply
 from tests.agents import count_pallets
 from tests.models import HAIKU, SONNET
+from tests.support import (
+    BEGIN,
+    TOLD,
+    USAGE,
+    answer_with_events,
+    answer_with_json,
+    delta,
+    end,
+    start,
+    stop,
+)
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
@@ -238,3 +249,36 @@ def test_keys_that_are_no_text_are_sent_as_json_has_them(
 
     result = sent(local_aws)["messages"][2]["content"][0]["toolResult"]["content"][0]
     assert result["json"] == {"1": "a", "null": "b", "false": "c", "d_e": "f"}
+
+
+RESULT = {"stdOut": "3", "exit_code": 0, "rows": [{"unitPrice": 2}]}
+
+
+def replayed(local_aws: LocalAWS, operation: str) -> None:
+    """Let the next reply hold a server tool's result, as Nova's code interpreter gives it."""
+    head = {"toolUseId": "s1", "status": "success"}
+    if operation == "Converse":
+        result = {"toolResult": {**head, "content": [{"json": RESULT}]}}
+        message = {"role": "assistant", "content": [result, {"text": "3"}]}
+        reply = {"output": {"message": message}, "stopReason": "end_turn", "usage": USAGE}
+        answer_with_json(local_aws, SONNET, {**reply, "metrics": {"latencyMs": 1}})
+        return
+    part = delta(0, toolResult=[{"json": RESULT}])
+    told = (BEGIN, start(0, toolResult=head), part, stop(0), delta(1, text="3"), end(), TOLD)
+    answer_with_events(local_aws, SONNET, *told)
+
+
+@pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])
+def test_json_of_a_server_tools_result_keeps_its_names_both_ways(
+    llm: ManagedBedrockChat, local_aws: LocalAWS, operation: str
+) -> None:
+    replayed(local_aws, operation)
+
+    if operation == "Converse":
+        reply: Any = llm.invoke("x")
+    else:
+        first, *rest = llm.stream("x")
+        reply = sum(rest, first)
+
+    found = [b for b in reply.content if "json" in b or b.get("type") == "tool_result"]
+    assert RESULT in [found[-1].get("json"), *(p.get("json") for p in found[0].get("content", ()))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
@@ -40,6 +41,14 @@ langchain-aws 1.9.1 makes each key of a block camelCase, at its underscores and 
 """
 
 
+_CAPITALS = {ord(letter): 0xE000 + ord(letter) for letter in string.ascii_uppercase}
+_CAPITALS_BACK = {kept: letter for letter, kept in _CAPITALS.items()}
+"""As the underscore, for capitals in the JSON of server tools' results, which langchain-aws makes
+snake_case in a reply."""
+
+_RESULTS = frozenset({"json", "tool_result", "server_tool_result"})
+
+
 def with_kept_names(messages: list[BaseMessage]) -> list[BaseMessage]:
     """Return messages that hold no name of the caller's which langchain-aws would change.
 
@@ -65,6 +74,52 @@ def with_kept_names(messages: list[BaseMessage]) -> list[BaseMessage]:
 def with_own_names(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return Converse messages in which the caller's data has its own names again."""
     return [_own(message) for message in messages]
+
+
+def with_kept_results(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a reply's blocks or deltas; langchain-aws leaves names in JSON of tool results.
+
+    ``restore_results`` takes it back, in the message that langchain-aws makes of them.
+    """
+    if not any("toolResult" in block for block in blocks):
+        return blocks
+    return [
+        {"toolResult": _translated(block["toolResult"], _CAPITALS)}
+        if "toolResult" in block
+        else block
+        for block in blocks
+    ]
+
+
+def restore_results(message: BaseMessage) -> None:
+    """Give the JSON of tool results in a message its own names, in place."""
+    if isinstance(message.content, str):
+        return
+    for position, block in enumerate(message.content):
+        if isinstance(block, dict) and block.get("type") in _RESULTS:
+            message.content[position] = _translated(block, _CAPITALS_BACK)
+
+
+def _translated(block: Any, table: Mapping[int, int]) -> Any:
+    """Return a block of a tool's result, the keys of its JSON translated."""
+    if isinstance(block, list):
+        return [_translated(part, table) for part in block]
+    if not isinstance(block, dict):
+        return block
+    return {
+        key: _with_keys(value, table)
+        if key == "json"
+        else _translated(value, table)
+        if key == "content"
+        else value
+        for key, value in block.items()
+    }
+
+
+def _with_keys(value: Any, table: Mapping[int, int]) -> Any:
+    if isinstance(value, dict):
+        return {key.translate(table): _with_keys(inner, table) for key, inner in value.items()}
+    return [_with_keys(inner, table) for inner in value] if isinstance(value, list) else value
 
 
 def _overwritten(message: BaseMessage) -> Collection[Any]:

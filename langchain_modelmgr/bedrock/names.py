@@ -196,18 +196,21 @@ def _mapped_documents(names: Sequence[str]) -> list[str]:
     In their order, so that an earlier turn's documents keep their names in later requests, which
     the prompt cache needs.
     """
-    if len(set(names)) == len(names) and all(map(_DOCUMENT_NAME.fullmatch, names)):
+    apart = len({name.lower() for name in names}) == len(names)
+    if apart and all(map(_DOCUMENT_NAME.fullmatch, names)):
         return []
-    sent: dict[str, None] = {}
+    sent: list[str] = []
+    used: set[str] = set()
     for name in names:
         plain = name if _DOCUMENT_NAME.fullmatch(name) else _document_name(name)
         unique, count = plain, 1
-        while unique in sent:
+        while unique.lower() in used:
             count += 1
             suffix = f" ({count})"
             unique = plain[: 200 - len(suffix)] + suffix
-        sent[unique] = None
-    return list(sent)
+        sent.append(unique)
+        used.add(unique.lower())
+    return sent
 
 
 def _document_name(name: str) -> str:

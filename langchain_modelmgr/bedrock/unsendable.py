@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from langchain_modelmgr.errors import BedrockError, BedrockInvalidRequestError
 
@@ -72,6 +72,15 @@ def explained(
         report = str(getattr(error, "kwargs", {}).get("report", ""))
         failure.args = (with_type(str(failure), report, params),)
     return failure
+
+
+def wrong_parameters(error: ValidationError) -> str:
+    """Return which parameters ChatBedrockConverse refused, without their values."""
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'parameters'}: "
+        + ("not possible with this model" if detail["type"] == "value_error" else detail["msg"])
+        for detail in error.errors(include_url=False, include_input=False)
+    )
 
 
 def unsendable(params: Mapping[str, Any], messages: Sequence[BaseMessage] = ()) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
 from langchain_modelmgr.bedrock.forming import Forming, for_converse, formed
+from langchain_modelmgr.bedrock.kept_names import with_kept_results
 from langchain_modelmgr.bedrock.replies import (
     StreamReader,
     langchain_reads,
@@ -69,6 +70,8 @@ class WireClient:
             self.names.restore(content)
         if self.meter.keep_content:
             self.meter.content = list(content)
+        if content and (kept := with_kept_results(content)) is not content:
+            reply["output"]["message"]["content"] = kept
         if "usage" not in reply and "stopReason" in reply:
             self.meter.received_bytes = len(json.dumps(content, default=str))
             reply["usage"] = self.meter.estimate()
@@ -124,7 +127,7 @@ class _MeteredStream:
             if assembler is not None:
                 assembler.take(event)
             if langchain_reads(event):
-                yield event
+                yield _with_kept_result(event)
         if assembler is not None:
             self._meter.content = assembler.content()
 
@@ -171,6 +174,14 @@ class _MeteredStream:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _with_kept_result(event: dict[str, Any]) -> dict[str, Any]:
+    changed = event.get("contentBlockDelta")
+    if changed is None or "toolResult" not in changed["delta"]:
+        return event
+    (delta,) = with_kept_results([changed["delta"]])
+    return {"contentBlockDelta": {**changed, "delta": delta}}
 
 
 def _make_additional_fields_a_map(reply: dict[str, Any]) -> None:

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from langchain_modelmgr.bedrock.adaptation import Asked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
-from langchain_modelmgr.bedrock.kept_names import with_kept_names
+from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
-from langchain_modelmgr.bedrock.unsendable import explained
+from langchain_modelmgr.bedrock.unsendable import explained, wrong_parameters
 from langchain_modelmgr.bedrock.wire import WireClient
 from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
@@ -179,6 +179,7 @@ class Candidate(Runnable[Trial, Any]):
             )
             for generation in result.generations:
                 generation.message.response_metadata["model_name"] = self.model_id
+                restore_results(generation.message)
                 if isinstance(generation.message, AIMessage):
                     generation.message.invalid_tool_calls = wired.client.broken_calls
             return result
@@ -205,6 +206,7 @@ class Candidate(Runnable[Trial, Any]):
             )
             with closing(chunks):
                 for chunk in chunks:
+                    restore_results(chunk.message)
                     metadata = chunk.message.response_metadata
                     if "model_name" in metadata:
                         metadata["model_name"] = self.model_id
@@ -311,7 +313,7 @@ class Candidate(Runnable[Trial, Any]):
                 **parameters,
             )
         except ValidationError as error:  # what could not be known when the file was read
-            raise ConfigurationError(f"{self.public_id}: {_mistakes(error)}") from None
+            raise ConfigurationError(f"{self.public_id}: {wrong_parameters(error)}") from None
         # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
         # and takes True for models that it did not verify: what is unknown is allowed here.
         if streaming is not None or built.disable_streaming is True:
@@ -345,15 +347,6 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
         ],
     )
     return ChatGenerationChunk(message=chunk)
-
-
-def _mistakes(error: ValidationError) -> str:
-    """Return which parameters are wrong, without their values."""
-    return "; ".join(
-        f"{'.'.join(map(str, detail['loc'])) or 'parameters'}: "
-        + ("not possible with this model" if detail["type"] == "value_error" else detail["msg"])
-        for detail in error.errors(include_url=False, include_input=False)
-    )
 
 
 class _measured:  # noqa: N801 - reads as a verb in its with statement

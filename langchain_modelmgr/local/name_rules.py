@@ -13,7 +13,7 @@ _PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _MODEL_ERROR = "The model returned the following errors: "
 _BARE = frozenset({"type", "properties", "required"})
 _UNIONS = frozenset({"anyOf", "oneOf", "allOf"})
-"""Texts and rules: AWS's where they are told in aws-samples/generative-ai-use-cases#1671,
+"""Texts and rules: AWS's where they are told in aws-samples/generative-ai-use-cases#1671 and #1685,
 code-yeongyu/senpi#1947, aws-solutions-library-samples/accelerated-intelligent-document-processing-
 on-aws#709, zed-industries/zed#28521, anomalyco/opencode#48843 and SEMOSS/Semoss#2892; read
 2026-11-26."""
@@ -27,8 +27,12 @@ def name_violations(base: str, body: Mapping[str, Any]) -> Iterator[str]:
         body: The request's JSON.
     """
     yield from _of_documents(body["messages"])
+    first: dict[str, int] = {}
     for i, tool in enumerate(body.get("toolConfig", {}).get("tools", ())):
         if "toolSpec" in tool:
+            name = tool["toolSpec"]["name"]
+            if first.setdefault(name, i) != i:
+                yield f"The tool {name} is already defined at toolConfig.tools.{first[name]}."
             schema = tool["toolSpec"]["inputSchema"].get("json") or {}
             yield from _of_schema(base, i, schema)
     yield from _of_ids(base, body["messages"])
@@ -54,8 +58,11 @@ def _of_documents(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             "than one consecutive whitespace character. Check that the file name conforms to "
             "these restrictions and retry your request."
         )
-    if len(set(names)) < len(names):
-        yield "The messages contain documents of the same name: document names must be unique."
+    if len({name.lower() for name in names}) < len(names):
+        yield (
+            "Messages can't contain duplicate document names. Rename the document and retry your "
+            "request."
+        )
 
 
 def _of_schema(base: str, i: int, schema: Mapping[str, Any]) -> Iterator[str]:

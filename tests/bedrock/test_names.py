@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 
-from langchain_modelmgr import ManagedBedrockChat, ModelManager
+from langchain_modelmgr import ConfigurationError, ManagedBedrockChat, ModelManager
 from langchain_modelmgr.bedrock.names import with_taken_names
 from langchain_modelmgr.catalog import ModelCatalog
 from langchain_modelmgr.local import ScriptedReply
@@ -266,6 +266,7 @@ def test_an_earlier_document_keeps_its_name_when_another_comes() -> None:
         return [b["document"]["name"] for b in params["messages"][0]["content"]]
 
     assert sent("a.pdf", "a.pdf") == ["a-pdf", "a-pdf (2)"]
+    assert sent("Report", "report") == ["Report", "report (2)"]
     assert sent("a.pdf", "a.pdf", "a-pdf", "x" * 300, "x" * 300) == [
         "a-pdf",
         "a-pdf (2)",
@@ -304,3 +305,20 @@ def test_a_request_whose_names_are_taken_is_the_same_object() -> None:
     for model_id in (CLAUDE, KIMI, SONNET, HAIKU):
         assert with_taken_names(params, ModelCatalog().resolve(model_id)) == (params, None)
         assert with_taken_names(params, ModelCatalog().resolve(model_id))[0] is params
+
+
+def test_two_tools_of_one_name_are_refused_before_anything_is_sent(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm = model_of(configured, CLAUDE)
+
+    with pytest.raises(ConfigurationError, match="tool 'look' is bound twice"):
+        llm.bind_tools([tool_named("look"), tool_named("look")])
+    with (
+        ModelManager(configured(f"a: {{model: '{CLAUDE}'}}")) as manager,
+        pytest.raises(ConfigurationError, match="tool 'look' is bound twice"),
+    ):
+        asked = [{"role": "user", "content": [{"text": "x"}]}]
+        manager.invoke_model("a", asked, tools=[tool_named("look")] * 2)
+
+    assert local_aws.requests() == 0

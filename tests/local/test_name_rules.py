@@ -51,6 +51,11 @@ def converse(local_aws: LocalAWS, model_id: str, **request: Any) -> Any:
     [
         (QWEN, {"toolConfig": tools(OBJECT, "files.read")}, "pattern"),
         (QWEN, {"toolConfig": tools(OBJECT, "x" * 65)}, "at most 64"),
+        (
+            QWEN,
+            {"toolConfig": {"tools": tools(OBJECT)["tools"] * 2}},
+            "tool look is already defined at toolConfig.tools.0",
+        ),
         (QWEN, {"toolConfig": tools({})}, "must be one of the following: object"),
         (QWEN, {"toolConfig": tools({"anyOf": [OBJECT]})}, "must be one of the following: object"),
         (CLAUDE, {"toolConfig": tools(UNION)}, "does not support oneOf, allOf, or anyOf"),
@@ -66,7 +71,8 @@ def converse(local_aws: LocalAWS, model_id: str, **request: Any) -> Any:
                 (("a  b",), "document file name"),
                 (("é",), "document file name"),
                 (("a\u3000b",), "document file name"),
-                (("a", "a"), "must be unique"),
+                (("a", "a"), "can't contain duplicate document names"),
+                (("a", "A"), "can't contain duplicate document names"),
             ]
         ),
     ],
