@@ -68,6 +68,7 @@ class LocalAWS:
     def start(self) -> Self:
         """Start serving."""
         if self._server is None:
+            self.metrics.begin()
             self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
             self._state_folder = mkdtemp(prefix="local-aws-")
             LOCAL_SERVERS.begin(self.url)
@@ -77,6 +78,7 @@ class LocalAWS:
         """Stop serving; open connections are dropped."""
         if self._server is not None:
             LOCAL_SERVERS.end(self.url)
+            self.metrics.end()
             server, self._server = self._server, None
             server.stop()
             if server.is_own:

@@ -58,6 +58,7 @@ class CloudWatchStore:
         self._datums: list[Datum] = []
         self._failures: deque[str] = deque()
         self._hang = 0.0
+        self._stopped = threading.Event()
         self._rate = 0.0
         self._dice = random.Random(0)
         self._resets = 0
@@ -129,6 +130,14 @@ class CloudWatchStore:
             self._failures.clear()
             self._rate, self._resets, self._poison, self._hang = 0.0, 0, None, 0.0
 
+    def begin(self) -> None:
+        """Let requests hang from now on, if they are to."""
+        self._stopped.clear()
+
+    def end(self) -> None:
+        """Let no request hang any more: its thread would keep the interpreter from its end."""
+        self._stopped.set()
+
     def respond(self, operation: str, raw: bytes) -> Reply:
         """Answer one request of the JSON protocol."""
         try:
@@ -173,7 +182,7 @@ class CloudWatchStore:
             if code is None and self._rate and self._dice.random() < self._rate:
                 code = "Throttling"
         if self._hang:
-            time.sleep(self._hang)
+            self._stopped.wait(self._hang)
         if code:
             raise CloudWatchError(code, "The request failed.", _STATUS[code])
         if size > MAX_BYTES:

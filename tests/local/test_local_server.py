@@ -159,6 +159,22 @@ def test_sigterm_ends_the_command_and_leaves_no_folder(
     assert process.returncode == 0
 
 
+def test_a_request_that_hangs_keeps_no_interpreter_from_its_end() -> None:
+    code = """
+        import threading
+        from langchain_modelmgr.local import LocalAWS
+        with LocalAWS() as aws:
+            aws.metrics.hang(300)
+            put = {"Namespace": "n", "MetricData": [{"MetricName": "m", "Value": 1}]}
+            cloudwatch = aws.client("cloudwatch")
+            threading.Thread(target=lambda: cloudwatch.put_metric_data(**put), daemon=True).start()
+            while not aws.metrics.put_requests:
+                pass
+    """
+
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True, timeout=50)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_stopping_in_a_forked_child_leaves_the_parents_server_alone(local_aws: LocalAWS) -> None:
     folder = local_aws.env()["MODELMGR_STATE_DIR"]

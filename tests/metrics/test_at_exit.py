@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+
 from langchain_modelmgr.at_exit import EXIT_SECONDS, AtExit
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.local import LocalAWS
+
+ROOT = Path(__file__).parents[2]
+
+posix = pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX's")
 
 
 class Sink:
@@ -41,3 +58,91 @@ def test_a_sink_that_nobody_holds_is_not_kept_alive() -> None:
     at_exit.remember(Sink())
 
     assert len(at_exit._sinks) == 0
+
+
+PROGRAM = """
+import os, signal, sys, time
+from datetime import UTC, datetime
+import boto3
+from langchain_modelmgr import ModelUsageMetrics
+from langchain_modelmgr.metrics import CloudWatchSink, cloudwatch_client, exit_on_sigterm
+
+if len(sys.argv) > 1:
+    signal.signal(signal.SIGTERM, lambda *_: print("before", flush=True))
+exit_on_sigterm()
+sink = CloudWatchSink(lambda: cloudwatch_client(boto3.Session(), "us-east-1"), "x/Models")
+sink.record(ModelUsageMetrics("a", "m", datetime.now(UTC), 1, 1, 1.0, True))
+"""
+
+
+def terminated(aws: LocalAWS, rest: str, *arguments: str) -> tuple[int, str]:
+    """Run the program, send it SIGTERM once it says so, and return its status and output."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + dedent(rest), *arguments],
+        env={**os.environ, **aws.env(), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        return process.wait(60), process.stdout.read()
+
+
+READY = """
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+@posix
+def test_sigterm_delivers_and_ends_with_its_own_status(local_aws: LocalAWS) -> None:
+    status, _ = terminated(local_aws, READY)
+
+    assert status == 128 + signal.SIGTERM
+    assert local_aws.metrics.sum("x/Models", "ModelInvocations") == 1
+
+
+@posix
+def test_a_handler_that_was_there_before_is_called_first(local_aws: LocalAWS) -> None:
+    status, printed = terminated(local_aws, READY, "with a handler")
+
+    assert (status, printed) == (128 + signal.SIGTERM, "before\n")
+
+
+@posix
+def test_delivery_after_sigterm_has_two_seconds(local_aws: LocalAWS) -> None:
+    program = """
+        import atexit
+        from langchain_modelmgr.at_exit import AT_EXIT
+
+        atexit.register(lambda: print(AT_EXIT.seconds))
+    """
+
+    _, printed = terminated(local_aws, dedent(program) + READY)
+
+    assert printed == "2.0\n"
+
+
+@posix
+def test_a_forked_child_ends_by_sigterm_as_without_the_handler(local_aws: LocalAWS) -> None:
+    program = """
+        child = os.fork()
+        if child == 0:
+            time.sleep(300)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status))
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + dedent(program)],
+        env={**os.environ, **local_aws.env(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"{-signal.SIGTERM}\n"
