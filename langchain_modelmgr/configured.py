@@ -18,8 +18,9 @@ from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.config.schema import PLACES
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.joining import JoinsHandler
-from langchain_modelmgr.manager import ModelManager, manager_of
+from langchain_modelmgr.manager import ModelManager
 from langchain_modelmgr.profiles import ChainProfile, chain_profile
+from langchain_modelmgr.registry import REGISTRY
 from langchain_modelmgr.tools import settled
 from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run
 
@@ -183,7 +184,8 @@ class ConfiguredModel(JoinsHandler):
         if self._resolved is None or self._resolved.key != key:
             manager = self.manager
             if manager is None:
-                manager = manager_of(self.config or ConfigurationManager(self.environment))
+                config = self.config or ConfigurationManager(self.environment)
+                manager = REGISTRY.shared(config, ModelManager)
             self._resolved = _Resolved(key, manager, self._settings())
         return self._resolved
 
@@ -197,7 +199,7 @@ class ConfiguredModel(JoinsHandler):
         if self.manager is None and (
             resolved.manager.is_forgotten or (here and resolved.endpoint != endpoint_now())
         ):
-            manager = manager_of(resolved.manager.config)
+            manager = REGISTRY.shared(resolved.manager.config, ModelManager)
             resolved = self._resolved = _Resolved(resolved.key, manager, resolved.settings)
         return resolved
 

@@ -6,14 +6,12 @@ import time
 import weakref
 from contextlib import aclosing, closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
 from langchain_modelmgr.bedrock.clients import Clients
 from langchain_modelmgr.chain.builder import CallSettings, ChainBuilder
 from langchain_modelmgr.chain.call import ChainInput
-from langchain_modelmgr.chain.check import asked, members_of
+from langchain_modelmgr.chain.check import check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.keywords import keywords_of
 from langchain_modelmgr.closer import CLOSER
@@ -26,7 +24,7 @@ from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
 from langchain_modelmgr.metrics.summary import UsageSummary
 from langchain_modelmgr.portable import ManagerArguments
-from langchain_modelmgr.registry import Registry
+from langchain_modelmgr.registry import Shareable
 from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ MAX_CONCURRENCY = 256
 """Async calls that run at once, and connections that are kept: one thread each."""
 
 
-class ModelManager:
+class ModelManager(Shareable):
     """What the agents of a process share: configuration, catalog, clients, usage and metrics.
 
     Args:
@@ -77,10 +75,8 @@ class ModelManager:
         ledger: str | Path | None = None,
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
-        self.config = config
-        self.is_forgotten = False
-        self._name = uuid4().hex
-        self._given = ManagerArguments(region, session, sinks, max_concurrency, ledger)
+        arguments = ManagerArguments(region, session, sinks, max_concurrency, ledger)
+        super().__init__(config, arguments)
         self.clients = Clients(
             session=session,
             profile=config.aws.profile,
@@ -103,7 +99,6 @@ class ModelManager:
         )
         finalizer.atexit = False
         AFTER_FORK.watch(self)
-        _REGISTRY.add(self._name, self)
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -277,20 +272,14 @@ class ModelManager:
         return [
             member
             for name in self.config.enabled_agents
-            for member in self._check_chain(name, live=live)
+            for member in check_chain(
+                name,
+                self.config,
+                self.chains.chain(name, CallSettings()).candidates,
+                self.chains.serves_retired,
+                self.totals if live else None,
+            )
         ]
-
-    def _check_chain(self, agent_name: str, *, live: bool) -> list[ChainMember]:
-        candidates = self.chains.chain(agent_name, CallSettings()).candidates
-        if live:
-            for candidate in candidates:
-                candidate.uncover()
-        today, agent = datetime.now(UTC).date(), self.config.agent(agent_name)
-        served = self.chains.serves_retired
-        members = list(members_of(agent_name, agent, candidates, self.catalog, today, served))
-        if not live:
-            return members
-        return [asked(m, c, self.totals) for m, c in zip(members, candidates, strict=True)]
 
     # -- usage
 
@@ -366,15 +355,6 @@ class ModelManager:
         self.pool.close()
         self.clients.close()
 
-    def forget(self) -> None:
-        """Close this manager, and let models that share it by their configuration get a new one.
-
-        The new one has clients, summary and cooldowns of its own; `docs/managers.md` tells more.
-        """
-        self.is_forgotten = True
-        _REGISTRY.forget(self)
-        self.close()
-
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: the parent reports what was counted before the fork."""
         self.clients.reset()
@@ -414,35 +394,3 @@ class ModelManager:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config!r})"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what travels to another process; in this one a pickle is this very manager.
-
-        Raises:
-            TypeError: It was given a boto3 session or a sink that can't leave this process.
-        """
-        given = None if _REGISTRY.is_shared(self) else self._given.portable(repr(self))
-        return _restored, (self._name, self.config, given)
-
-
-_REGISTRY: Registry[ModelManager] = Registry()
-
-
-def manager_of(config: ConfigurationManager) -> ModelManager:
-    """Return the manager that all models of a configuration share, made on first use."""
-    return _REGISTRY.shared(config, lambda: ModelManager(config))
-
-
-def _restored(
-    name: str, config: ConfigurationManager, given: dict[str, Any] | None
-) -> ModelManager:
-    """Return the manager that a pickle stands for; ``given`` is None for a shared one."""
-    if given is None:
-        return _REGISTRY.get(name) or manager_of(config)
-    return _REGISTRY.named(name, lambda: ModelManager(config, **given))

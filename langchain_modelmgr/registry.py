@@ -6,7 +6,8 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from uuid import uuid4
 
 from langchain_modelmgr.aws_settings import AwsSettings
 from langchain_modelmgr.closer import CLOSER
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.metrics.summary import UsageSummary
+    from langchain_modelmgr.portable import ManagerArguments
     from langchain_modelmgr.totals import UsageTotals
 
 logger = logging.getLogger(__name__)
@@ -28,15 +30,52 @@ SUMMARIES_KEPT = 1_000
 """Environments whose usage is remembered after their managers were let go."""
 
 
-class Manager(Protocol):
-    """What the registry asks of a ``ModelManager``."""
+class Shareable:
+    """A manager as others find it: in this process by name or configuration, elsewhere by pickle.
 
-    @property
-    def totals(self) -> UsageTotals:
-        """Its running sums."""
+    Args:
+        config: Its configuration.
+        arguments: What else it was made with.
+    """
+
+    totals: UsageTotals
+
+    def __init__(self, config: ConfigurationManager, arguments: ManagerArguments) -> None:
+        self.config = config
+        self.is_forgotten = False
+        self._arguments = arguments
+        self._name = uuid4().hex
+        REGISTRY.add(self._name, self)
+
+    def close(self) -> None:
+        """Let go of threads, files and connections."""
+
+    def forget(self) -> None:
+        """Close this manager, and let models that share it by their configuration get a new one.
+
+        The new one has clients, summary and cooldowns of its own; ``docs/managers.md`` tells more.
+        """
+        self.is_forgotten = True
+        REGISTRY.forget(self)
+        self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what travels to another process; in this one a pickle is this very manager.
+
+        Raises:
+            TypeError: It was given a boto3 session or a sink that can't leave this process.
+        """
+        given = None if REGISTRY.is_shared(self) else self._arguments.portable(repr(self))
+        return _restored, (type(self), self._name, self.config, given)
 
 
-M = TypeVar("M", bound=Manager)
+M = TypeVar("M", bound=Shareable)
 
 
 class Registry(Generic[M]):
@@ -80,7 +119,7 @@ class Registry(Generic[M]):
         """Return the manager of this name; made and kept where there is none yet."""
         return self._find(name, name, make)
 
-    def shared(self, config: ConfigurationManager, make: Callable[[], M]) -> M:
+    def shared(self, config: ConfigurationManager, make: Callable[[ConfigurationManager], M]) -> M:
         """Return the one manager of a configuration in the AWS environment of this moment.
 
         Equal configurations have the same: folder, environment and content. An edited file gets
@@ -88,7 +127,7 @@ class Registry(Generic[M]):
         """
         aws = AwsSettings.now().identity(config.aws.profile)
         environment = (str(config.config_dir), config.environment, config.namespace, aws)
-        return self._find((config.fingerprint, aws), environment, make)
+        return self._find((config.fingerprint, aws), environment, lambda: make(config))
 
     def forget(self, manager: M) -> None:
         """Let a manager and its summary be found no more."""
@@ -125,3 +164,26 @@ class Registry(Generic[M]):
                 SUMMARIES_KEPT,
             )
         return kept
+
+
+REGISTRY: Registry[Any] = Registry()
+"""The managers of this process."""
+
+
+def _restored(
+    kind: type[M], name: str, config: ConfigurationManager, given: dict[str, Any] | None
+) -> M:
+    """Return the manager that a pickle stands for.
+
+    Args:
+        kind: Its class.
+        name: Its name.
+        config: Its configuration.
+        given: The arguments that it was made with; None: models share it by its configuration.
+    """
+    make: Callable[..., M] = kind
+    if given is None:
+        found: M | None = REGISTRY.get(name)
+        return REGISTRY.shared(config, make) if found is None else found
+    manager: M = REGISTRY.named(name, lambda: make(config, **given))
+    return manager

@@ -123,6 +123,19 @@ def test_in_one_process_a_pickle_is_the_manager_itself(
     assert copy.copy(own) is copy.deepcopy(own) is own
 
 
+class Own(ModelManager):
+    """A manager of a user's own class."""
+
+
+def test_a_manager_of_a_class_of_its_own_stays_one(configured: Configure) -> None:
+    data = pickle.dumps(Own(configured(AGENTS), "eu-central-1"))
+
+    loaded = pickle.loads(data)  # noqa: S301
+
+    assert type(loaded) is Own
+    assert loaded.clients.region == "eu-central-1"
+
+
 def test_a_model_of_a_configuration_finds_its_manager_again(configured: Configure) -> None:
     llm = ManagedBedrockChat(agent_name="a", config=configured(AGENTS))
     llm.invoke("x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,12 @@ from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.totals import CallAccount, Run
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.request import CandidateSpec
-    from langchain_modelmgr.config import AgentConfig
+    from langchain_modelmgr.config import AgentConfig, ConfigurationManager
     from langchain_modelmgr.totals import UsageTotals
 
 _TIMEOUT = 30.0
@@ -68,6 +68,34 @@ class ChainMember:
     def ok(self) -> bool:
         """True if nothing is known that would keep it from serving the agent."""
         return not self.problems
+
+
+def check_chain(
+    agent_name: str,
+    config: ConfigurationManager,
+    candidates: tuple[Candidate, ...],
+    retired_are_served: Callable[[], bool],
+    ask: UsageTotals | None,
+) -> list[ChainMember]:
+    """Return the members of an agent's chain.
+
+    Args:
+        agent_name: The agent.
+        config: Its configuration.
+        candidates: Its chain.
+        retired_are_served: Whether models past their end answer, as the local AWS lets them.
+        ask: Where a call to each member is recorded; None: none is called.
+    """
+    if ask is not None:
+        for candidate in candidates:
+            candidate.uncover()
+    agent, today = config.agent(agent_name), dt.datetime.now(dt.UTC).date()
+    members = list(
+        members_of(agent_name, agent, candidates, config.catalog, today, retired_are_served)
+    )
+    if ask is None:
+        return members
+    return [asked(m, c, ask) for m, c in zip(members, candidates, strict=True)]
 
 
 def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is held against
