@@ -186,8 +186,10 @@ def test_every_content_block_of_the_service_model_reaches_the_wire_unchanged(
 ) -> None:
     messages = [{"role": "user", "content": [{"text": "look"}, {name: block}]}]
 
-    try:
-        manager.invoke_model("sql_agent", messages, tools=TOOLS, use_fallback=False)
+    try:  # a model that nobody knows gets all
+        manager.invoke_model(
+            "sql_agent", messages, tools=TOOLS, use_fallback=False, model="acme.unheard-of"
+        )
     except ModelManagerError as error:  # Bedrock's own rules may refuse it: what was sent counts
         assert "ValidationException" in str(error)  # noqa: PT017
 
