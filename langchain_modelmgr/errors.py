@@ -19,7 +19,8 @@
         └── BedrockContextOverflowError     the input exceeds the model's window
 
 All but ``ConfigurationError`` and ``LedgerError`` are LangChain ``ModelError`` classes too, so its
-retry and summarisation middleware know them. ``__cause__`` is botocore's own error.
+retry and summarisation middleware know them. ``__cause__`` is botocore's own error, with account
+ids and refused values masked.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import builtins
 import email.utils
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 
 from langchain_modelmgr.bedrock import wordings
+from langchain_modelmgr.bedrock.causes import REFUSED
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -112,12 +112,6 @@ URLLIB3: Mapping[str, type[BedrockError]] = {
 
 EVENT_STREAM: Mapping[str, type[BedrockError]] = {"ParserError": BedrockConnectionError}
 """botocore.eventstream's class for frames that are cut or damaged -> failure."""
-
-_REFUSED = re.compile(
-    r"(?:Invalid (?:type|value|length) for parameter|Missing required parameter in"
-    r"|Unknown parameter in) [\w.\[\]]+"
-)
-"""The beginning of botocore's report: what is wrong and where, before any value."""
 
 _LASTING_CODES = frozenset({"ServiceQuotaExceededException"})
 
@@ -283,7 +277,7 @@ def _describe(error: BaseException, kind: type[BedrockError]) -> str:
     name = type(error).__name__
     if kind is BedrockInvalidRequestError:
         # botocore's report quotes the values that it refused, and those are message content.
-        where = _REFUSED.match(str(getattr(error, "kwargs", {}).get("report", "")))
+        where = REFUSED.match(str(getattr(error, "kwargs", {}).get("report", "")))
         return f"{name}: botocore refused the request's shape{f': {where[0]}' if where else ''}"
     return f"{name}: {_safe(str(error))}"
 

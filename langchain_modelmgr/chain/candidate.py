@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
 from langchain_modelmgr.bedrock.adaptation import Asked
+from langchain_modelmgr.bedrock.causes import masked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
@@ -378,7 +379,7 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
             self._meter.request_id = failure.request_id or self._meter.request_id
             self._meter.may_be_billed = may_be_billed(failure)
             self._meter.finish("failed", type(failure).__name__)
-            raise failure from error
+            raise failure from masked(error)
         gone = not isinstance(error, Exception)  # closed, cancelled, interrupted
         self._meter.finish("aborted" if gone else "failed", type(error).__name__)
 
