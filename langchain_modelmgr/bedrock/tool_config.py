@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.tool_schemas import check_tools
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.tools import neutral_tools
 
 if TYPE_CHECKING:
@@ -52,10 +53,15 @@ def tool_config(
         strict: Ask for arguments that hold to the schema.
 
     Raises:
-        ConfigurationError: By its schema, the arguments of a tool are no object.
+        ConfigurationError: By its schema, the arguments of a tool are no object; or two tools have
+            one name, which may be bound and not sent.
     """
     config: dict[str, Any] = {"tools": [_formed(tool, strict) for tool in tools]}
     check_tools(config["tools"])
+    names = [tool["toolSpec"].get("name") for tool in config["tools"] if "toolSpec" in tool]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigurationError(f"tool {twice!r} is bound twice: give each an own name")
     if choice is not None:
         named = choice not in ("auto", "any")
         config["toolChoice"] = {"tool": {"name": choice}} if named else {choice: {}}

@@ -22,10 +22,8 @@ def check_tools(tools: Iterable[Any]) -> None:
     """Refuse tools that no model takes, before anything is sent.
 
     Raises:
-        ConfigurationError: Two tools have one name, or the arguments of one are no object by its
-            schema.
+        ConfigurationError: The arguments of a tool are no object by its schema.
     """
-    names: set[Any] = set()
     for tool in tools:
         if not isinstance(tool, dict):
             continue
@@ -35,9 +33,6 @@ def check_tools(tools: Iterable[Any]) -> None:
         else:
             function = tool.get("function") or {}
             name, schema = function.get("name"), function.get("parameters")
-        if isinstance(name, str) and name in names:
-            raise ConfigurationError(f"tool {name!r} is bound twice: give each an own name")
-        names.add(name)
         if not isinstance(schema, dict) or schema.get("type") == "object":
             continue
         if kind := _other_kind(schema, schema, 0):

@@ -313,7 +313,7 @@ def test_two_tools_of_one_name_are_refused_before_anything_is_sent(
     llm = model_of(configured, CLAUDE)
 
     with pytest.raises(ConfigurationError, match="tool 'look' is bound twice"):
-        llm.bind_tools([tool_named("look"), tool_named("look")])
+        llm.bind_tools([tool_named("look"), tool_named("look")]).invoke("x")
     with (
         ModelManager(configured(f"a: {{model: '{CLAUDE}'}}")) as manager,
         pytest.raises(ConfigurationError, match="tool 'look' is bound twice"),
