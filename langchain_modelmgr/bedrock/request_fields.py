@@ -95,6 +95,12 @@ def _fit_effort(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
             del fields["output_config"]
 
 
+def takes_thinking(thinking: Mapping[str, Any], model: ModelConfig) -> bool:
+    """Return whether the model takes this value of the field ``thinking``, as it is or changed."""
+    types, kind = model.thinking_types, thinking.get("type")
+    return types is None or kind in types or (kind == "enabled" and "adaptive" in types)
+
+
 def _fit_thinking(
     fields: dict[str, Any], inference: dict[str, Any], model: ModelConfig, note: Note
 ) -> None:
@@ -102,10 +108,10 @@ def _fit_thinking(
     if name is None:
         return
     thinking, types = fields[name], model.thinking_types
+    if not takes_thinking(thinking, model):
+        _drop(fields, name, "the model does not take it", note)
+        return
     if types is not None and thinking.get("type") not in types:
-        if thinking.get("type") != "enabled" or "adaptive" not in types:
-            _drop(fields, name, "the model does not take it", note)
-            return
         note(f"{name} sent as adaptive: the model takes no budget")
         thinking = {key: value for key, value in thinking.items() if key != "budget_tokens"}
         fields[name] = thinking = {**thinking, "type": "adaptive"}
@@ -135,7 +141,7 @@ def _fit_budget(
 
 
 def _drop_refused(inference: dict[str, Any], model: ModelConfig, note: Note) -> None:
-    for name in model.refused_parameters:
+    for name in model.refused_parameters or ():  # null in the YAML
         _drop(inference, name, "the model refuses it", note)
     preferred, *others = model.exclusive_parameters or ("",)
     if _ON_THE_WIRE.get(preferred) in inference:

@@ -154,7 +154,7 @@ class Candidate(Runnable[Trial, Any]):
         model = self.spec.model
         known = model.base_model_id is None or model.tool_choices is not None
         given, _ = self.spec.taken(request.kwargs)
-        thinking = thinking_parameters(self.spec.parameters, given)
+        thinking = thinking_parameters(self.spec.parameters, given, model=self.spec.model)
         if not request.needs.tool_choice or (known and not thinking):
             return None
         choices = self._tool_choices(thinking)
@@ -258,7 +258,9 @@ class Candidate(Runnable[Trial, Any]):
         return formed
 
     def _form_tools(self, given: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
-        choices = self._tool_choices(thinking_parameters(self.spec.parameters, given))
+        choices = self._tool_choices(
+            thinking_parameters(self.spec.parameters, given, model=self.spec.model)
+        )
         wanted, tools = given.get("tool_choice"), given["tools"]
         choice = fit_tool_choice(wanted, choices, len(tools))
         if choice is None and forced_choice(wanted):

@@ -158,7 +158,8 @@ def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
 def _unforced(candidate: Candidate) -> Iterator[str]:
     """Yield that thinking, which the YAML turns on, keeps the model from a forced tool choice."""
     model = candidate.spec.model
-    if not model.supports_tools or not thinking_parameters(candidate.spec.parameters, {}):
+    thinking = thinking_parameters(candidate.spec.parameters, {}, model=model)
+    if not model.supports_tools or not thinking:
         return
     wanted: dict[str, Any] = {"tool_choice": "any"}
     request = ChatRequest([], None, wanted, Needs(tool_choice="any"), _TIMEOUT)

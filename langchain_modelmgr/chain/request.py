@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 
+from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, takes_thinking
 from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
 from langchain_modelmgr.privacy import mask_account_ids
 
@@ -284,19 +285,27 @@ def capped(max_tokens: int, model: ModelConfig) -> int:
 
 
 def thinking_parameters(
-    parameters: Mapping[str, Any], kwargs: Mapping[str, Any], *, as_given: bool = False
+    parameters: Mapping[str, Any],
+    kwargs: Mapping[str, Any],
+    *,
+    model: ModelConfig | None = None,
+    as_given: bool = False,
 ) -> dict[str, Any]:
     """Return the parameters that may switch thinking on; empty: none is set.
 
     Args:
         parameters: The candidate's.
         kwargs: The call's, which go over them as langchain-aws merges them.
+        model: Leave out thinking that this model does not take, as its requests do.
         as_given: Leave out what langchain-aws does not see in them.
     """
     key = "additional_model_request_fields"
     fields = {**(parameters.get(key) or {}), **(kwargs.get(key) or {})}
     if not as_given and "reasoning_config" in fields:  # AWS's name for Claude's ``thinking``
         fields.setdefault("thinking", fields["reasoning_config"])
+    thinking = fields.get("thinking")
+    if model and isinstance(thinking, Mapping) and not takes_thinking(thinking, model):
+        fields = {name: value for name, value in fields.items() if name not in THINKING_FIELDS}
     effort = kwargs.get("reasoning_effort") or parameters.get("reasoning_effort")
     found = {key: fields, "reasoning_effort": effort}
     return {name: value for name, value in found.items() if value}

@@ -37,7 +37,9 @@ PLACES = {
 }
 """Fields of ChatBedrockConverse that are no request's, with the place where they belong."""
 
-Capability = Literal["tools", "streaming", "images", "documents", "structured_output"]
+Capability = Literal[
+    "tools", "streaming", "images", "documents", "video", "audio", "structured_output"
+]
 ExtraMetric = Literal[
     "time_to_first_token",
     "cache_tokens",
@@ -55,6 +57,7 @@ ToolLimit = Literal[
     "plain_property_names",
     "bare_schema",
 ]
+CachePlace = Literal["tools", "system", "messages", "tool_results"]
 Price = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -239,15 +242,31 @@ class ModelOverride(_Strict):
     supports_streaming_tools: bool | None = None
     supports_images: bool | None = None
     supports_documents: bool | None = None
+    supports_video: bool | None = None
+    supports_audio: bool | None = None
+    supports_search_results: bool | None = None
+    supports_s3_sources: bool | None = None
+    supports_prefill: bool | None = None
     supports_structured_output: bool | None = None
     supports_system_prompt: bool | None = None
     supports_reasoning: bool | None = None
     supports_prompt_caching: bool | None = None
+    cache_point_places: tuple[CachePlace, ...] | None = None
+    cache_lifetimes: tuple[Literal["5m", "1h"], ...] | None = None
     supports_citations: bool | None = None
     supports_tool_result_status: bool | None = None
     reasoning_history: ReasoningHistory | None = None
     tool_limits: tuple[ToolLimit, ...] | None = None
     refused_parameters: tuple[Text, ...] | None = None
+    exclusive_parameters: tuple[Text, ...] | None = None
+    max_stop_sequence_length: Annotated[int, Field(ge=1)] | None = None
+    supports_blank_stop_sequences: bool | None = None
+    request_fields: tuple[Text, ...] | None = None
+    thinking_types: tuple[Literal["enabled", "adaptive", "disabled"], ...] | None = None
+    supports_forced_choice_while_thinking: bool | None = None
+    reasoning_efforts: tuple[Text, ...] | None = None
+    beta_flags: tuple[Text, ...] | None = None
+    accepted_service_tiers: tuple[Text, ...] | None = None
     served_by: tuple[Literal["converse", "responses", "chat_completions"], ...] | None = None
     lifecycle: Lifecycle | None = None
     retirement_date: date | None = None

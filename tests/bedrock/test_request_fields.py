@@ -10,6 +10,7 @@ import pytest
 from langchain_modelmgr import ModelManager
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.catalog import ModelCatalog
+from tests.agents import Pallets
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
@@ -254,6 +255,22 @@ def test_an_effort_that_the_model_does_not_know_is_left_out() -> None:
     assert _fit(OPUS_47, additionalModelRequestFields=fields)[1] == ()
 
 
+def test_the_yaml_corrects_what_the_catalog_says_a_model_refuses(configured: Configure) -> None:
+    config = configured(
+        f"a: {{model: '{SONNET_45}'}}",
+        f"models: {{'{SONNET_45}': {{accepted_service_tiers: [default, flex], beta_flags: null, "
+        "exclusive_parameters: null, refused_parameters: null}}",
+    )
+    request = {
+        "messages": MESSAGES,
+        "inferenceConfig": {"temperature": 0.2, "topP": 0.5},
+        "additionalModelRequestFields": {"anthropic_beta": ["some-later-flag"]},
+        "serviceTier": {"type": "flex"},
+    }
+
+    assert fitted(request, config.catalog.resolve(SONNET_45)) == (request, ())
+
+
 # -- over the wire: the local server refuses what these models refuse
 
 CHAIN = """
@@ -337,6 +354,19 @@ def test_an_effort_goes_to_the_fallbacks_that_know_it(
     assert sent == ("high" if level == "high" else None)
     left_out = ["reasoning_effort not sent: the model does not take it"]
     assert adapted == ([] if level == "high" else left_out)
+
+
+def test_thinking_that_is_left_out_keeps_no_model_from_a_forced_choice(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    fields = "{additional_model_request_fields: {thinking: {type: adaptive}}}"
+    config = configured(f"a: {{model: '{SONNET_45}', fallbacks: [], parameters: {fields}}}")
+    llm = ModelManager(config, sinks=[]).chat_model("a")
+
+    reply = llm.bind_tools([Pallets], tool_choice="any").invoke("3 pallets")
+
+    assert local_aws.calls(SONNET_45)[-1].body["toolConfig"]["toolChoice"] == {"any": {}}
+    assert reply.response_metadata["model_manager"]["attempts"][-1]["adapted"] == [NO_THINKING]
 
 
 def test_a_budget_fits_the_fallbacks_lower_max_tokens(
