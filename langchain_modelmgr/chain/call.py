@@ -152,7 +152,7 @@ class Call:
         self._note_health(turn, failure)
         turn.failures, turn.failure = turn.failures + 1, failure
         for dropped in self._turns.drop(failure):
-            self._report.skip(dropped.candidate.model_id, "Model has no larger context window")
+            self._report.skip(dropped.model_id, "Model has no larger context window")
         back = None if self._turns.left else self._retry_of_the_last()
         decision = self._decide(turn, self._turns.left + (back is not None))
         if isinstance(decision, Retry):

@@ -161,11 +161,12 @@ class CandidateSpec:
 
     def health_key(self, request: ChatRequest) -> tuple[str | None, ...]:
         """Return what its health is kept by: region, model, and the capacity that is asked for."""
-        given = {**self.parameters, **request.kwargs}
-        latency = (given.get("performance_config") or {}).get("latency")
-        capacity = (given.get("service_tier"), latency)
-        plain = ("default", "standard")
-        return self.region, self.model.model_id, *(None if c in plain else c for c in capacity)
+        given, own = request.kwargs, self.parameters
+        tier = given.get("service_tier") or own.get("service_tier")
+        performance = given.get("performance_config") or own.get("performance_config")
+        latency = performance.get("latency") if performance else None
+        tier = None if tier == "default" else tier
+        return self.region, self.model.model_id, tier, None if latency == "standard" else latency
 
     @property
     def label(self) -> str:

@@ -68,7 +68,8 @@ class Turns:
     ) -> None:
         self._cooldowns = cooldowns
         self._caller = caller
-        self._waiting = deque(Turn(c, c.spec.health_key(request)) for c in candidates)
+        self._request = request
+        self._waiting = deque(candidates)
         self.resting: list[Turn] = []
         self.passed_over = False
         self.last: Turn | None = None
@@ -79,15 +80,15 @@ class Turns:
         """How many candidates may still have their turn."""
         return len(self._waiting) + len(self.resting)
 
-    def drop(self, failure: BedrockError) -> list[Turn]:
+    def drop(self, failure: BedrockError) -> list[Candidate]:
         """Drop and return whom a failure rules out: after an overflow all but larger windows."""
         if not self.left or not isinstance(failure, BedrockContextOverflowError):
             return []
-        window = _window(self.current)
-        dropped = [t for t in (*self._waiting, *self.resting) if _window(t) <= window]
-        self._waiting = deque(t for t in self._waiting if t not in dropped)
-        self.resting = [t for t in self.resting if t not in dropped]
-        return dropped
+        window = _window(self.current.candidate)
+        left = [*self._waiting, *(turn.candidate for turn in self.resting)]
+        self._waiting = deque(c for c in self._waiting if _window(c) > window)
+        self.resting = [t for t in self.resting if _window(t.candidate) > window]
+        return [candidate for candidate in left if _window(candidate) <= window]
 
     def go_on(self) -> None:
         """Let the next candidate have its turn."""
@@ -95,7 +96,8 @@ class Turns:
 
     def _next(self) -> Turn:
         while self._waiting:
-            turn = self._waiting.popleft()
+            candidate = self._waiting.popleft()
+            turn = Turn(candidate, candidate.spec.health_key(self._request))
             if self._cooldowns.admits(turn.key, self._caller):
                 self.last = turn
                 return turn
@@ -108,8 +110,8 @@ class Turns:
         return turn
 
 
-def _window(turn: Turn) -> int:
-    return turn.candidate.spec.model.context_window or 0
+def _window(candidate: Candidate) -> int:
+    return candidate.spec.model.context_window or 0
 
 
 def _why(seconds: float) -> str:
