@@ -85,7 +85,7 @@ def test_bedrocks_own_spelling_reaches_the_wire_too(
 def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBedrockChat) -> None:
     with pytest.raises(
         BedrockInvalidRequestError,
-        match=r"Invalid type for parameter requestMetadata\.k, a value of type list; give str$",
+        match=r"\(a value of type list; give str\): Invalid type for parameter requestMetadata\.k$",
     ) as caught:
         llm.invoke("x", request_metadata={"k": ["s3cret"]})
 
