@@ -42,7 +42,7 @@ _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _UNTOLD = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"})
 """Variables that are kept, and don't say whose credentials they are."""
 
-_ENDPOINT = "AWS_ENDPOINT_URL"
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """The endpoint of all services; with ``_`` and a service's name behind it, of that service."""
 
 _SECRETS = frozenset({"aws_secret_access_key", "aws_session_token", "aws_security_token"})
@@ -67,7 +67,7 @@ class AwsSettings:
             {
                 name: value
                 for name, value in os.environ.items()
-                if value and (name in wanted or name.startswith(_ENDPOINT))
+                if value and (name in wanted or name.startswith(ENDPOINT_VARIABLE))
             }
         )
 
@@ -99,8 +99,8 @@ class AwsSettings:
         """Return the endpoint that a variable names for a service, such as ``bedrock-runtime``."""
         if self.variables.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
             return None
-        own = f"{_ENDPOINT}_{service.replace('-', '_').upper()}"
-        return self.variables.get(own) or self.variables.get(_ENDPOINT)
+        own = f"{ENDPOINT_VARIABLE}_{service.replace('-', '_').upper()}"
+        return self.variables.get(own) or self.variables.get(ENDPOINT_VARIABLE)
 
     def identity(self, profile: str | None = None) -> str:
         """Return a hash that tells two AWS environments apart: endpoint, region, credentials.
@@ -141,7 +141,7 @@ class AwsSettings:
 def endpoint_now() -> tuple[str | None, str | None]:
     """Return what differs between two local AWS, and between one and AWS: cheap enough per call."""
     get = os.environ.get
-    return get(_ENDPOINT), get("MODELMGR_STATE_DIR")
+    return get(ENDPOINT_VARIABLE), get("MODELMGR_STATE_DIR")
 
 
 def _read(file: str) -> Mapping[str, Mapping[str, str | None]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ConfigurationManager, ManagedBedrockChat, ModelManager
-from langchain_modelmgr.errors import ModelManagerError
+from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.registry import MANAGERS_KEPT
 from tests.models import HAIKU, SONNET
@@ -184,6 +184,20 @@ def test_a_model_that_was_given_a_manager_keeps_it(folder: Path) -> None:
         llm = manager.chat_model("a")
     with LocalAWS() as other, other.environment():
         assert llm.model_manager is manager
+
+
+def test_a_manager_made_outside_of_a_local_aws_is_refused_inside(folder: Path) -> None:
+    manager = ModelManager(ConfigurationManager())
+    shared = ManagedBedrockChat(agent_name="a")
+
+    with LocalAWS() as aws, aws.environment():
+        for llm in (manager.chat_model("a"), manager.chat_model("a").bind(stop=["E"])):
+            with pytest.raises(ConfigurationError, match="made outside of the local AWS"):
+                llm.invoke("x")
+        shared.invoke("x")
+        ModelManager(ConfigurationManager()).chat_model("a").invoke("x")
+
+        assert aws.requests() == 2
 
 
 # -- forgetting

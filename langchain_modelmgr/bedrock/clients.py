@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langchain_modelmgr.aws_settings import AwsSettings
+from langchain_modelmgr.aws_settings import ENDPOINT_VARIABLE, AwsSettings
 from langchain_modelmgr.bedrock.wire import instrument
 from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 
 if TYPE_CHECKING:
@@ -156,6 +158,7 @@ class Clients:
             # One attempt: retries under a fallback multiply its time; the policy owns them all.
             retries={"total_max_attempts": 1},
         )
+        self._refuse_another_local_aws()
         runtime = service == "bedrock-runtime"
         endpoint = self._endpoint_url if runtime else None
         try:
@@ -178,6 +181,18 @@ class Clients:
         if runtime:
             instrument(client)
         return client
+
+    def _refuse_another_local_aws(self) -> None:
+        """Refuse to reach a local AWS with a manager that keeps its records for another AWS."""
+        there = os.environ.get(ENDPOINT_VARIABLE, "")
+        made_with = self._settings.variables.get(ENDPOINT_VARIABLE, "")
+        if self._endpoint_url or there == made_with or LOCAL_SERVERS.token(there) is None:
+            return
+        raise ConfigurationError(
+            f"{self._source}: this ModelManager was made outside of the local AWS, whose usage it "
+            "would record for another account: make it inside aws.environment(), or give chat "
+            "models no manager: they find the one of their environment"
+        )
 
     def _open_session(self) -> boto3.Session:
         """Return the session; the caller must hold the lock."""
