@@ -72,10 +72,17 @@ class AwsSettings:
         )
 
     @property
+    def profile_variable(self) -> str | None:
+        """The variable that names an AWS profile."""
+        # In botocore's order.
+        names = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
+        return next((name for name in names if name in self.variables), None)
+
+    @property
     def profile(self) -> str | None:
         """The AWS profile that a variable names."""
-        # In botocore's order.
-        return self.variables.get("AWS_DEFAULT_PROFILE") or self.variables.get("AWS_PROFILE")
+        name = self.profile_variable
+        return None if name is None else self.variables[name]
 
     @property
     def region(self) -> str | None:

@@ -82,6 +82,7 @@ class ModelManager(Shareable):
             profile=config.aws.profile,
             region=region or config.aws.region,
             endpoint_url=config.aws.endpoint_url,
+            headers=config.aws.default_headers,
             connections=max_concurrency,
             source=str(config),
         )

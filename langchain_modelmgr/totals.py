@@ -52,6 +52,10 @@ CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
 ``_stream`` without a run manager (langchain-core 1.7.2), so this is how a stream knows its run."""
 
 
+_MODELS_KEPT = 1024
+"""Models that are remembered: a call's own ``model=`` can be a new one each time."""
+
+
 class UsageTotals:
     """Where attempts and calls are entered, from any thread.
 
@@ -92,10 +96,13 @@ class UsageTotals:
 
     def input_pico_usd(self, model: ModelConfig) -> int | None:
         """Return what an input token costs at least, in pico USD; None: unknown."""
-        if model.model_id not in self._pico_per_token:
-            cost = cost_of(TokenCounts(input_tokens=1), model)
-            self._pico_per_token[model.model_id] = pico_of(cost)
-        return self._pico_per_token[model.model_id]
+        known = self._pico_per_token
+        if model.model_id in known:
+            return known[model.model_id]
+        if len(known) >= _MODELS_KEPT:
+            known.clear()
+        price = known[model.model_id] = pico_of(cost_of(TokenCounts(input_tokens=1), model))
+        return price
 
     def track(self, task: str | None = None) -> UsageTrack:
         """Return a track of the calls that are begun while it is entered, and of a task's."""
@@ -113,6 +120,8 @@ class UsageTotals:
 
     def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
         if model_id not in self._unpriced:
+            if len(self._unpriced) >= _MODELS_KEPT:
+                self._unpriced.clear()
             self._unpriced.add(model_id)
             why = reason or (f"service tier {tier}" if tier else "no list has it")
             logger.warning(

@@ -349,6 +349,11 @@ def test_ever_new_ids_take_bounded_memory() -> None:
     for n in range(1_100):
         catalog.resolve(f"anthropic.claude-sonnet-4-6-{n}")
 
+    for n in range(1_100):
+        catalog.learn(f"{ACCOUNT_ARN}:application-inference-profile/{n}", HAIKU)
+        assert catalog.resolve(f"{ACCOUNT_ARN}:application-inference-profile/{n}").provider
+
     assert len(catalog._found) <= 1_024
+    assert len(catalog._behind) <= 1_024
     assert len(catalog._warned) <= 1_024
     copy.deepcopy(catalog)

@@ -191,9 +191,6 @@ def test_model_config_and_usage_metrics_are_the_guides_dataclasses() -> None:
 
 def test_integration_with_agents(model_manager: ModelManager, local_aws: LocalAWS) -> None:
     class MyAgent(BaseAgent):
-        name = "sql_agent"
-        purpose = "You are a helpful assistant"
-
         def process_query(self, query: str, session_id: str, context: Any = None) -> dict[str, Any]:
             # ModelManager is automatically used if available
             response = self.invoke_bedrock_model(
@@ -201,10 +198,32 @@ def test_integration_with_agents(model_manager: ModelManager, local_aws: LocalAW
             )
             return {"response": response}
 
-    answer = MyAgent(model_manager, []).process_query("Hello", "session-123")
+    for agent in (MyAgent(model_manager, []), MyAgent(model_manager), MyAgent()):
+        answer = agent.process_query("Hello", "session-123")
 
-    assert answer == {"response": "You said: Hello"}
-    assert local_aws.calls()[0].body["system"] == [{"text": "You are a helpful assistant"}]
+        assert answer == {"response": "You said: Hello"}
+        assert local_aws.calls()[-1].body["system"] == [{"text": "You are a helpful assistant"}]
+        assert agent.agent_name == "sql_agent"  # the YAML's first: it has no my_agent
+
+
+class Planner(BaseAgent):
+    """Writes nothing at all."""
+
+
+def test_an_agent_without_a_name_has_that_of_its_class(
+    tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MODELMGR_CONFIG_DIR", str(tmp_path))
+    agents = (
+        f"agents: {{default_model: '{SONNET}', sql_agent: {{}}, planner: {{model: '{HAIKU}'}}}}"
+    )
+    (tmp_path / "dev.yaml").write_text(f"metrics: {{sink: none}}\n{agents}")
+
+    answer = Planner().process_query("Hello", "session-123")
+
+    assert answer == {"response": "You said: Hello", "models": [HAIKU]}
 
 
 def test_integration_with_the_orchestrator(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import boto3
@@ -18,6 +20,7 @@ from langchain_modelmgr import (
     ModelManager,
 )
 from langchain_modelmgr.metrics import MemorySink
+from langchain_modelmgr.records import ModelUsageMetrics
 from tests.models import HAIKU, OPUS, SONNET
 
 if TYPE_CHECKING:
@@ -223,3 +226,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() in ("set()", "{'langchain_core'}")
+
+
+def test_what_is_remembered_of_ever_new_models_is_bounded(configured: Configure) -> None:
+    manager = ModelManager(configured("a: {model: acme.own, fallbacks: []}"), sinks=[])
+    totals = manager.totals
+    own = manager.catalog.resolve("acme.own")
+
+    for n in range(1_100):
+        model = replace(own, model_id=f"acme.m{n}")
+        totals.input_pico_usd(model)
+        totals.enter(ModelUsageMetrics("a", model.model_id, datetime.now(UTC), 1, 1, 1.0, True))
+
+    assert len(totals._pico_per_token) <= 1_024
+    assert len(totals._unpriced) <= 1_024

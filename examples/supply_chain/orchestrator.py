@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
+from examples.supply_chain.agents.base_agent import CONFIG
 from examples.supply_chain.agents.registry import REGISTRY, build_agents
 from examples.supply_chain.database import generate
 from langchain_modelmgr import ConfigurationManager, ModelManager
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
 ROUTER = "orchestrator"
 """The agent in the YAML whose model routes."""
 

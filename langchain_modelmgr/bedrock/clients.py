@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from langchain_modelmgr.aws_regions import nearest_region, typo_in_region
 from langchain_modelmgr.aws_settings import ENDPOINT_VARIABLE, AwsSettings
 from langchain_modelmgr.bedrock.wire import instrument
 from langchain_modelmgr.errors import ConfigurationError
@@ -15,6 +17,8 @@ from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import boto3
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -43,6 +47,8 @@ _BUILT: weakref.WeakValueDictionary[tuple[Any, ...], _Built] = weakref.WeakValue
 """Building a session and its clients takes 0.2 s and 18 MB: a process with a configuration for
 each of its tenants does it once."""
 
+_ORIGIN = "It comes from ModelManager's region, AWS_DEFAULT_REGION, or the AWS profile"
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -57,6 +63,7 @@ class Clients:
         profile: ``aws.profile`` of the YAML, used only without ``session``.
         region: The region for models that name none; None leaves it to boto3.
         endpoint_url: Bedrock Runtime's endpoint; None leaves it to boto3.
+        headers: HTTP headers that go along with every request to Bedrock Runtime, unsigned.
         connections: Connections that a client's pool keeps: as many as calls may run at once.
         source: The configuration's name in errors.
     """
@@ -68,19 +75,22 @@ class Clients:
         profile: str | None,
         region: str | None,
         endpoint_url: str | None,
+        headers: Mapping[str, str],
         connections: int,
         source: str,
     ) -> None:
         self._profile = profile
         self._region = region
         self._endpoint_url = endpoint_url
+        self._headers = dict(headers)
         self._connections = connections
         self._source = source
         self._settings = AwsSettings.now()
         self._built = _Built(session)
         if session is None:
             aws = self._settings.identity(profile)
-            key = (profile, region, endpoint_url, connections, aws)
+            own = tuple(sorted(self._headers.items()))
+            key = (profile, region, endpoint_url, own, connections, aws)
             self._built = _BUILT.setdefault(key, self._built)
         self._is_open = False
 
@@ -160,9 +170,11 @@ class Clients:
         )
         self._refuse_another_local_aws()
         runtime = service == "bedrock-runtime"
+        session = self._open_session()
+        self._check_region(region or session.region_name)
         endpoint = self._endpoint_url if runtime else None
         try:
-            client: Any = self._open_session().client(
+            client: Any = session.client(
                 service,  # type: ignore[call-overload]
                 region_name=region,
                 endpoint_url=endpoint or self._settings.endpoint_url(service),
@@ -174,12 +186,14 @@ class Clients:
                 "AWS_DEFAULT_REGION in the environment, or region in an AWS profile"
             ) from error
         except InvalidRegionError as error:
-            raise ConfigurationError(
-                f"{self._source}: {error} It comes from ModelManager's region, "
-                "AWS_DEFAULT_REGION, or the AWS profile"
-            ) from error
+            near = nearest_region(region or session.region_name or "")
+            meant = f" Did you mean {near!r}?" if near else ""
+            raise ConfigurationError(f"{self._source}: {error}{meant} {_ORIGIN}") from error
         if runtime:
             instrument(client)
+            if self._headers:  # after signing, as ChatBedrockConverse does it
+                add = partial(_add_headers, self._headers)
+                client.meta.events.register("before-send.bedrock-runtime", add)
         return client
 
     def _refuse_another_local_aws(self) -> None:
@@ -194,6 +208,11 @@ class Clients:
             "models no manager: they find the one of their environment"
         )
 
+    def _check_region(self, region: str | None) -> None:
+        if region is not None and (meant := typo_in_region(region)) is not None:
+            text = f"unknown AWS region {region!r}; did you mean {meant!r}? {_ORIGIN}"
+            raise ConfigurationError(f"{self._source}: {text}")
+
     def _open_session(self) -> boto3.Session:
         """Return the session; the caller must hold the lock."""
         built = self._built
@@ -204,5 +223,12 @@ class Clients:
             try:
                 built.session = boto3.Session(**self._settings.session(self._profile))
             except ProfileNotFound as error:
-                raise ConfigurationError(f"{self._source}: aws.profile: {error}") from error
+                file = f"{self._source}: aws.profile"
+                where = file if self._profile else f"{self._settings.profile_variable}"
+                raise ConfigurationError(f"{where}: {error}") from error
         return built.session
+
+
+def _add_headers(headers: Mapping[str, str], request: Any, **_: Any) -> None:
+    for name, value in headers.items():
+        request.headers[name] = value

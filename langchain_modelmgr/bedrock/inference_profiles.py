@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 ASK_AGAIN_SECONDS = 300.0
 """Seconds after which an ARN that could not be resolved is asked for again."""
 
+_ARNS_KEPT = 1024
+"""ARNs whose last question is remembered."""
+
 
 class InferenceProfiles:
     """What ARNs stand for, shared by all agents of a manager.
@@ -56,6 +59,8 @@ class InferenceProfiles:
             known = self._catalog.resolve(model.model_id)
             if not self.hides(known):
                 return known if known.base_model_id else model
+            while len(self._asked) >= _ARNS_KEPT:
+                self._asked.pop(next(iter(self._asked)))
             self._asked[model.model_id] = time.monotonic()
             behind, reason = self._ask(model.model_id, region)
         if behind is None:

@@ -114,14 +114,17 @@ class ModelCatalog:
         model = self._find(model_id, base_model)
         if named and not model.in_catalog and not profile_facts(named):
             wrong = typo_in(named, self._plain_ids())
-            return wrong and f"{wrong} A model that is new is described under models:"
+            return wrong and f"{wrong} (a model that is new is described under models:)"
         return model.not_served
 
     def learn(self, arn: str, model_id: str) -> None:
         """Take what an ARN was found to stand for: ``model_id``, its geography included."""
         self._behind[arn] = model_id
-        for key in list(self._found):
-            if key[0] == arn:
+        forgotten = list(self._behind)[: max(0, len(self._behind) - _KEPT)]
+        for changed in (arn, *forgotten):
+            if changed != arn:
+                self._behind.pop(changed, None)
+            for key in [key for key in list(self._found) if key[0] == changed]:
                 self._found.pop(key, None)
 
     def fallback_for(self, model_id: str) -> str | None:

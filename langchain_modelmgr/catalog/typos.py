@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+import re
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.catalog.ids import PREFIXES, split_prefix
+from langchain_modelmgr.spelling import is_a_letter_away
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+_CHARACTERS = re.compile(r"[A-Za-z0-9._:/-]+")
+"""What Bedrock's model ids are made of. Source: botocore 1.44.5's service model."""
 
 
 def typo_in(model_id: str, known: Collection[str]) -> str | None:
@@ -21,6 +25,8 @@ def typo_in(model_id: str, known: Collection[str]) -> str | None:
         model_id: A model id or an inference profile id, not an ARN.
         known: Base model ids.
     """
+    if not _CHARACTERS.fullmatch(model_id):
+        return "not a model id: it has letters, digits, and . _ : / - only"
     if not _has_provider(split_prefix(model_id)[1]):
         return "not a model id: it must start with its provider, as anthropic. or us.anthropic."
     if (near := _a_letter_away(model_id, known)) is not None:
@@ -36,24 +42,8 @@ def _has_provider(base: str) -> bool:
 def _a_letter_away(model_id: str, known: Collection[str]) -> str | None:
     prefix, base = split_prefix(model_id)
     for other in known:
-        if _is_a_letter_away(base, other):
+        if is_a_letter_away(base, other):
             return f"{prefix}.{other}" if prefix else other
     # "uss.anthropic...": an edit in the prefix, which then is taken for the provider.
     forms = (f"{p}.{other}" for p in PREFIXES for other in known if prefix is None)
-    return next((form for form in forms if _is_a_letter_away(model_id, form)), None)
-
-
-def _is_a_letter_away(one: str, other: str) -> bool:
-    """Return whether one letter was added, left out or replaced, or two changed places."""
-    if one == other or abs(len(one) - len(other)) > 1:
-        return False
-    start = _common(one, other)
-    end = _common(one[start:][::-1], other[start:][::-1])
-    here, there = one[start : len(one) - end], other[start : len(other) - end]
-    swapped = len(here) == 2 and here == there[::-1]  # noqa: PLR2004 - a pair
-    return (swapped or max(len(here), len(there)) == 1) and any(c.isalpha() for c in here + there)
-
-
-def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return next((form for form in forms if is_a_letter_away(model_id, form)), None)

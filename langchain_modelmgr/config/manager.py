@@ -40,6 +40,7 @@ DEFAULT_FOLDER = "config"
 
 _SUFFIX = ".yaml"
 _BASE = "base"
+_EXTENSION = "x-"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Texts = tuple[tuple[str, str], ...]
 
@@ -169,7 +170,7 @@ class ConfigurationManager:
         return self.config_dir / f"{self.environment}{_SUFFIX}"
 
     def _load(self) -> None:
-        raw = _tree(self._texts)
+        raw = _without_extensions(_tree(self._texts))
         problems: list[Problem] = []
         filled = fill(raw, os.environ, problems)
         if problems:
@@ -228,6 +229,12 @@ def _tree(texts: _Texts) -> Located:
     if problems or tree is None:
         raise _error(problems)
     return tree
+
+
+def _without_extensions(tree: Located) -> Located:
+    """Leave out the keys at the top that begin with ``x-``: a place for YAML's anchors."""
+    kept = {key: child for key, child in tree.value.items() if not key.startswith(_EXTENSION)}
+    return Located(kept, tree.file, tree.line)
 
 
 def _plain(tree: Located) -> Any:

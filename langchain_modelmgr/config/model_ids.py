@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.config.filling import VARIABLE_HINT, looks_like_a_variable
 from langchain_modelmgr.config.yaml_tree import Located, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def problems_of_models(
     for path, model_id, base_model in _named(settings):
         if (wrong := catalog.mistake_in(model_id, base_model)) is not None:
             at = _place(raw, path)
-            yield Problem(at.file, at.line, f"{_dotted(path)}: {wrong}")
+            hint = f" ({VARIABLE_HINT})" if looks_like_a_variable(at.value) else ""
+            yield Problem(at.file, at.line, f"{_dotted(path)}: {wrong}{hint}")
 
 
 _Path = tuple[str | int, ...]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from langchain_modelmgr.config.filling import has_reference
+from langchain_modelmgr.aws_regions import nearest_region
+from langchain_modelmgr.config.filling import VARIABLE_HINT, has_reference, looks_like_a_variable
 from langchain_modelmgr.config.parameters import PROBLEM
 from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS, UnknownParameterError
 from langchain_modelmgr.config.yaml_tree import Located, Problem
@@ -37,6 +38,7 @@ _EXPECTED = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "missing": "is missing",
+    "finite_number": "must be a finite number",
     "string_too_long": "is too long",
     "too_long": "has too many entries",
 }
@@ -49,6 +51,7 @@ _PATTERNS = {
     "guardrailVersion": "must be DRAFT, or the number of a version",
     "additional_model_response_field_paths": "must be a JSON pointer, as /stop_sequence",
     "request_metadata": "may have letters, digits, blanks, and : _ @ $ # = / + , - .",
+    "default_headers": "must be names and values that an HTTP header may have",
     "region": "must be the name of an AWS region, as us-east-1",
     "endpoint_url": "must start with http:// or https://",
     "project_prefix": "must be letters, digits, . _ / # or -, 240 at most, and not start with AWS/",
@@ -114,10 +117,24 @@ def _text(
 def _of_form(kind: str, location: Sequence[str | int], at: Located | None) -> str:
     if kind == "string_pattern_mismatch":
         named = [_PATTERNS[str(part)] for part in location if str(part) in _PATTERNS]
-        return named[-1] if named else "has a form that is not allowed"
-    if kind == "string_type" and at is not None and isinstance(at.value, int | float | date):
-        return "must be text: put it in quotes"
+        expected = named[-1] if named else "has a form that is not allowed"
+        return expected + _hint(location, at)
+    if kind == "string_type" and at is not None:
+        if isinstance(at.value, int | float | date):
+            return "must be text: put it in quotes"
+        if at.plain and has_reference(at):
+            return 'must be text: put the reference in quotes, as "${NAME}"'
     return _EXPECTED.get(kind, "is not of the right form")
+
+
+def _hint(location: Sequence[str | int], at: Located | None) -> str:
+    """Return what was probably meant by a text of the wrong form."""
+    if at is None or has_reference(at):
+        return ""
+    if looks_like_a_variable(at.value):
+        return f"; {VARIABLE_HINT}"
+    region = nearest_region(str(at.value)) if location[-1] == "region" else None
+    return f"; did you mean {region!r}?" if region else ""
 
 
 def _place(location: Sequence[str | int], raw: Located) -> tuple[Located, Located | None]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from langchain_modelmgr.aws_regions import typo_in_region
 from langchain_modelmgr.catalog.model import Lifecycle, ReasoningHistory
 from langchain_modelmgr.config.parameters import PROBLEM, Parameters
 
@@ -25,6 +26,7 @@ PLACES = {
     "timeout": "give the agent's key timeout_seconds",
     "region_name": "give aws.region, or region of a fallback",
     "endpoint_url": "give aws.endpoint_url",
+    "default_headers": "give aws.default_headers",
     "credentials_profile_name": "give aws.profile",
     "base_model_id": "give base_model under models:, or of a fallback",
     "provider": "give it under models:",
@@ -60,12 +62,43 @@ ToolLimit = Literal[
 CachePlace = Literal["tools", "system", "messages", "tool_results"]
 Price = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
-Region = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+
+
+def _known_region(region: str) -> str:
+    if (meant := typo_in_region(region)) is not None:
+        raise PydanticCustomError(PROBLEM, f"unknown AWS region; did you mean {meant!r}?")
+    return region
+
+
+Region = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63),
+    AfterValidator(_known_region),
+]
 """What can be a part of a host's name, as botocore wants it; new regions need no new release."""
+
+_SIGNED = frozenset(
+    {"authorization", "content-length", "content-type", "host", "transfer-encoding"}
+)
+
+
+def _header(name: str) -> str:
+    if name.lower() in _SIGNED or name.lower().startswith("x-amz-"):
+        raise PydanticCustomError(PROBLEM, "is a header that boto3 sets and signs")
+    return name
+
+
+HeaderName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$"), AfterValidator(_header)
+]
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e\t]*$", max_length=8_192)]
+"""Source: RFC 9110, 5.5 and 5.6.2, without what is not ASCII."""
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, regex_engine="python-re", allow_inf_nan=False
+    )
 
 
 class _HasParameters(_Strict):
@@ -202,6 +235,9 @@ class AWSConfig(_Strict):
 
     profile: Text | None = None
     """A profile of the AWS configuration files."""
+
+    default_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """HTTP headers that go along with every request to Bedrock Runtime, unsigned."""
 
 
 class MetricsConfig(_Strict):

@@ -16,6 +16,10 @@ MAX_NODES = 100_000
 MAX_DEPTH = 64
 """Maps and lists inside one another."""
 
+_TOO_MUCH = "too many values, or too deep: are aliases nested?"
+_BEYOND_64_BITS = 2**63
+_INT = "tag:yaml.org,2002:int"
+
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
@@ -63,10 +67,12 @@ def read_tree(text: str, file: str) -> Located | None:
     Raises:
         YamlError: Bad YAML, two equal keys, an unsafe tag, or more than the bounds allow.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _BoundedLoader(text)
     try:
         node = loader.get_single_node()
         return None if node is None else _Reader(loader, file).read(node)
+    except _TooDeepError as error:
+        raise YamlError(Problem(file, error.line, _TOO_MUCH)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -78,6 +84,46 @@ def read_tree(text: str, file: str) -> Located | None:
         loader.dispose()
 
 
+def scalar_of(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    """Return what a scalar stands for.
+
+    Raises:
+        ValueError: A whole number beyond 64 bits, or a date that does not exist.
+    """
+    if node.tag != _INT:
+        try:
+            return loader.construct_object(node)
+        except ValueError:
+            raise ValueError("looks like a date, and is none") from None
+    try:
+        value: int = loader.construct_object(node)  # of more than 4,300 digits is a ValueError
+    except ValueError:
+        value = _BEYOND_64_BITS
+    if abs(value) >= _BEYOND_64_BITS:
+        raise ValueError("a whole number must fit in 64 bits; text is put in quotes")
+    return value
+
+
+class _TooDeepError(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Stops before nested values exhaust Python's stack."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH + 1:
+            raise _TooDeepError(self.peek_event().start_mark.line + 1)  # type: ignore[no-untyped-call]
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 class _Reader:
     def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
         self._loader = loader
@@ -87,7 +133,7 @@ class _Reader:
     def read(self, node: yaml.Node, depth: int = 0) -> Located:
         self._nodes += 1
         if self._nodes > MAX_NODES or depth > MAX_DEPTH:
-            raise YamlError(self._at(node, "too many values, or too deep: are aliases nested?"))
+            raise YamlError(self._at(node, _TOO_MUCH))
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
             raise YamlError(self._at(node, f"bad YAML: the tag {node.tag} is not allowed"))
         if isinstance(node, yaml.MappingNode):
@@ -101,9 +147,9 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node) -> Any:
         try:
-            return self._loader.construct_object(node)
-        except ValueError:
-            raise YamlError(self._at(node, "bad YAML: looks like a date, and is none")) from None
+            return scalar_of(self._loader, node)
+        except ValueError as error:
+            raise YamlError(self._at(node, f"bad YAML: {error}")) from None
 
     def _pairs(self, node: yaml.MappingNode, depth: int) -> Iterator[tuple[str, Located]]:
         seen: dict[str, int] = {}

@@ -230,7 +230,7 @@ def test_request_fields_are_langchain_aws_own() -> None:
     own = set(ChatBedrockConverse.model_fields)
     not_of_a_request = {
         "bedrock_client", "cache", "callbacks", "client", "config", "custom_get_token_ids",
-        "default_headers", "max_retries", "metadata", "name", "output_version", "profile",
+        "max_retries", "metadata", "name", "output_version", "profile",
         "rate_limiter", "raw_blocks", "streaming", "tags", "verbose",
     }  # fmt: skip
 
@@ -240,7 +240,7 @@ def test_request_fields_are_langchain_aws_own() -> None:
 
 words = st.text("ab1.:-#'~<&*é☃ ", max_size=5)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | words,
+    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )

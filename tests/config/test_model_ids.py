@@ -49,7 +49,7 @@ def test_an_id_that_is_a_letter_away_from_a_known_one_is_an_error(
 
 @pytest.mark.parametrize(
     "model",
-    ["haiku", "claude-3-5-haiku-20241022-v1:0", "us.haiku", "anthropic.", ".nova", "$MODEL"],
+    ["haiku", "claude-3-5-haiku-20241022-v1:0", "us.haiku", "anthropic.", ".nova"],
 )
 def test_an_id_without_a_provider_is_an_error(configured: Configure, model: str) -> None:
     with pytest.raises(
