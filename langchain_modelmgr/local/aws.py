@@ -157,6 +157,15 @@ class LocalAWS:
         """Let a model not exist."""
         self._state.make_unknown(model_id)
 
+    def facts(self, model_id: str, **facts: Any) -> None:
+        """Let a model take more, or less, than the catalog says: ``supports_images=True``.
+
+        Args:
+            model_id: The model.
+            **facts: Fields of ``ModelConfig``.
+        """
+        self._state.tell(model_id, facts)
+
     def inference_profile(
         self, name: str, model_id: str, regions: Sequence[str] = (REGION,)
     ) -> None:

@@ -104,7 +104,7 @@ class Bedrock:
             text = "The provided model identifier is invalid."
             raise AwsError("ValidationException", text)
         _check(body, operation)
-        if broken := rule_violation(model_id, operation, body):
+        if broken := rule_violation(model_id, operation, body, self._state.facts_of(model_id)):
             raise AwsError("ValidationException", broken)
 
     async def _meet(self, request: web.BaseRequest, fault: Fault | None) -> None:

@@ -14,13 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-def rule_violation(model_id: str, operation: str, body: Mapping[str, Any]) -> str | None:
-    """Return the text of AWS's ValidationException, or None."""
-    return next(_violations(base_of(model_id), operation, body), None)
+def rule_violation(
+    model_id: str, operation: str, body: Mapping[str, Any], told: Mapping[str, Any]
+) -> str | None:
+    """Return the text of AWS's ValidationException, or None.
+
+    Args:
+        model_id: The model id of the URL.
+        operation: ``Converse`` or ``ConverseStream``.
+        body: The request's JSON.
+        told: Facts of the model that go over those of the data file.
+    """
+    return next(_violations(base_of(model_id), operation, body, told), None)
 
 
-def _violations(base: str, operation: str, body: Mapping[str, Any]) -> Iterator[str]:
-    facts = facts_of(base)
+def _violations(
+    base: str, operation: str, body: Mapping[str, Any], told: Mapping[str, Any]
+) -> Iterator[str]:
+    facts = {**facts_of(base), **told}
     if "converse" not in facts.get("served_by", ("converse",)):
         yield "This action doesn't support the model that you provided. Try again with another."
     messages = body.get("messages") or []

@@ -64,6 +64,7 @@ class State:
         self._replies: defaultdict[str | None, deque[ScriptedReply]] = defaultdict(deque)
         self._replays: defaultdict[tuple[str, str], deque[Replay]] = defaultdict(deque)
         self._unknown: set[str] = set()
+        self._facts: dict[str, Mapping[str, Any]] = {}
         self._profiles: dict[str, dict[str, Any]] = {}
         self._accounts: dict[str, str] = {}
 
@@ -133,6 +134,16 @@ class State:
         with self._lock:
             waiting = self._replays.get((operation, model_id))
             return waiting.popleft() if waiting else None
+
+    def tell(self, model_id: str, facts: Mapping[str, Any]) -> None:
+        """Set what a model takes, over what the data file says."""
+        with self._lock:
+            self._facts[model_id] = {**self._facts.get(model_id, {}), **facts}
+
+    def facts_of(self, model_id: str) -> Mapping[str, Any]:
+        """Return what was set of a model."""
+        with self._lock:
+            return self._facts.get(model_id, {})
 
     def make_unknown(self, model_id: str) -> None:
         """Let a model not exist."""

@@ -131,3 +131,13 @@ def test_a_model_that_the_data_file_does_not_have_takes_everything(local_aws: Lo
     )
 
     assert reply["stopReason"]
+
+
+def test_a_model_can_be_told_to_take_more_or_less(local_aws: LocalAWS) -> None:
+    runtime = local_aws.client("bedrock-runtime")
+    seen = _turns([TEXT, PICTURE])
+    local_aws.facts(HAIKU_35, supports_images=True)
+    local_aws.facts("acme.unheard-of", supports_images=False)
+
+    assert runtime.converse(modelId=HAIKU_35, messages=seen)["stopReason"]
+    assert "the image field" in _refusal(local_aws, "acme.unheard-of", seen, {})
