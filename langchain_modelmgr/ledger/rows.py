@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from langchain_modelmgr.records import ModelUsageMetrics
 
 OUTCOMES = ("answered", "failed", "aborted", "lost")
@@ -19,6 +23,9 @@ PICO = 10**12
 
 MAX_INTEGER = 2**63 - 1
 """SQLite's largest."""
+
+MINUTE_TEXT = 16
+"""Characters of a time up to its minute."""
 
 # The application's own decimal context may round, or trap what is inexact.
 _EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)
@@ -81,15 +88,52 @@ class AttemptRow(NamedTuple):
             tags=None,
         )
 
-    @property
-    def has_usage(self) -> bool:
-        """True if the reply told its token counts."""
-        return self.input_tokens is not None
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that agree in what totals and data points tell apart.
+
+    Attributes:
+        first: Any of them.
+        columns: A row whose fields are tuples: the columns.
+        size: How many rows.
+    """
+
+    first: AttemptRow
+    columns: Any
+    size: int
+
+    @classmethod
+    def of(cls, rows: Sequence[AttemptRow]) -> Group:
+        """Return rows, at least one, as a group."""
+        return cls(rows[0], AttemptRow._make(zip(*rows, strict=True)), len(rows))
 
     @property
-    def is_unpriced(self) -> bool:
-        """True if it was answered with its usage, but at an unknown price."""
-        return self.has_usage and self.cost_pico_usd is None and self.outcome == "answered"
+    def unpriced(self) -> int:
+        """How many were answered with their usage, but at an unknown price."""
+        columns = self.columns
+        if self.first.outcome != "answered" or None not in columns.cost_pico_usd:
+            return 0
+        pairs = zip(columns.input_tokens, columns.cost_pico_usd, strict=True)
+        return sum(tokens is not None and cost is None for tokens, cost in pairs)
+
+
+_SAME = itemgetter(*map(AttemptRow._fields.index, (
+    "environment", "agent", "model", "outcome", "is_fallback", "service_tier", "metadata",
+)))  # fmt: skip
+
+
+def grouped(rows: Iterable[AttemptRow]) -> list[Group]:
+    """Return rows by minute and by what totals tell apart."""
+    groups: dict[tuple[Any, ...], list[AttemptRow]] = {}
+    for row in rows:
+        key = (row[0][:MINUTE_TEXT], _SAME(row))
+        same = groups.get(key)
+        if same is None:
+            groups[key] = [row]
+        else:
+            same.append(row)
+    return [Group.of(same) for same in groups.values()]
 
 
 def pico_of(usd: Decimal | None) -> int | None:

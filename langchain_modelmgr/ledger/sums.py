@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.ledger.rows import MINUTE_TEXT
 from langchain_modelmgr.ledger.schema import (
+    ATTEMPT_COLUMNS,
     LATENCY_BOUNDS_MS,
     LATENCY_COLUMNS,
     QUARTER_SECONDS,
@@ -19,12 +22,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from langchain_modelmgr.ledger.rows import AttemptRow
+    from langchain_modelmgr.ledger.rows import Group
 
 MAX_VALUES = 1_000
 """Values of a metadata key that totals tell apart; further ones are added up as ``other``."""
 
 OTHER = "other"
+
+_FIRST_SUM = ATTEMPT_COLUMNS.index("input_tokens")
+_LATENCY = ATTEMPT_COLUMNS.index("latency_ms")
+"""Between them stand the five counts of tokens and both costs, in the order of the sums."""
 
 _FIXED = len(TOTALS_SUMS) - len(LATENCY_COLUMNS)
 _UPSERT = (
@@ -35,19 +42,18 @@ _UPSERT = (
 )
 
 
-class TimeText:
-    """Writes times as ``2026-11-26T07:03:31.250Z``; those of one second are written once."""
-
-    def __init__(self) -> None:
-        self._second, self._text = -1, ""
+class TimeText(dict[int, str]):
+    """Writes times as ``2026-11-26T07:03:31.250Z``; what those of a second share, once."""
 
     def of(self, milliseconds: int) -> str:
         """Return a time in milliseconds since 1970 as text."""
         second, rest = divmod(milliseconds, 1000)
-        if second != self._second:
-            self._second = second
-            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{rest:03}Z"
+        return f"{self[second]}.{rest:03}Z"
+
+    def __missing__(self, second: int) -> str:
+        """Write a second."""
+        text = self[second] = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return text
 
 
 class Sums:
@@ -59,10 +65,11 @@ class Sums:
         self._metadata: dict[str | None, str] = {None: "{}"}
         self._quarters: dict[str, str] = {}
 
-    def add(self, rows: Iterable[AttemptRow]) -> None:
+    def add(self, groups: Iterable[Group]) -> None:
         """Add rows."""
-        for row in rows:
-            minute = row.time[:16]
+        for group in groups:
+            row, columns = group.first, group.columns
+            minute = row.time[:MINUTE_TEXT]
             key = (
                 self._quarters.get(minute) or self._quarter(minute), row.environment, row.agent,
                 row.model, row.outcome, row.is_fallback, row.service_tier or "",
@@ -71,20 +78,15 @@ class Sums:
             sums = self._sums.get(key)
             if sums is None:
                 sums = self._sums[key] = [0] * len(TOTALS_SUMS)
-            sums[0] += 1
-            sums[1] += row.attempt == 1
-            if row.input_tokens is not None:
-                sums[2] += row.input_tokens
-                sums[3] += row.output_tokens or 0
-                sums[4] += row.cache_read_tokens or 0
-                sums[5] += row.cache_write_5m_tokens or 0
-                sums[6] += row.cache_write_1h_tokens or 0
-                sums[7] += row.cost_pico_usd or 0
-                sums[9] += row.is_unpriced
-            sums[8] += row.estimated_wasted_cost_pico_usd or 0
-            if row.latency_ms is not None:
-                sums[10] += row.latency_ms
-                sums[_FIXED + bisect_left(LATENCY_BOUNDS_MS, row.latency_ms)] += 1
+            sums[0] += group.size
+            sums[1] += columns.attempt.count(1)
+            for at, column in enumerate(columns[_FIRST_SUM:_LATENCY], 2):
+                sums[at] += sum(filter(None, column))
+            sums[9] += group.unpriced
+            latencies = [latency for latency in columns.latency_ms if latency is not None]
+            sums[10] += sum(latencies)
+            for bucket in map(bisect_left, repeat(LATENCY_BOUNDS_MS), latencies):
+                sums[_FIXED + bucket] += 1
 
     def store(self) -> None:
         """Write what was added."""
@@ -122,4 +124,10 @@ def _pairs(metadata: str) -> list[tuple[str, str]]:
         found = json.loads(metadata)
     except ValueError:
         return []
-    return [(k, str(v)) for k, v in found.items()] if isinstance(found, dict) else []
+    if not isinstance(found, dict):
+        return []
+    # What stands there as an escape may be half of a character, which SQLite refuses.
+    return [
+        (key.encode("utf-8", "replace").decode(), str(value).encode("utf-8", "replace").decode())
+        for key, value in found.items()
+    ]

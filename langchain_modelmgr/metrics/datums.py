@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from itertools import compress
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from langchain_modelmgr.ledger.rows import PICO
+from langchain_modelmgr.ledger.rows import PICO, Group
 from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
@@ -157,38 +159,52 @@ def indexes_of(extra: Iterable[str]) -> frozenset[int]:
 
 
 def observations(row: AttemptRow, published: frozenset[int]) -> list[Observation]:
-    """Return the data points of one attempt.
+    """Return the data points of one attempt."""
+    columns = observed(Group.of([row]), published)
+    return [(index, value) for index, values in columns for value in values]
+
+
+def observed(group: Group, published: frozenset[int]) -> Iterator[tuple[int, Sequence[float]]]:
+    """Yield the data points of attempts, metric by metric.
 
     Every attempt that was sent counts as an invocation; one that the caller abandoned, or whose
     process died, is no failure of the model. Latency, tokens and cost come from attempts that told
     their usage, so an unknown count is never published as zero, nor an unknown price as free.
     """
-    found: list[Observation] = [(_FAILED if row.outcome == "failed" else _SUCCEEDED, 1)]
-    if row.input_tokens is not None:
-        if row.latency_ms is not None:
-            found.append((_LATENCY, row.latency_ms))
-        found += ((_INPUT, row.input_tokens), (_OUTPUT, row.output_tokens or 0))
-        if row.cost_pico_usd is not None:
-            found.append((_COST, row.cost_pico_usd))
+    columns = group.columns
+    yield (_FAILED if group.first.outcome == "failed" else _SUCCEEDED), (1,) * group.size
+    told = [tokens is not None for tokens in columns.input_tokens]
+    if any(told):
+        yield _LATENCY, _known(columns.latency_ms, told)
+        yield _INPUT, _known(columns.input_tokens, told)
+        yield _OUTPUT, _known(columns.output_tokens, told)
+        yield _COST, _known(columns.cost_pico_usd, told)
     if len(published) > _FIRST_TOKEN:
-        found += [point for point in _extra(row) if point[0] in published]
-    return found
+        for index, values in _extra(group, told):
+            if index in published:
+                yield index, values
 
 
-def _extra(row: AttemptRow) -> Iterator[Observation]:
-    if row.time_to_first_token_ms is not None:
-        yield _FIRST_TOKEN, row.time_to_first_token_ms
-    if row.has_usage:
-        yield _CACHE_READ, row.cache_read_tokens or 0
-        yield _CACHE_WRITE, (row.cache_write_5m_tokens or 0) + (row.cache_write_1h_tokens or 0)
-        if row.cost_pico_usd is None:
-            yield _UNPRICED, 1
-    if row.is_fallback and row.outcome == "answered":
-        yield _FALLBACKS, 1
-    if row.error == _THROTTLED:
-        yield _THROTTLES, 1
-    if row.estimated_wasted_cost_pico_usd is not None:
-        yield _WASTED, row.estimated_wasted_cost_pico_usd
+def _extra(group: Group, told: list[bool]) -> Iterator[tuple[int, Sequence[float]]]:
+    columns = group.columns
+    yield _FIRST_TOKEN, [ms for ms in columns.time_to_first_token_ms if ms is not None]
+    if any(told):
+        written = map(add, *(
+            map(int, compress(column, told))
+            for column in (columns.cache_write_5m_tokens, columns.cache_write_1h_tokens)
+        ))  # fmt: skip
+        yield _CACHE_READ, _known(columns.cache_read_tokens, told)
+        yield _CACHE_WRITE, list(written)
+    yield _UNPRICED, (1,) * group.unpriced
+    if group.first.is_fallback and group.first.outcome == "answered":
+        yield _FALLBACKS, (1,) * group.size
+    yield _THROTTLES, (1,) * columns.error.count(_THROTTLED)
+    wasted = columns.estimated_wasted_cost_pico_usd
+    yield _WASTED, [cost for cost in wasted if cost is not None]
+
+
+def _known(column: Sequence[float | None], told: list[bool]) -> list[float]:
+    return [value for value in compress(column, told) if value is not None]
 
 
 def wire_value(index: int, value: float) -> float:

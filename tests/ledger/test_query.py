@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_modelmgr.ledger.query import query_of, select, usage_table
-from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.rows import AttemptRow, grouped
 from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
 from langchain_modelmgr.ledger.span import span_of
 from langchain_modelmgr.ledger.store import open_readonly, open_store, readonly_copy
@@ -49,7 +49,7 @@ def store(connection: sqlite3.Connection, rows: Iterable[AttemptRow]) -> None:
         kept,
     )
     sums = Sums(connection)
-    sums.add(kept)
+    sums.add(grouped(kept))
     sums.store()
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from langchain_modelmgr.ledger.rows import MINUTE_TEXT
 from langchain_modelmgr.metrics.cloudwatch.bins import publishable
 from langchain_modelmgr.metrics.datums import (
     METRICS,
@@ -13,6 +14,7 @@ from langchain_modelmgr.metrics.datums import (
     Datum,
     indexes_of,
     observations,
+    observed,
     series_of,
     wire_value,
 )
@@ -20,12 +22,8 @@ from langchain_modelmgr.metrics.datums import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_modelmgr.ledger.rows import AttemptRow
-    from langchain_modelmgr.metrics.cloudwatch.bins import Cell
+    from langchain_modelmgr.ledger.rows import AttemptRow, Group
     from langchain_modelmgr.metrics.cloudwatch.places import Places
-
-_MINUTE_TEXT = 16
-"""Characters of a time up to its minute."""
 
 
 class Rules(NamedTuple):
@@ -60,8 +58,13 @@ class _Counted:
     __slots__ = ("cell", "writers")
 
     def __init__(self) -> None:
-        self.cell: Cell = {}
+        self.cell: Counter[float] = Counter()
         self.writers: Counter[str] = Counter()
+
+    def add(self, values: Sequence[float], writer: str) -> None:
+        self.cell.update(values)
+        if values:
+            self.writers[writer] += len(values)
 
 
 _Key = tuple[str | None, str, str]
@@ -69,7 +72,7 @@ _Key = tuple[str | None, str, str]
 
 
 def aggregate(
-    given: Mapping[int, tuple[Rules, Sequence[AttemptRow]]], places: Places
+    given: Mapping[int, tuple[Rules, Sequence[Group]]], places: Places
 ) -> tuple[list[Datum], Counter[int]]:
     """Return the datums of rows, and how many attempts of which writer were counted as ``other``.
 
@@ -77,40 +80,34 @@ def aggregate(
         given: By the number of their writer, rows and what of them is published.
         places: Which agents and models have metrics of their own.
     """
-    counted: defaultdict[_Key, dict[int, _Counted]] = defaultdict(dict)
+    counted: defaultdict[_Key, defaultdict[int, _Counted]] = defaultdict(_by_metric)
     folded: Counter[int] = Counter()
-    for writer, (rules, rows) in given.items():
-        groups: dict[tuple[str, str, str], list[AttemptRow]] = {}
-        for row in rows:
-            groups.setdefault((row.agent, row.model, row.time[:_MINUTE_TEXT]), []).append(row)
-        for (agent, model, minute), group in groups.items():
+    for writer, (rules, groups) in given.items():
+        for group in groups:
+            agent, model = group.first.agent, group.first.model
+            minute = group.first.time[:MINUTE_TEXT]
             placed = places.admit(
                 agent, model, reserved=rules.agents, metrics=len(rules.published),
                 max_series=rules.max_series,
             )  # fmt: skip
             if placed != (agent, model):
-                folded[writer] += len(group)
-            _count(counted[*placed, minute], str(writer), rules, group)
+                folded[writer] += group.size
+            keys: list[_Key] = [(*placed, minute)]
             if rules.is_rolled_up:
-                _count(counted[None, placed[1], minute], str(writer), rules, group)
+                keys.append((None, placed[1], minute))
+            for index, values in observed(group, rules.published):
+                for key in keys:
+                    counted[key][index].add(values, str(writer))
     return [
         _datum(METRICS[index].name, index, key, values)
         for key, by_metric in counted.items()
         for index, values in by_metric.items()
+        if values.cell
     ], folded
 
 
-def _count(
-    by_metric: dict[int, _Counted], writer: str, rules: Rules, group: Sequence[AttemptRow]
-) -> None:
-    published = rules.published
-    for row in group:
-        for index, value in observations(row, published):
-            counted = by_metric.get(index)
-            if counted is None:
-                counted = by_metric[index] = _Counted()
-            counted.cell[value] = counted.cell.get(value, 0) + 1
-            counted.writers[writer] += 1
+def _by_metric() -> defaultdict[int, _Counted]:
+    return defaultdict(_Counted)
 
 
 def _datum(name: str, index: int, key: _Key, counted: _Counted) -> Datum:

@@ -50,7 +50,7 @@ class Batches:
                 "SELECT agent, model FROM places WHERE destination = ?", (destination,)
             ).fetchall()
         )
-        given = {state.id: (rules_of(state.settings), state.rows) for state in writers}
+        given = {state.id: (rules_of(state.settings), state.groups) for state in writers}
         datums, folded = aggregate(given, places)
         for request in requests_of(datums):
             outbox.put(

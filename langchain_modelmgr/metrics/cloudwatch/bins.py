@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import groupby
+from bisect import bisect_left
+from itertools import accumulate, pairwise
+from operator import mul
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.metrics.datums import MAX_VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 Value = float
 Cell = dict[Value, int]
@@ -20,6 +22,15 @@ _BODY, _SHOULDER, _TAIL = 50, 54, 44
 
 _BODY_ENDS, _SHOULDER_ENDS = 0.05, 0.005
 """Shares of the values that lie above the body, and above the shoulder."""
+
+_SHARES = (
+    *((1 - _BODY_ENDS) * n / _BODY for n in range(1, _BODY + 1)),
+    *(
+        1 - _BODY_ENDS * (_SHOULDER_ENDS / _BODY_ENDS) ** (n / _SHOULDER)
+        for n in range(1, _SHOULDER + 1)
+    ),
+)
+"""Shares of the values that lie below the end of each bin of body and shoulder."""
 
 
 def publishable(cell: Mapping[Value, int]) -> Cell:
@@ -32,59 +43,34 @@ def publishable(cell: Mapping[Value, int]) -> Cell:
     if len(cell) <= MAX_VALUES:
         return dict(cell)
     low, *inner, high = sorted(cell)
-    return _ends(cell, low, high) | _merged(cell, inner, _by_rank(cell, inner))
-
-
-def _ends(cell: Mapping[Value, int], low: Value, high: Value) -> Cell:
-    return {low: cell[low], high: cell[high]}
-
-
-def _by_value(values: Sequence[Value], bins: int) -> Callable[[Value], int]:
-    if not values:
-        return lambda _: 0
-    start, end = _log(values[0]), _log(values[-1])
-    scale = (bins - 1) / (end - start) if end > start else 0.0
-    return lambda value: int((_log(value) - start) * scale)
-
-
-def _by_rank(cell: Mapping[Value, int], values: Sequence[Value]) -> Callable[[Value], int]:
-    total = sum(cell[value] for value in values)
-    places: dict[Value, int] = {}
-    seen = 0
-    for at, value in enumerate(values):
-        above = 1 - (seen + cell[value] / 2) / total
-        seen += cell[value]
-        if above > _BODY_ENDS:
-            places[value] = int((1 - above) / (1 - _BODY_ENDS) * _BODY)
-        elif above > _SHOULDER_ENDS:
-            share = math.log(_BODY_ENDS / above) / math.log(_BODY_ENDS / _SHOULDER_ENDS)
-            places[value] = _BODY + min(_SHOULDER - 1, int(share * _SHOULDER))
-        else:
-            tail = _by_value(values[at:], _TAIL)
-            places |= {rest: _BODY + _SHOULDER + tail(rest) for rest in values[at:]}
-            break
-    return places.__getitem__
-
-
-def _merged(
-    cell: Mapping[Value, int], values: Iterable[Value], place: Callable[[Value], int]
-) -> Cell:
-    bins: Cell = {}
-    for _, group in groupby(values, key=place):
-        members = list(group)
-        count = sum(cell[value] for value in members)
-        mean = _mean([(value, cell[value]) for value in members], count)
-        # Rounding may put the mean of neighbours beside them.
-        mean = min(max(mean, members[0]), members[-1])
-        bins[mean] = bins.get(mean, 0) + count
+    bins = {low: cell[low], high: cell[high]}
+    counts = [cell[value] for value in inner]
+    seen, sums = [0, *accumulate(counts)], list(map(mul, inner, counts))
+    add = sum if set(map(type, inner)) == {int} else math.fsum  # money is whole, in pico USD
+    for start, end in pairwise(_cuts(inner, counts, seen)):
+        if end - start == 1:
+            bins[inner[start]] = counts[start]
+        elif end > start:
+            count = seen[end] - seen[start]
+            mean = add(sums[start:end]) / count
+            # Rounding may put the mean of neighbours beside them.
+            mean = min(max(mean, inner[start]), inner[end - 1])
+            bins[mean] = bins.get(mean, 0) + count
     return bins
+
+
+def _cuts(values: Sequence[Value], counts: Sequence[int], seen: Sequence[int]) -> list[int]:
+    """Return where bins of ascending values begin and end; ``seen`` counts what is below each."""
+    middles = [below + count / 2 for below, count in zip(seen, counts, strict=False)]
+    cuts = [0, *(bisect_left(middles, share * seen[-1]) for share in _SHARES)]
+    tail = values[cuts[-1] :]
+    if not tail:
+        return cuts
+    low, high = _log(tail[0]), _log(tail[-1])
+    step = (high - low) / (_TAIL - 1)
+    ends = (bisect_left(tail, math.exp(low + step * n)) for n in range(1, _TAIL))
+    return [*cuts, *(cuts[-1] + end for end in sorted(ends)), len(values)]
 
 
 def _log(value: Value) -> float:
     return math.log(max(value, math.ulp(0.0)))
-
-
-def _mean(members: list[tuple[Value, int]], count: int) -> Value:
-    if all(type(value) is int for value, _ in members):  # money, in pico USD
-        return sum(value * times for value, times in members) / count
-    return math.fsum(value * times for value, times in members) / count

@@ -1,0 +1,208 @@
+"""Reads the lines of one segment, with suspicion: any program may have written them.
+
+A line is checked at once: the types of its fields together, by an answer that is remembered for all
+lines alike, then the ranges of its numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.ledger.rows import MAX_INTEGER, OUTCOMES, AttemptRow
+from langchain_modelmgr.ledger.sums import TimeText
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_NAME, _LEFT, _ENDED = range(3)
+"""The kinds of lines that are lists; ``segment.py`` describes them."""
+
+_EARLIEST_MS, _LATEST_MS = 946_684_800_000, 4_102_444_800_000
+"""2000 and 2100."""
+
+_Types = frozenset[type]
+_INTEGER, _TOLD, _NONE = _Types({int}), _Types({int, str}), _Types({type(None)})
+_INTEGER_OR_NONE, _TOLD_OR_NONE, _TEXT_OR_NONE = _INTEGER | _NONE, _TOLD | _NONE, _NONE | {str}
+_MEASURE_OR_NONE = _INTEGER_OR_NONE | {float}
+
+_LEFT_TYPES: tuple[_Types, ...] = (
+    _INTEGER, _TOLD, _TOLD, _TOLD_OR_NONE, _TOLD_OR_NONE, _INTEGER, _INTEGER, _INTEGER, _INTEGER,
+    _INTEGER, _TEXT_OR_NONE, _INTEGER_OR_NONE,
+)  # fmt: skip
+_ENDED_TYPES: tuple[_Types, ...] = (
+    _INTEGER, _TOLD_OR_NONE, _TOLD_OR_NONE, _INTEGER, _INTEGER, _INTEGER, *[_INTEGER_OR_NONE] * 7,
+    _MEASURE_OR_NONE, _MEASURE_OR_NONE, _TEXT_OR_NONE,
+)  # fmt: skip
+_LEFT_FIELDS, _ENDED_FIELDS = len(_LEFT_TYPES), len(_ENDED_TYPES)
+_TOKENS = slice(6, 11)
+_INFINITY = float("inf")
+_new = tuple.__new__
+
+
+class NoLineError(ValueError):
+    """A line that can't be read."""
+
+
+class Names(dict[Any, Any]):
+    """What a segment's lines tell by number; a name that is written out stands for itself."""
+
+    def __missing__(self, told: Any) -> str | None:
+        """Return what is no number, as it can be stored."""
+        if type(told) is str:
+            return storable(told)
+        raise NoLineError
+
+
+class Reader:
+    """Makes rows of the lines of one writer's segment, in order.
+
+    Args:
+        names: The names that earlier lines told, by their number. New ones are added.
+        in_flight: Attempts that have left, by their number. It is kept up to date.
+        rows: Where rows go.
+        environment: Of all rows.
+        writer: The writer's name.
+    """
+
+    def __init__(
+        self,
+        names: dict[int, str],
+        in_flight: dict[int, Departure],
+        rows: list[AttemptRow],
+        *,
+        environment: str,
+        writer: str,
+    ) -> None:
+        self._told = names
+        self._names = Names(names)
+        self._names[None] = None
+        self._in_flight = in_flight
+        self._rows = rows
+        self._environment = environment
+        self._writer = writer
+        self._time_text = TimeText().of
+
+    def read(
+        self,
+        lines: Iterable[tuple[bytes, Any]],
+        *,
+        take_object: Callable[[dict[str, Any]], None],
+        reject: Callable[[bytes], None],
+    ) -> None:
+        """Read lines, each with its JSON.
+
+        Args:
+            lines: The lines.
+            take_object: Takes JSON objects.
+            reject: Takes lines that are none of ours.
+        """
+        for line, value in lines:
+            try:
+                if type(value) is dict:
+                    take_object(value)
+                    continue
+                kind = value[0]
+                if kind == _LEFT:
+                    self._take_departure(value)
+                elif kind == _ENDED:
+                    self._take_end(value)
+                elif kind == _NAME:
+                    self._take_name(*value[1:3])
+                else:
+                    raise NoLineError
+            except (TypeError, ValueError, LookupError):
+                reject(line)
+
+    def lose(self) -> None:
+        """Make rows of what a writer whose process is dead has left open."""
+        for left in self._in_flight.values():
+            self._rows.append(
+                AttemptRow(
+                    self._time_text(left.time_ms), self._environment, left.agent, left.model,
+                    "lost", None, None, None, None, None, None, None, left.estimate, None, None,
+                    left.attempt, left.is_fallback, None, f"{self._writer}-{left.call}",
+                    left.run_id, None, left.metadata, left.tags,
+                )
+            )  # fmt: skip
+        self._in_flight.clear()
+
+    def _take_departure(self, value: list[Any]) -> None:
+        line = value[:_LEFT_FIELDS]
+        types = tuple(map(type, line))
+        if types not in _GOOD:
+            _check_types(_LEFT_TYPES, types)
+        _, agent, model, tags, metadata, number, time, attempt, fallback, call, run, estimate = line
+        if not (
+            _EARLIEST_MS <= time < _LATEST_MS
+            and 0 <= number <= MAX_INTEGER
+            and 0 <= attempt <= MAX_INTEGER
+            and 0 <= call <= MAX_INTEGER
+            and (estimate is None or 0 <= estimate <= MAX_INTEGER)
+        ):
+            raise NoLineError
+        names = self._names
+        self._in_flight[number] = _new(
+            Departure,
+            (
+                names[agent], names[model], attempt, 1 if fallback else 0, call, storable(run),
+                names[tags], names[metadata], estimate, time,
+            ),
+        )  # fmt: skip
+
+    def _take_end(self, value: list[Any]) -> None:
+        line = value[:_ENDED_FIELDS]
+        types = tuple(map(type, line))
+        if types not in _GOOD:
+            _check_types(_ENDED_TYPES, types)
+        _, error, tier, number, time, outcome, *figures, latency, first, request = line
+        if not (
+            _EARLIEST_MS <= time < _LATEST_MS
+            and 0 <= outcome < len(OUTCOMES)
+            and (latency is None or 0 <= latency < _INFINITY)
+            and (first is None or 0 <= first < _INFINITY)
+        ):
+            raise NoLineError
+        for figure in figures:
+            if figure is not None and not 0 <= figure <= MAX_INTEGER:
+                raise NoLineError
+        names = self._names
+        error, tier, request = names[error], names[tier], storable(request)
+        left = self._in_flight.pop(number)
+        self._rows.append(
+            _new(
+                AttemptRow,
+                (
+                    self._time_text(time), self._environment, left[0], left[1], OUTCOMES[outcome],
+                    error, *figures, latency, first, left[2], left[3], tier,
+                    f"{self._writer}-{left[4]}", left[5], request, left[7], left[6],
+                ),
+            )
+        )  # fmt: skip
+
+    def _take_name(self, number: int, text: str) -> None:
+        if type(number) is not int or type(text) is not str:
+            raise NoLineError
+        self._told[number] = self._names[number] = storable(text) or ""
+
+
+def storable(text: str | None) -> str | None:
+    """Return a text as the database takes it: JSON may tell half of a character."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()
+
+
+_GOOD: set[tuple[type, ...]] = set()
+"""Types of the fields of lines that were found to be good; there are some hundred."""
+
+
+def _check_types(wanted: tuple[_Types, ...], types: tuple[type, ...]) -> None:
+    """Check that fields have types that they may have, and that tokens are told all or none."""
+    if len(types) != len(wanted) or any(
+        kind not in ok for kind, ok in zip(types, wanted, strict=True)
+    ):
+        raise NoLineError
+    if wanted is _ENDED_TYPES and len(set(types[_TOKENS])) > 1:
+        raise NoLineError
+    _GOOD.add(types)

@@ -1,0 +1,71 @@
+"""A ledger in a folder, its sink at the local AWS, and processes that die."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
+from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from tests.metrics.conftest import make
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.local import LocalAWS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "ledger"
+
+
+def opened(folder: Path | None, **settings: Any) -> tuple[Ledger, CloudWatchSink]:
+    sink = CloudWatchSink(FixedClient(boto3.Session, None), "x/Models")
+    return ledger_for([sink], folder, **settings), sink
+
+
+def write(ledger: Ledger, sink: CloudWatchSink, count: int = 1, **changes: Any) -> None:
+    for _ in range(count):
+        usage = make(**changes)
+        ledger.ended(None, usage)
+        sink.record(usage)
+
+
+def query(ledger: Ledger, text: str) -> list[tuple[Any, ...]]:
+    with ledger.reading() as connection:
+        return connection.execute(text).fetchall()
+
+
+def invocations(aws: LocalAWS, **dimensions: str) -> float:
+    return aws.metrics.sum("x/Models", "ModelInvocations", **dimensions)
+
+
+def departure(ledger: Ledger) -> Departure:
+    return Departure(
+        "sql_agent", "m", 1, 0, ledger.next_call(), "run", None, None, 5_000, ledger.now_ms()
+    )
+
+
+def in_another_process(folder: Path, code: str) -> None:
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from tests.ledger.conftest import *
+from tests.metrics.conftest import make
+ledger, sink = opened(Path({str(folder)!r}))
+{code}
+sys.stdout.flush()
+os._exit(0)  # no exit handler runs, as at kill -9
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
