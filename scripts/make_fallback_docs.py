@@ -27,7 +27,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "fallback.md"
 _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
     ("throttled", errors.BedrockRateLimitError, {}),
     ("a day's or a service quota used up", errors.BedrockRateLimitError, {"is_lasting": True}),
-    ("server error, model not ready", errors.BedrockAPIError, {}),
+    ("server error", errors.BedrockAPIError, {}),
+    (
+        "service unavailable, model not ready",
+        errors.BedrockAPIError,
+        {"code": "ServiceUnavailableException"},
+    ),
     ("model failed over the request", errors.BedrockAPIError, {"code": "ModelErrorException"}),
     ("time-out", errors.BedrockTimeoutError, {}),
     ("connection failed or broke", errors.BedrockConnectionError, {}),
@@ -59,6 +64,8 @@ _EFFECTS = {
     "opens": "starts one",
     "opens_long": "starts a long one",
 }
+
+_SCOPES = {"all": "", "agent": " for this agent", "prompt": ", with different prompts"}
 
 
 def main() -> int:
@@ -103,10 +110,8 @@ def _said(decision: Decision) -> str:
 
 def _effect(failure: errors.BedrockError) -> str:
     effect = health_effect(failure, 60)
-    concerns = " for this agent" if effect.of_agent else ""
-    if math.isfinite(effect.waited):
-        concerns = " for calls that wait no longer"
-    return _EFFECTS[effect.kind] + concerns
+    longer = ", for calls that wait no longer" if math.isfinite(effect.waited) else ""
+    return _EFFECTS[effect.kind] + _SCOPES[effect.scope] + longer
 
 
 def _most(_: float, high: float) -> float:

@@ -127,6 +127,11 @@ PROMPT_CODES = frozenset(
 """The model failed over this request, or took too long for it: another prompt may be answered.
 Source: API reference of Converse, errors 408 and 424 (2026-11)."""
 
+CAPACITY_CODES = frozenset(
+    {"ModelNotReadyException", "ServiceUnavailable", "ServiceUnavailableException"}
+)
+"""The service can't take requests now, whatever they ask."""
+
 
 def classify(error: BaseException) -> BedrockError | None:
     """Return the failure that ``error`` stands for, or None if it is none of the model's.
@@ -154,6 +159,11 @@ def died_before_reply(failure: BedrockError) -> bool:
 def may_be_the_prompts(failure: BedrockError) -> bool:
     """Return whether the request may be why the model failed."""
     return failure.code in PROMPT_CODES
+
+
+def takes_no_request(failure: BedrockError) -> bool:
+    """Return whether the service took no request at all, whatever it asked."""
+    return failure.code in CAPACITY_CODES or not_connected(failure)
 
 
 def not_connected(failure: BedrockError) -> bool:

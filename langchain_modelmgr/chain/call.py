@@ -106,7 +106,12 @@ class Call:
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
         self._report = CallReport(rules.agent_name)
-        self._caller = Caller(rules.agent_name, rules.cooldown_seconds, self._longest_wait)
+        self._caller = Caller(
+            agent_name=rules.agent_name,
+            seconds=rules.cooldown_seconds,
+            timeout=min(given.request.timeout, rules.deadline_seconds),
+            prompt=given.request.fingerprint,
+        )
         self._turns = Turns(self._fitting(), given.request, rules.cooldowns, self._caller)
         self._answered: bool | None = None
 
@@ -196,7 +201,7 @@ class Call:
         return decision if isinstance(decision, Retry) else None
 
     def _note_health(self, turn: Turn, failure: BedrockError) -> None:
-        effect = health_effect(failure, self._patience.waited, again=turn.failures > 0)
+        effect = health_effect(failure, self._patience.waited)
         self._rules.cooldowns.failed(turn.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
@@ -267,10 +272,6 @@ class Call:
         """Put in the report who cooled down and was not asked as a last resort either."""
         for turn in self._turns.resting:
             self._report.skip(turn.candidate.model_id, turn.passed_over)
-
-    @property
-    def _longest_wait(self) -> float:
-        return min(self._request.timeout, self._rules.deadline_seconds)
 
     # -- what is told
 

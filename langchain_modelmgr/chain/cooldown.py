@@ -6,6 +6,7 @@ import heapq
 import math
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ SAME_TIMEOUT = 1.1
 """A time-out up to this many times as long is the same one: its call would fail too."""
 
 MODELS_KEPT = 1_024
-"""Models whose failures are remembered; the one that failed first is forgotten first."""
+"""Models whose failures are remembered, and prompts; what failed first is forgotten first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +40,13 @@ class Caller:
         seconds: The agent's ``cooldown_seconds``: how long a model is passed over at first; 0:
             never.
         timeout: Seconds that it would wait for a model's content.
+        prompt: Returns what tells its prompt from others.
     """
 
     agent_name: str
     seconds: float
     timeout: float
+    prompt: Callable[[], Hashable]
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class _Health:
     Attributes:
         waits: Seconds that callers waited before its failures, the longest; infinite where the
             failure would be any caller's.
+        prompts: The prompts of its last failures, where they may have been the cause.
         opened: When its cooldown started; None: there is none.
         timeout: The cooldown holds for callers that would wait no longer than this.
         is_long: The cooldown is a long one.
@@ -61,6 +65,7 @@ class _Health:
     """
 
     waits: list[float] = field(default_factory=list)
+    prompts: deque[Hashable] = field(default_factory=lambda: deque(maxlen=FAILURES_IN_A_ROW))
     opened: float | None = None
     timeout: float = math.inf
     is_long: bool = False
@@ -74,9 +79,22 @@ class _Health:
         first = max(caller.seconds, LONG_SECONDS) if self.is_long else caller.seconds
         return (self.opened or 0.0) + first * min(LONGEST_FACTOR, 2.0 ** (self.cooldowns - 1))
 
-    def open(self, now: float, timeout: float, *, is_long: bool) -> None:
-        self.opened, self.timeout, self.is_long = now, timeout, is_long
-        self.cooldowns += 1
+    def count(self, effect: HealthEffect, now: float, *, was_probe: bool) -> None:
+        """Count a failure; the third in a row, or one that says enough, starts a cooldown."""
+        self.waits = heapq.nlargest(FAILURES_IN_A_ROW, [*self.waits, effect.waited])
+        at_once = effect.kind != "counts"
+        enough = len(self.waits) == FAILURES_IN_A_ROW
+        timeout = math.inf if at_once else min(self.waits)
+        if self.opened is not None and not was_probe:  # asked as a last resort
+            self.is_long |= effect.kind == "opens_long"
+            self.timeout = max(self.timeout, timeout if at_once or enough else 0)
+        elif at_once or enough or was_probe:
+            self.timeout = max(timeout, self.timeout) if was_probe else timeout
+            self.opened, self.is_long = now, effect.kind == "opens_long"
+            self.cooldowns += 1
+
+
+_Healths = dict[tuple["Hashable", "Hashable"], _Health]
 
 
 class Cooldowns:
@@ -85,8 +103,9 @@ class Cooldowns:
     Closed: calls pass. Cooling: none does. Over: exactly one call passes, as a probe; it
     ends the cooldown or starts a longer one. All methods may be called from any thread.
 
-    How long a cooldown is, each caller's own ``cooldown_seconds`` says. Failures that its requests
-    may have caused hold for an agent alone; time-outs for callers that would wait no longer.
+    How long a cooldown is, each caller's own ``cooldown_seconds`` says. Failures that an agent's
+    requests may have caused hold for the agent alone, those that a prompt may have caused for
+    calls with this prompt, and time-outs for callers that would wait no longer.
 
     Args:
         clock: Seconds that only go forward.
@@ -99,7 +118,8 @@ class Cooldowns:
     def reset(self) -> None:
         """Forget everything; in a forked child the lock may be held by a thread that is not."""
         self._lock = threading.Lock()
-        self._models: dict[tuple[Hashable, str | None], _Health] = {}
+        self._models: _Healths = {}  # by model, and by agent or None: for all
+        self._prompts: _Healths = {}  # by model and prompt
 
     def now(self) -> float:
         """Return the time by which attempts begin and cooldowns end."""
@@ -107,7 +127,7 @@ class Cooldowns:
 
     def seconds_left(self, model: Hashable, caller: Caller) -> float:
         """Return how long a model is still passed over for a caller; 0: it is not."""
-        if not self._models or caller.seconds <= 0:
+        if self._all_well or caller.seconds <= 0:
             return 0.0
         with self._lock:
             ends = [h.end(caller) for h in self._known(model, caller) if h.holds_for(caller)]
@@ -118,7 +138,7 @@ class Cooldowns:
 
         A call that is admitted must report the end: ``answered``, ``failed`` or ``left``.
         """
-        if not self._models or caller.seconds <= 0:  # the common case takes no lock
+        if self._all_well or caller.seconds <= 0:  # the common case takes no lock
             return True
         with self._lock:
             held = [h for h in self._known(model, caller) if h.holds_for(caller)]
@@ -137,20 +157,22 @@ class Cooldowns:
             caller: Whose attempt it is.
             began: When the attempt began, by ``now``.
         """
-        if self._models:
-            with self._lock:
-                for health in self._known(model, caller):
-                    if health.opened is not None and began >= health.opened:
-                        health.opened = health.probe = None
+        if self._all_well:
+            return
+        with self._lock:
+            for health in self._known(model, caller):
+                if health.opened is not None and began >= health.opened:
+                    health.opened = health.probe = None
 
     def answered(self, model: Hashable, caller: Caller, began: float) -> None:
         """The model answered: it is well, unless the answer began before its cooldown."""
-        if self._models:
-            with self._lock:
-                for scope in (None, caller.agent_name):
-                    health = self._models.get((model, scope))
-                    if health and (health.opened is None or began >= health.opened):
-                        del self._models[model, scope]
+        if self._all_well:
+            return
+        with self._lock:
+            for healths, key in self._keys(model, caller):
+                health = healths.get(key)
+                if health and (health.opened is None or began >= health.opened):
+                    del healths[key]
 
     def failed(self, model: Hashable, caller: Caller, effect: HealthEffect, began: float) -> None:
         """An attempt failed.
@@ -166,26 +188,40 @@ class Cooldowns:
             return
         with self._lock:
             probed = self._let_go(model, caller)
-            health = self._health(model, caller.agent_name if effect.of_agent else None)
-            was_probe = any(health is one for one in probed)
-            if health.opened is not None and began < health.opened:
-                return  # under way when the cooldown started
-            health.waits = heapq.nlargest(FAILURES_IN_A_ROW, [*health.waits, effect.waited])
-            at_once = effect.kind != "counts"
-            enough = len(health.waits) == FAILURES_IN_A_ROW
-            timeout = math.inf if at_once else min(health.waits)
-            if health.opened is not None and not was_probe:  # asked as a last resort
-                health.is_long |= effect.kind == "opens_long"
-                health.timeout = max(health.timeout, timeout if at_once or enough else 0)
-            elif at_once or enough or was_probe:
-                timeout = max(timeout, health.timeout) if was_probe else timeout
-                health.open(self._clock(), timeout, is_long=effect.kind == "opens_long")
+            for health in self._concerned(model, caller, effect, probed):
+                was_probe = any(health is one for one in probed)
+                # Not what was under way when the cooldown started.
+                if health.opened is None or began >= health.opened:
+                    health.count(effect, self._clock(), was_probe=was_probe)
 
     def left(self, model: Hashable, caller: Caller) -> None:
         """The call was left, or failed for a reason of its own: if it probed, another may."""
-        if self._models:
+        if not self._all_well:
             with self._lock:
                 self._let_go(model, caller)
+
+    @property
+    def _all_well(self) -> bool:
+        return not self._models and not self._prompts
+
+    def _concerned(
+        self, model: Hashable, caller: Caller, effect: HealthEffect, probed: list[_Health]
+    ) -> Iterator[_Health]:
+        """Yield what a failure counts for; the lock must be held.
+
+        A prompt that fails again tells nothing new to calls with other prompts.
+        """
+        if effect.scope == "agent":
+            yield _entry(self._models, (model, caller.agent_name))
+            return
+        of_all = _entry(self._models, (model, None))
+        if effect.scope == "prompt":
+            prompt = caller.prompt()
+            yield _entry(self._prompts, (model, prompt))
+            if prompt in of_all.prompts and not any(of_all is one for one in probed):
+                return
+            of_all.prompts.append(prompt)
+        yield of_all
 
     def _let_go(self, model: Hashable, caller: Caller) -> list[_Health]:
         """End the call's probes and return what they were of; the lock must be held."""
@@ -195,13 +231,21 @@ class Cooldowns:
         return probed
 
     def _known(self, model: Hashable, caller: Caller) -> Iterator[_Health]:
-        """Yield what holds for all agents, then for the caller's own; the lock must be held."""
-        for scope in (None, caller.agent_name):
-            if (health := self._models.get((model, scope))) is not None:
+        """Yield what holds for a caller; the lock must be held."""
+        for healths, key in self._keys(model, caller):
+            if (health := healths.get(key)) is not None:
                 yield health
 
-    def _health(self, model: Hashable, scope: str | None) -> _Health:
-        key = (model, scope)
-        if key not in self._models and len(self._models) >= MODELS_KEPT:
-            del self._models[next(iter(self._models))]
-        return self._models.setdefault(key, _Health())
+    def _keys(
+        self, model: Hashable, caller: Caller
+    ) -> Iterator[tuple[_Healths, tuple[Hashable, Hashable]]]:
+        yield self._models, (model, None)
+        yield self._models, (model, caller.agent_name)
+        if self._prompts:
+            yield self._prompts, (model, caller.prompt())
+
+
+def _entry(healths: _Healths, key: tuple[Hashable, Hashable]) -> _Health:
+    if key not in healths and len(healths) >= MODELS_KEPT:
+        del healths[next(iter(healths))]
+    return healths.setdefault(key, _Health())

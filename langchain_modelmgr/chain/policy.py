@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from langchain_modelmgr.bedrock.failures import (
     died_before_reply,
     may_be_the_prompts,
-    not_connected,
+    takes_no_request,
 )
 from langchain_modelmgr.errors import (
     BedrockAPIError,
@@ -132,26 +132,25 @@ class HealthEffect:
             one; ``opens_long``: it starts a long one.
         waited: Seconds that the model was waited for: the failure tells nothing to a caller that
             would wait longer. Infinite: it would be any caller's.
-        of_agent: True if the agent's own requests may be the cause: no other agent's calls are
-            concerned.
+        scope: Whose calls are concerned: ``all``; ``agent``: the agent's, whose requests may be the
+            cause; ``prompt``: those with the same prompt, and all where different prompts fail.
     """
 
     kind: Literal["none", "counts", "opens", "opens_long"]
     waited: float = math.inf
-    of_agent: bool = False
+    scope: Literal["all", "agent", "prompt"] = "all"
 
 
 NO_EFFECT = HealthEffect("none")
 _REFUSALS = (BedrockPermissionDeniedError, BedrockNotFoundError)
 
 
-def health_effect(failure: BedrockError, waited: float, *, again: bool = False) -> HealthEffect:
+def health_effect(failure: BedrockError, waited: float) -> HealthEffect:
     """Return what a failure tells of its model's health.
 
     Args:
         failure: The classified failure.
         waited: Seconds that the model was waited for since its last content.
-        again: True if this call met a failure of this model before: the prompt is the same.
     """
     if failure.is_lasting:
         return HealthEffect("opens_long")
@@ -159,17 +158,21 @@ def health_effect(failure: BedrockError, waited: float, *, again: bool = False) 
         return HealthEffect("opens") if failure.concerns_model else NO_EFFECT
     if isinstance(failure, BedrockRateLimitError | BedrockConnectionError):
         return HealthEffect("counts")
-    if again or not isinstance(failure, BedrockAPIError | BedrockTimeoutError):
-        return NO_EFFECT
-    return _effect_of_a_prompt(failure, waited)
+    if isinstance(failure, BedrockAPIError | BedrockTimeoutError):
+        return _effect_of_a_prompt(failure, waited)
+    return NO_EFFECT
 
 
 def _effect_of_a_prompt(failure: BedrockError, waited: float) -> HealthEffect:
     if may_be_the_prompts(failure):
-        return HealthEffect("counts", of_agent=True)
-    if isinstance(failure, BedrockAPIError) or not_connected(failure):
+        return HealthEffect("counts", scope="agent")
+    if takes_no_request(failure):
         return HealthEffect("counts")
-    return HealthEffect("counts", waited) if waited >= FAIR_TIMEOUT_SECONDS else NO_EFFECT
+    if isinstance(failure, BedrockAPIError):
+        return HealthEffect("counts", scope="prompt")
+    if waited < FAIR_TIMEOUT_SECONDS:
+        return NO_EFFECT
+    return HealthEffect("counts", waited, scope="prompt")
 
 
 def always_itself(failure: BedrockError, *, stands_in: bool = False) -> bool:

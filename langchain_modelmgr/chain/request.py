@@ -77,6 +77,13 @@ class ChatRequest:
         """How many tokens the prompt has at least: what fits by this may still overflow."""
         return size_of(self.messages if self.raw is None else self.raw.messages) // _MOST_BYTES
 
+    def fingerprint(self) -> int:
+        """Return a number that tells its prompt from others; it is known in this process only."""
+        messages: Sequence[Any] = self.messages if self.raw is None else self.raw.messages
+        last = messages[-1] if messages else ""
+        content = last["content"] if isinstance(last, dict) else getattr(last, "content", "")
+        return hash((len(messages), str(content)))
+
     @property
     def bound(self) -> ChatRequest:
         """The request as far as the caller's code fixes it, whatever the messages hold."""

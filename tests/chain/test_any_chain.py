@@ -271,7 +271,7 @@ def _trip(chain: CandidateChain, world: World, cooling: list[int]) -> list[str]:
     """Let some models cool down, and return them, the first whose cooldown ends first."""
     if not chain.rules.cooldown_seconds:
         return []
-    caller = Caller("a", chain.rules.cooldown_seconds, TIMEOUT)
+    caller = Caller("a", chain.rules.cooldown_seconds, TIMEOUT, lambda: "x")
     tripped = [chain.candidates[i] for i in cooling if i < len(chain.candidates)]
     for candidate in tripped:
         chain.rules.cooldowns.failed(candidate.model_id, caller, HealthEffect("opens"), world.now)

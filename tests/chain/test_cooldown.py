@@ -18,6 +18,7 @@ from langchain_modelmgr.chain.policy import NO_EFFECT, HealthEffect
 
 M = "model"
 SECONDS = 30
+OF_A_PROMPT = HealthEffect("counts", scope="prompt")
 COUNTS, OPENS, LONG = (HealthEffect(kind) for kind in ("counts", "opens", "opens_long"))
 
 
@@ -39,8 +40,10 @@ def cooldowns(clock: Clock) -> Cooldowns:
     return Cooldowns(clock)
 
 
-def caller(agent: str = "a", seconds: float = SECONDS, timeout: float = 60) -> Caller:
-    return Caller(agent, seconds, timeout)
+def caller(
+    agent: str = "a", seconds: float = SECONDS, timeout: float = 60, prompt: str = "x"
+) -> Caller:
+    return Caller(agent, seconds, timeout, lambda: prompt)
 
 
 CALL = caller()
@@ -210,7 +213,7 @@ def test_what_an_agents_requests_may_have_caused_concerns_this_agent_alone(
     cooldowns: Cooldowns, clock: Clock
 ) -> None:
     other = caller("b")
-    _open(cooldowns, HealthEffect("counts", of_agent=True))
+    _open(cooldowns, HealthEffect("counts", scope="agent"))
 
     assert not cooldowns.admits(M, CALL)
     assert cooldowns.admits(M, other)
@@ -218,6 +221,36 @@ def test_what_an_agents_requests_may_have_caused_concerns_this_agent_alone(
     assert not cooldowns.admits(M, CALL)
     cooldowns.answered(M, CALL, clock.now)
     assert cooldowns.admits(M, CALL)
+
+
+def test_a_prompt_that_fails_again_concerns_calls_with_this_prompt_alone(
+    cooldowns: Cooldowns, clock: Clock
+) -> None:
+    other = caller("b", prompt="y")
+    _open(cooldowns, OF_A_PROMPT)
+
+    assert not cooldowns.admits(M, CALL)
+    assert not cooldowns.admits(M, caller("b"))
+    assert cooldowns.admits(M, other)
+    cooldowns.answered(M, other, clock.now)
+    assert not cooldowns.admits(M, CALL)
+    clock.now += 31
+    assert cooldowns.admits(M, CALL)  # as a probe
+    cooldowns.answered(M, CALL, clock.now)
+    assert cooldowns.admits(M, caller())
+
+
+def test_different_prompts_that_fail_concern_all_calls(cooldowns: Cooldowns, clock: Clock) -> None:
+    for prompt in ("x", "x", "y", "x", "z"):
+        assert cooldowns.admits(M, caller("b", prompt="new"))
+        cooldowns.failed(M, caller(prompt=prompt), OF_A_PROMPT, clock.now)
+
+    assert not cooldowns.admits(M, caller("b", prompt="new"))
+    clock.now += 31
+    probe = caller(prompt="z")
+    assert cooldowns.admits(M, probe)
+    cooldowns.failed(M, probe, OF_A_PROMPT, clock.now)  # its prompt failed before: a probe counts
+    assert cooldowns.seconds_left(M, caller("b", prompt="new")) == 2 * SECONDS
 
 
 def test_a_time_out_concerns_callers_that_would_wait_no_longer(
@@ -248,7 +281,9 @@ def test_the_failures_of_ever_new_models_take_no_more_room(cooldowns: Cooldowns)
     for i in range(MODELS_KEPT + 10):
         cooldowns.failed(i, CALL, OPENS, cooldowns.now())
 
-    assert len(cooldowns._models) == MODELS_KEPT
+        cooldowns.failed(i, CALL, OF_A_PROMPT, cooldowns.now())
+
+    assert len(cooldowns._models) == len(cooldowns._prompts) == MODELS_KEPT
     assert cooldowns.admits(0, CALL)
     assert not cooldowns.admits(MODELS_KEPT + 9, CALL)
 

@@ -136,7 +136,9 @@ def test_a_days_quota_puts_a_model_out_for_long(
     with caplog.at_level(logging.WARNING):
         manager.chat_model("a").invoke("x")
 
-    left = manager.chains._cooldowns.seconds_left((None, SONNET, None, None), Caller("a", 30, 60))
+    left = manager.chains._cooldowns.seconds_left(
+        (None, SONNET, None, None), Caller("a", 30, 60, lambda: "x")
+    )
     assert LONG_SECONDS - 5 < left <= LONG_SECONDS
 
 
@@ -272,7 +274,21 @@ def test_one_agents_poison_prompt_is_not_another_agents(
     assert _served(a) == HAIKU
 
 
-def test_a_prompt_that_one_call_retries_counts_once(
+def test_a_prompt_that_keeps_failing_is_not_another_prompts_failure(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        a.invoke("poison")
+
+    assert _served(b) == SONNET
+    asked = local_aws.requests(SONNET)
+    assert a.invoke("poison").response_metadata["model_name"] == HAIKU
+    assert local_aws.requests(SONNET) == asked
+
+
+def test_a_prompt_that_one_call_retries_is_not_another_prompts_failure(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "BACKOFF_BASE_SECONDS", 0.001)
@@ -286,6 +302,29 @@ def test_a_prompt_that_one_call_retries_counts_once(
         manager.chat_model("a").invoke("poison")
 
     assert _served(manager.chat_model("b")) == SONNET
+
+
+@pytest.mark.parametrize("code", ["ServiceUnavailableException", "ModelNotReadyException"])
+def test_a_service_that_takes_no_request_is_every_prompts_failure(
+    configured: Configure, local_aws: LocalAWS, code: str
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.fail(SONNET, code, times=FAILURES_IN_A_ROW)
+    for _ in range(FAILURES_IN_A_ROW):
+        a.invoke("the same")
+
+    assert _served(b) == HAIKU
+
+
+def test_different_prompts_that_fail_are_the_models_failure(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    _, a, b = _two(configured)
+    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
+    for i in range(FAILURES_IN_A_ROW):
+        a.invoke(f"question {i}")
+
+    assert _served(b) == HAIKU
 
 
 def test_an_agent_without_cooldowns_asks_whatever_others_found(

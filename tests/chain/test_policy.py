@@ -208,17 +208,22 @@ def _of_the_request(failure: BedrockError) -> BedrockError:
     ("failure", "waited", "effect"),
     [
         (BedrockRateLimitError("x"), 60, HealthEffect("counts")),
-        (BedrockAPIError("x"), 60, HealthEffect("counts")),
+        (BedrockAPIError("x"), 60, HealthEffect("counts", scope="prompt")),
+        (BedrockAPIError("x", code="ServiceUnavailableException"), 60, HealthEffect("counts")),
         (
             BedrockAPIError("x", code="ModelErrorException"),
             60,
-            HealthEffect("counts", of_agent=True),
+            HealthEffect("counts", scope="agent"),
         ),
         (BedrockConnectionError("x"), 60, HealthEffect("counts")),
-        (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS, HealthEffect("counts", 5.0)),
+        (
+            BedrockTimeoutError("x"),
+            FAIR_TIMEOUT_SECONDS,
+            HealthEffect("counts", 5.0, scope="prompt"),
+        ),
         (BedrockTimeoutError("x"), FAIR_TIMEOUT_SECONDS / 2, NO_EFFECT),
         (BedrockTimeoutError("x", code="ConnectTimeoutError"), 1, HealthEffect("counts")),
-        (BedrockTimeoutError("x", code=_SLOW), 1, HealthEffect("counts", of_agent=True)),
+        (BedrockTimeoutError("x", code=_SLOW), 1, HealthEffect("counts", scope="agent")),
         (BedrockPermissionDeniedError("x"), 60, HealthEffect("opens")),
         (_of_the_request(BedrockPermissionDeniedError("x")), 60, NO_EFFECT),
         (_of_the_request(BedrockNotFoundError("x")), 60, NO_EFFECT),
@@ -232,12 +237,6 @@ def test_what_a_failure_tells_of_a_models_health(
     failure: BedrockError, waited: float, effect: HealthEffect
 ) -> None:
     assert health_effect(failure, waited) == effect
-
-
-def test_a_prompt_that_breaks_a_model_again_in_one_call_tells_nothing_new() -> None:
-    assert health_effect(BedrockAPIError("x"), 60, again=True) == NO_EFFECT
-    assert health_effect(BedrockTimeoutError("x"), 60, again=True) == NO_EFFECT
-    assert health_effect(BedrockRateLimitError("x"), 60, again=True) == HealthEffect("counts")
 
 
 def test_what_stops_the_chain_is_raised_as_it_is() -> None:
