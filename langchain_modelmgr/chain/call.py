@@ -328,6 +328,8 @@ class Call:
         if decision.out_of_time:
             total = time.perf_counter() - self._started
             spent = self._report.spent(total, self._rules.deadline_seconds)
+            for candidate in self._turns.waiting:
+                self._report.skip(candidate.model_id, "The call's deadline passed before its turn")
         self._note_passed_over()
         as_it_is = (
             bool(self._turns.left)

@@ -80,6 +80,11 @@ class Turns:
         """How many candidates may still have their turn."""
         return len(self._waiting) + len(self.resting)
 
+    @property
+    def waiting(self) -> tuple[Candidate, ...]:
+        """Who has not had their turn yet."""
+        return tuple(self._waiting)
+
     def drop(self, failure: BedrockError) -> list[Candidate]:
         """Drop and return whom a failure rules out: after an overflow all but larger windows."""
         if not self.left or not isinstance(failure, BedrockContextOverflowError):

@@ -225,10 +225,10 @@ def test_an_exhausted_call_names_every_model_that_was_skipped_with_the_reason(
     assert f"skipped {titan}: Model does not support tools" in text
 
 
-def test_a_call_that_ran_out_of_time_names_the_model_that_it_did_not_reach(
+def test_a_call_that_ran_out_of_time_names_the_models_that_it_did_not_reach(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    manager = _manager(configured, [HAIKU], ", deadline_seconds: 4")
+    manager = _manager(configured, [HAIKU, OPUS], ", deadline_seconds: 4")
     llm = manager.chat_model("a")
     _trip(local_aws, llm, SONNET)
     local_aws.stall(HAIKU, 30)
@@ -237,3 +237,4 @@ def test_a_call_that_ran_out_of_time_names_the_model_that_it_did_not_reach(
         llm.invoke("x")
 
     assert f"skipped {SONNET}: Model is cooling down after failures" in str(caught.value)
+    assert f"skipped {OPUS}: The call's deadline passed before its turn" in str(caught.value)
