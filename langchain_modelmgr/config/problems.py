@@ -119,12 +119,20 @@ def _of_form(kind: str, location: Sequence[str | int], at: Located | None) -> st
         named = [_PATTERNS[str(part)] for part in location if str(part) in _PATTERNS]
         expected = named[-1] if named else "has a form that is not allowed"
         return expected + _hint(location, at)
-    if kind == "string_type" and at is not None:
-        if isinstance(at.value, int | float | date):
-            return "must be text: put it in quotes"
-        if at.plain and has_reference(at):
-            return 'must be text: put the reference in quotes, as "${NAME}"'
+    if kind in {"model_type", "model_attributes_type"} and location[-2:-1] == ["fallbacks"]:
+        return f"must be a model id or a map{_quotes(at)}"
+    if kind == "string_type":
+        return f"must be text{_quotes(at)}"
     return _EXPECTED.get(kind, "is not of the right form")
+
+
+def _quotes(at: Located | None) -> str:
+    """Return that a value would be text in quotes, if that may have been meant."""
+    if at is not None and isinstance(at.value, int | float | date):
+        return ": put it in quotes"
+    if at is not None and at.plain and has_reference(at):
+        return ': put the reference in quotes, as "${NAME}"'
+    return ""
 
 
 def _hint(location: Sequence[str | int], at: Located | None) -> str:

@@ -80,7 +80,7 @@ def test_a_mistake_of_the_file_is_named(mistake: Any, text: str, expected: str) 
         ("max_tokens: 1.5", "dev.yaml:4: agents.a.max_tokens: must be a whole number"),
         ("temperature: [1]", "dev.yaml:4: agents.a.temperature: must be a number"),
         ("fallbacks: x.y", "dev.yaml:4: agents.a.fallbacks: must be a list"),
-        ("fallbacks: [5]", "dev.yaml:4: agents.a.fallbacks[0]: must be a map"),
+        ("fallbacks: [5]", "dev.yaml:4: agents.a.fallbacks[0]: must be a model id or a map"),
         ("fallbacks: [{region: x}]", "dev.yaml:4: agents.a.fallbacks[0].model: is missing"),
         ("fallbacks: [{modell: x}]", "agents.a.fallbacks[0].modell: unknown key; did you mean"),
         (

@@ -129,7 +129,10 @@ def test_a_dollar_in_a_text_of_ones_own_is_a_dollar(read: Any) -> None:
         ("agents:\n  a:\n    model: ${VALUE}\n", "agents.a.model"),
         ("agents:\n  a:\n    model: x.y\n    fallbacks:\n      - model: ${VALUE}\n",
          "agents.a.fallbacks[0].model"),
+        ("agents:\n  a:\n    model: x.y\n    parameters:\n      stop_sequences:\n        - ${VALUE}\n",
+         "agents.a.parameters.stop_sequences[0]"),
         ("aws:\n  profile: ${VALUE}\nagents: {a: {model: x.y}}", "aws.profile"),
+        ("ledger: ${VALUE}\nagents: {a: {model: x.y}}", "ledger"),
         ("aws:\n  region: ${VALUE}\nagents: {a: {model: x.y}}", "aws.region"),
         ("project_prefix: ${VALUE}\nagents: {a: {model: x.y}}", "project_prefix"),
     ],
@@ -146,3 +149,18 @@ def test_a_number_from_the_environment_where_text_is_wanted_is_to_be_quoted(
     assert told in str(caught.value)
     assert value not in str(caught.value).partition(path)[2]
     assert read("project_prefix: '${VALUE}'\nagents: {a: {model: x.y}}").project_prefix == value
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("${VALUE}", ': put the reference in quotes, as "${NAME}"'), ("7", ": put it in quotes")],
+)
+def test_a_fallback_that_is_a_number_too(
+    read: Any, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+) -> None:
+    monkeypatch.setenv("VALUE", "7")
+
+    with pytest.raises(ConfigurationError) as caught:
+        read(f"agents:\n  a:\n    model: x.y\n    fallbacks:\n      - {given}\n")
+
+    assert f"agents.a.fallbacks[0]: must be a model id or a map{told}" in str(caught.value)
