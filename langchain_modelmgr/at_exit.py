@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -89,16 +89,34 @@ def exit_on_sigterm() -> None:
         ValueError: It was not called in the main thread.
     """
     before = signal.getsignal(signal.SIGTERM)
-    process = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:
-            signal.signal(signal.SIGTERM, before)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
         if callable(before):
             before(number, frame)
         AT_EXIT.seconds = SIGTERM_SECONDS
         sys.exit(_SIGNALLED + number)
 
     signal.signal(signal.SIGTERM, end)
+    if hasattr(os, "register_at_fork"):
+        _restore_in_children(signal.SIG_DFL if before is None else before)
+
+
+def _restore_in_children(before: Any) -> None:
+    """Give forked children the handler that was there before.
+
+    SIGTERM waits during a fork. A child that gets it earlier notes it for its parent's handler,
+    and Python then forgets what a child noted (3.11: PyOS_AfterFork_Child): it would not end.
+    """
+    masks: list[set[int]] = []
+
+    def hold() -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}))
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=restore)

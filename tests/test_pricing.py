@@ -138,7 +138,7 @@ def test_a_long_prompt_reprices_all_its_tokens(
         ("us.amazon.nova-pro-v1:0", TokenCounts(1), "reserved", None),
         ("us.amazon.nova-pro-v1:0", TokenCounts(1), LATENCY_OPTIMIZED, None),
         ("global.openai.gpt-6-sol", TokenCounts(cache_write_1h_tokens=1), None, None),
-        ("ca.amazon.nova-lite-v1:0", TokenCounts(1), None, None),
+        ("ca.amazon.nova-micro-v1:0", TokenCounts(1), None, None),
         ("acme.unheard-of-v1:0", TokenCounts(1), None, None),
         # A price that is not needed may be unknown.
         ("acme.unheard-of-v1:0", TokenCounts(), None, "0"),

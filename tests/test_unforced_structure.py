@@ -27,6 +27,8 @@ THINKERS = [
     "us.anthropic.claude-haiku-4-5-20251001-v1:0",
     "us.anthropic.claude-opus-4-6-v1",
 ]
+EITHER_WAY = THINKERS[-1]
+"""It takes both types of thinking."""
 UNFORCEABLE = [
     "us.meta.llama3-3-70b-instruct-v1:0",
     "us.meta.llama4-maverick-17b-instruct-v1:0",
@@ -84,8 +86,8 @@ def test_a_model_that_thinks_is_asked_unforced(
 def test_thinking_that_a_call_asks_for_counts(
     configured: Configure, local_aws: LocalAWS, way: str
 ) -> None:
-    local_aws.reply(THINKER, FOUND, times=2)
-    llm = manager_of(configured, THINKER).chat_model("a").with_structured_output(Pallets)
+    local_aws.reply(EITHER_WAY, FOUND, times=2)
+    llm = manager_of(configured, EITHER_WAY).chat_model("a").with_structured_output(Pallets)
 
     assert llm.invoke("how many?", **WAYS_TO_THINK[way]) == Pallets(count=12)
     assert choice_of(local_aws) == {"auto": {}}
@@ -97,8 +99,8 @@ def test_thinking_that_a_call_asks_for_counts(
 def test_every_way_to_think_in_the_yaml_counts(
     configured: Configure, local_aws: LocalAWS, way: str
 ) -> None:
-    local_aws.reply(THINKER, FOUND)
-    llm = manager_of(configured, THINKER, WAYS_TO_THINK[way]).chat_model("a")
+    local_aws.reply(EITHER_WAY, FOUND)
+    llm = manager_of(configured, EITHER_WAY, WAYS_TO_THINK[way]).chat_model("a")
 
     assert llm.with_structured_output(Pallets).invoke("how many?") == Pallets(count=12)
     assert choice_of(local_aws) == {"auto": {}}
