@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import email.utils
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 
+from langchain_modelmgr.aws_regions import known_regions, nearest_region
 from langchain_modelmgr.bedrock import wordings
 from langchain_modelmgr.bedrock.causes import REFUSED
 from langchain_modelmgr.errors import (
@@ -131,6 +133,8 @@ CAPACITY_CODES = frozenset(
     {"ModelNotReadyException", "ServiceUnavailable", "ServiceUnavailableException"}
 )
 """The service can't take requests now, whatever they ask."""
+
+_REGION_OF_ENDPOINT = re.compile(r"https://[a-z-]+\.([a-z0-9-]+)\.(?:amazonaws\.com|api\.aws)")
 
 
 def classify(error: BaseException) -> BedrockError | None:
@@ -289,7 +293,17 @@ def _describe(error: BaseException, kind: type[BedrockError]) -> str:
         # botocore's report quotes the values that it refused, and those are message content.
         where = REFUSED.match(str(getattr(error, "kwargs", {}).get("report", "")))
         return f"{name}: botocore refused the request's shape{f': {where[0]}' if where else ''}"
-    return f"{name}: {_safe(str(error))}"
+    return f"{name}: {_safe(str(error))}{_region_meant(error)}"
+
+
+def _region_meant(error: BaseException) -> str:
+    """Return the region that was meant, where an endpoint of an unknown one can't be reached."""
+    url = str(getattr(error, "kwargs", {}).get("endpoint_url", ""))
+    found = _REGION_OF_ENDPOINT.match(url)
+    if found is None or found[1] in known_regions():
+        return ""
+    near = nearest_region(found[1])
+    return f"; no AWS region {found[1]!r} is known{f', did you mean {near!r}?' if near else ''}"
 
 
 def _of_langchain(error: BaseException) -> BedrockError | None:

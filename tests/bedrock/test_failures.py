@@ -319,3 +319,23 @@ def test_what_lasts_is_told_from_what_passes(code: str, message: str, lasts: boo
 
     assert failure is not None
     assert failure.is_lasting is lasts
+
+
+@pytest.mark.parametrize(
+    ("region", "told"),
+    [
+        ("us-nort-1", "; no AWS region 'us-nort-1' is known, did you mean '"),
+        ("eu-centrall-9", "; no AWS region 'eu-centrall-9' is known, did you mean 'eu-central-"),
+        ("us-east-1", None),
+        ("us-gov-west-1", None),
+    ],
+)
+def test_an_endpoint_of_an_unknown_region_is_told_with_the_nearest(
+    region: str, told: str | None
+) -> None:
+    url = f"https://bedrock-runtime.{region}.amazonaws.com/model/m/converse"
+
+    failure = classify(botocore.exceptions.EndpointConnectionError(endpoint_url=url))
+
+    assert failure is not None
+    assert (told in str(failure)) if told else ("no AWS region" not in str(failure))
