@@ -64,7 +64,7 @@ def test_half_a_character_is_stored_as_a_question_mark(
     ("at", "value"),
     [
         ((0, 5), True),
-        ((0, 6), NOW * 1000),
+        pytest.param((0, 6), NOW * 1000, id="in microseconds"),
         ((0, 8), "0"),
         ((0, 9), 2**63),
         ((0, 11), -1),
