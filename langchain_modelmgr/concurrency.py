@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
-import threading
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+import atexit
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from langchain_modelmgr.bedrock.watchdog import Watchdog
+from langchain_modelmgr.bedrock.watchdog import WATCHDOG
+from langchain_modelmgr.errors import ModelManagerError
+from langchain_modelmgr.pump import Pump
+from langchain_modelmgr.slots import Slots
+from langchain_modelmgr.work import Work
+from langchain_modelmgr.workers import WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-    from concurrent.futures import Future
+    from collections.abc import AsyncGenerator, Callable, Generator, Hashable
+
+    from langchain_modelmgr.work import Attempt
 
 T = TypeVar("T")
 
-STREAM_BUFFER = 64
-"""Items of one stream that wait for a slow reader; then its thread waits too."""
+EXIT_SECONDS = 1.0
+"""Seconds at the interpreter's end for threads that are about to be done."""
+
+_GLANCE_SECONDS = 0.005
 
 
 class CallPool:
-    """A bounded pool of threads, started on first use.
+    """A bounded number of calls at once, each on a thread of its own.
+
+    A call has a slot while its thread waits for Bedrock: not while its reader is busy, nor after
+    it was cancelled. One model may have a part of the slots (``slots.MODEL_SHARE``).
 
     Args:
         max_concurrency: Calls that run at once; further ones wait their turn.
@@ -34,116 +44,157 @@ class CallPool:
 
     def __init__(self, max_concurrency: int) -> None:
         self.max_concurrency = max_concurrency
-        self.watchdog = Watchdog()
-        self.reset()
+        self.watchdog = WATCHDOG
+        self._slots = Slots(max_concurrency)
+        self._running: set[Work] = set()
+        self._used = False
 
     def reset(self) -> None:
-        """Forget the threads: a forked child has none of its parent's."""
-        self._executor: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
-        self.watchdog.reset()
+        """Forget what runs: a forked child has none of its parent's threads."""
+        self._slots.reset()
+        self._running = set()
 
-    async def run(self, work: Callable[[], T], on_cancel: Callable[[], None]) -> T:
-        """Run ``work`` on a thread; on cancellation call ``on_cancel`` and don't wait for it."""
-        future = self._submit(work)
+    async def run(self, work: Callable[[], T], attempt: Attempt, model: Hashable) -> T:
+        """Run ``work`` on a thread. When the task is cancelled, cancel the attempt at once.
+
+        Args:
+            work: Makes the attempt; it blocks.
+            attempt: The attempt.
+            model: Whose share of the slots it counts to.
+
+        Raises:
+            BedrockTimeoutError: No slot came free in time, or no reply came in time.
+        """
+        call = _Call(self._slots, attempt, model, self._running.discard, work)
+        self._ask(call)
         try:
-            return await asyncio.wrap_future(future)
+            return await call.result
         except asyncio.CancelledError:
-            on_cancel()
+            call.cancel()
             raise
 
     async def stream(
-        self, source: Callable[[], Generator[T, None, None]], on_cancel: Callable[[], None]
+        self, source: Callable[[], Generator[T, None, None]], attempt: Attempt, model: Hashable
     ) -> AsyncGenerator[T, None]:
-        """Pump a blocking iterator on one thread and yield its items.
+        """Read a blocking iterator on threads and yield its items.
 
         Items come to the loop in batches, one wake-up a batch. Closing this iterator, or
-        cancelling the task that reads it, calls ``on_cancel`` and stops the thread.
+        cancelling the task that reads it, cancels the attempt.
+
+        Args:
+            source: Opens the stream; it blocks.
+            attempt: The attempt.
+            model: Whose share of the slots it counts to.
+
+        Raises:
+            BedrockTimeoutError: No slot came free in time, or the stream was silent too long.
         """
-        pump: _Pump[T] = _Pump(asyncio.get_running_loop())
-        future = self._submit(lambda: pump.run(source))
-        future.add_done_callback(lambda _: pump.end())
+        pump = Pump(self._slots, attempt, model, self._running.discard, source)
+        self._ask(pump)
         try:
             while batch := await pump.batch():
                 for item in batch:
                     yield item
-            future.result()
         finally:
-            if not future.done():
-                pump.stop()
-                on_cancel()
+            pump.leave()
 
     def close(self) -> None:
-        """Take no more work; what runs is left to end."""
-        with self._lock:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False)
-                self._executor = None
+        """End the streams that are open and what waits for a slot; calls that run go on."""
+        for work in tuple(self._running):
+            work.close()
 
-    def _submit(self, work: Callable[[], T]) -> Future[T]:
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self.max_concurrency, "modelmgr")
-            # The caller's context goes along: tracing and instrumentation read it.
-            return self._executor.submit(contextvars.copy_context().run, work)
+    @property
+    def running(self) -> tuple[Work, ...]:
+        """What waits or runs now."""
+        return tuple(self._running)
+
+    def _ask(self, work: Work) -> None:
+        if not self._used:
+            self._used = True
+            _AT_EXIT.remember(self)
+        self._running.add(work)
+        work.ask()
 
 
-class _Pump(Generic[T]):
-    """One stream between its thread and the loop: a bounded buffer and two wake-ups."""
+class _Call(Work, Generic[T]):
+    """One call and its result."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._items: deque[T] = deque()
-        self._room = threading.Condition()
-        self._ready = asyncio.Event()
-        self._woken = False
-        self._stopped = False
-        self._ended = False
+    def __init__(
+        self,
+        slots: Slots,
+        attempt: Attempt,
+        model: Hashable,
+        on_done: Callable[[Work], None],
+        work: Callable[[], T],
+    ) -> None:
+        super().__init__(slots, attempt, model, on_done)
+        self._loop = asyncio.get_running_loop()
+        self._work = work
+        self.result: asyncio.Future[T] = self._loop.create_future()
+        attempt.meter.is_left = self.result.cancelled
 
-    def run(self, source: Callable[[], Generator[T, None, None]]) -> None:
-        """Fill the buffer; in the thread."""
-        with contextlib.closing(source()) as items:
-            for item in items:
-                if not self._put(item):
-                    return
+    def cancel(self) -> None:
+        """End the call: nobody waits for it any more."""
+        self.cancel_attempt()
+        if self._abandon() == "waits":
+            self._on_done(self)
 
-    async def batch(self) -> list[T]:
-        """Return what has come, waiting for something; empty at the end."""
-        while True:
-            with self._room:
-                self._woken = False
-                items = list(self._items)
-                self._items.clear()
-                self._room.notify()
-                if items or self._ended:
-                    return items
-            await self._ready.wait()
-            self._ready.clear()
+    def close(self) -> None:
+        """End the call if it still waits for its slot."""
+        if self._turn.state == "waits":
+            self.cancel()
+            self._tell(error=ModelManagerError("the call was ended: its ModelManager was closed"))
 
-    def stop(self) -> None:
-        """The reader has gone."""
-        with self._room:
-            self._stopped = True
-            self._room.notify()
+    def _run(self) -> None:
+        try:
+            result = self._context.run(self._work) if self._started() else None
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
+            self._done()
+            self._tell(error=error)
+        else:
+            self._done()
+            self._tell(result)
 
-    def end(self) -> None:
-        """The thread has gone: nothing more will come."""
-        with self._room:
-            self._ended = True
-        self._wake()
+    def _fail(self, error: BaseException, *, idle: bool = False) -> None:
+        if self._abandon() == "waits" or idle:
+            self._on_done(self)
+        self._tell(error=error)
 
-    def _put(self, item: T) -> bool:
-        with self._room:
-            self._room.wait_for(lambda: self._stopped or len(self._items) < STREAM_BUFFER)
-            if self._stopped:
-                return False
-            self._items.append(item)
-            if self._woken:
-                return True
-            self._woken = True
-        self._wake()
-        return True
+    def _tell(self, result: T | None = None, error: BaseException | None = None) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._settle, result, error)
 
-    def _wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody reads any more
-            self._loop.call_soon_threadsafe(self._ready.set)
+    def _settle(self, result: T | None, error: BaseException | None) -> None:
+        if self.result.done():
+            return
+        if error is None:
+            self.result.set_result(cast("T", result))
+        else:
+            self.result.set_exception(error)
+
+
+class _AtExit:
+    """Ends what still runs when the interpreter ends, before the sinks deliver what is left."""
+
+    def __init__(self) -> None:
+        self._pools: weakref.WeakSet[CallPool] = weakref.WeakSet()
+
+    def remember(self, pool: CallPool) -> None:
+        """End at exit what runs in a pool."""
+        self._pools.add(pool)
+        # The last to be registered is the first to be called; a manager's sinks came before.
+        atexit.unregister(self._end_all)
+        atexit.register(self._end_all)
+
+    def _end_all(self) -> None:
+        works = [work for pool in tuple(self._pools) for work in pool.running]
+        for work in works:
+            work.cancel_attempt()
+        # A thread that runs Python while the interpreter ends may crash it: those that were woken
+        # by their shut replies get a moment. One that waits for a reply does no harm.
+        end = time.monotonic() + EXIT_SECONDS
+        while WORKERS.busy > sum(work.is_stuck for work in works) and time.monotonic() < end:
+            time.sleep(_GLANCE_SECONDS)
+
+
+_AT_EXIT = _AtExit()

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.tracks import UsageTrack
 
-MAX_CONCURRENCY = 256
-"""Async calls that run at once, and connections that are kept: one thread each."""
+MAX_CONCURRENCY = 320
+"""Async calls that run at once: 256 of one model, which may have four fifths of the slots."""
 
 
 class ModelManager(Shareable):
@@ -59,7 +59,8 @@ class ModelManager(Shareable):
         sinks: Where usage records go; without it the YAML's ``metrics.sink`` says.
         ledger: Where attempts are kept: ``auto``, ``off``, or a folder. Without it the YAML's
             ``ledger`` says, and with ``sinks`` they are kept in memory.
-        max_concurrency: Async calls that run at once, and connections kept per region.
+        max_concurrency: Async calls that run at once, four fifths of them of one model; twice as
+            many connections are kept per region.
 
     Example:
         ``with ModelManager(ConfigurationManager("prod")) as manager: ...`` flushes at its end.
@@ -83,7 +84,7 @@ class ModelManager(Shareable):
             region=region or config.aws.region,
             endpoint_url=config.aws.endpoint_url,
             headers=config.aws.default_headers,
-            connections=max_concurrency,
+            connections=2 * max_concurrency,  # paused streams and cancelled calls have some too
             source=str(config),
         )
         self.pool = CallPool(max_concurrency)
@@ -350,10 +351,13 @@ class ModelManager(Shareable):
         return self.totals.sinks.stats()
 
     def close(self) -> None:
-        """Deliver what is left, and let threads and connections go; used again, it works again."""
+        """End open streams and what waits for a slot, deliver what is left, let go of the rest.
+
+        Calls that were sent are left to end. Used again, it works again.
+        """
+        self.pool.close()
         self.ledger.close()
         self.totals.sinks.close()
-        self.pool.close()
         self.clients.close()
 
     def reset_after_fork(self) -> None:

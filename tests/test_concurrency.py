@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.concurrency import STREAM_BUFFER, CallPool
+from langchain_modelmgr.bedrock.meter import Meter
+from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.concurrency import CallPool
+from langchain_modelmgr.pump import STREAM_BUFFER
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 
+@dataclass
+class Attempt:
+    """An attempt that was sent, and how it ended."""
+
+    meter: Meter
+    patience: Patience
+    ends: list[Meter]
+
+
+def attempt(pool: CallPool, timeout: float = 60.0) -> Attempt:
+    ends: list[Meter] = []
+    meter = Meter("m", ends.append)
+    meter.send()
+    return Attempt(meter, Patience(timeout, time.perf_counter() + timeout, pool.watchdog), ends)
+
+
 async def test_work_runs_on_a_thread_of_the_pool() -> None:
     pool = CallPool(2)
 
-    name = await pool.run(lambda: threading.current_thread().name, lambda: None)
+    name = await pool.run(lambda: threading.current_thread().name, attempt(pool), "m")
 
     assert name.startswith("modelmgr")
     pool.close()
 
 
 async def test_a_cancelled_call_is_told_at_once_and_not_waited_for() -> None:
-    pool, started, release, told = CallPool(1), threading.Event(), threading.Event(), []
+    pool, started, release = CallPool(1), threading.Event(), threading.Event()
+    tried = attempt(pool)
 
     def work() -> None:
         started.set()
         release.wait(10)
 
-    task = asyncio.create_task(pool.run(work, lambda: told.append(True)))
+    task = asyncio.create_task(pool.run(work, tried, "m"))
     await asyncio.to_thread(started.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert told == [True]
+    assert [meter.outcome for meter in tried.ends] == ["aborted"]
     release.set()
     pool.close()
 
@@ -44,7 +66,7 @@ async def test_a_cancelled_call_is_told_at_once_and_not_waited_for() -> None:
 async def test_a_stream_keeps_its_order_and_its_end() -> None:
     pool = CallPool(1)
 
-    items = [i async for i in pool.stream(lambda: (i for i in range(1000)), lambda: None)]
+    items = [i async for i in pool.stream(lambda: (i for i in range(1000)), attempt(pool), "m")]
 
     assert items == list(range(1000))
     pool.close()
@@ -56,7 +78,7 @@ async def test_an_empty_stream_ends() -> None:
 
     pool = CallPool(1)
 
-    items = [i async for i in pool.stream(nothing, lambda: None)]
+    items = [i async for i in pool.stream(nothing, attempt(pool), "m")]
 
     assert items == []
     pool.close()
@@ -70,7 +92,7 @@ async def test_an_error_comes_after_what_came_before_it() -> None:
     pool, seen = CallPool(1), []
 
     with pytest.raises(LookupError, match="broken"):
-        async for item in pool.stream(source, lambda: None):
+        async for item in pool.stream(source, attempt(pool), "m"):
             seen.append(item)
 
     assert seen == [1]
@@ -87,7 +109,7 @@ async def test_a_slow_reader_holds_the_stream_back() -> None:
                 full.set()
             yield i
 
-    stream = pool.stream(source, lambda: None)
+    stream = pool.stream(source, attempt(pool), "m")
     first = await anext(stream)
     await asyncio.to_thread(full.wait, 10)
     ahead = len(made)
@@ -100,7 +122,8 @@ async def test_a_slow_reader_holds_the_stream_back() -> None:
 
 
 async def test_a_closed_stream_stops_its_thread_and_closes_its_source() -> None:
-    pool, told, closed = CallPool(1), [], threading.Event()
+    pool, closed = CallPool(1), threading.Event()
+    tried = attempt(pool)
 
     def source() -> Generator[int, None, None]:
         try:
@@ -109,20 +132,20 @@ async def test_a_closed_stream_stops_its_thread_and_closes_its_source() -> None:
         finally:
             closed.set()
 
-    stream = pool.stream(source, lambda: told.append(True))
+    stream = pool.stream(source, tried, "m")
     await anext(stream)
     await stream.aclose()
 
     assert await asyncio.to_thread(closed.wait, 10)
-    assert told == [True]
+    assert [meter.outcome for meter in tried.ends] == ["aborted"]
     pool.close()
 
 
 async def test_a_closed_pool_starts_again_on_its_next_use() -> None:
     pool = CallPool(1)
-    await pool.run(lambda: None, lambda: None)
+    await pool.run(lambda: None, attempt(pool), "m")
     pool.close()
     pool.close()
 
-    assert await pool.run(lambda: 7, lambda: None) == 7
+    assert await pool.run(lambda: 7, attempt(pool), "m") == 7
     pool.close()

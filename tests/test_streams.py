@@ -83,10 +83,10 @@ async def test_a_failure_after_content_is_raised_and_never_mixed(
 
     with pytest.raises(ModelManagerError) as caught:
         if mode == "stream":
-            for chunk in llm.model_copy(update={"timeout": 0.3}).stream("x"):
+            for chunk in llm.model_copy(update={"timeout": 1.5}).stream("x"):
                 seen.append(chunk.text)
         else:
-            async for chunk in llm.model_copy(update={"timeout": 0.3}).astream("x"):
+            async for chunk in llm.model_copy(update={"timeout": 1.5}).astream("x"):
                 seen.append(chunk.text)
 
     assert TEXT.startswith("".join(seen))

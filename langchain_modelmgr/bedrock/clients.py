@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from langchain_modelmgr.aws_regions import nearest_region, typo_in_region
 from langchain_modelmgr.aws_settings import ENDPOINT_VARIABLE, AwsSettings
-from langchain_modelmgr.bedrock.wire import instrument
+from langchain_modelmgr.bedrock.transport import instrument, watched
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
@@ -26,6 +27,10 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 READ_TIMEOUT_SECONDS = 900
 """Only a ceiling: each attempt sets its own, shorter one (``timeout_seconds``)."""
+
+CONTROL_TIMEOUT_SECONDS = 1
+"""Seconds to connect, and of silence, of requests about models. They take milliseconds, and no
+call may wait for them for long."""
 
 
 class _Built:
@@ -161,25 +166,26 @@ class Clients:
         from botocore.config import Config
         from botocore.exceptions import InvalidRegionError, NoRegionError
 
+        runtime = service == "bedrock-runtime"
         config = Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS if runtime else CONTROL_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS if runtime else CONTROL_TIMEOUT_SECONDS,
             max_pool_connections=self._connections,
             # One attempt: retries under a fallback multiply its time; the policy owns them all.
             retries={"total_max_attempts": 1},
         )
         self._refuse_another_local_aws()
-        runtime = service == "bedrock-runtime"
         session = self._open_session()
         self._check_region(region or session.region_name)
         endpoint = self._endpoint_url if runtime else None
         try:
-            client: Any = session.client(
-                service,  # type: ignore[call-overload]
-                region_name=region,
-                endpoint_url=endpoint or self._settings.endpoint_url(service),
-                config=config,
-            )
+            with watched(session) if runtime else nullcontext():
+                client: Any = session.client(
+                    service,  # type: ignore[call-overload]
+                    region_name=region,
+                    endpoint_url=endpoint or self._settings.endpoint_url(service),
+                    config=config,
+                )
         except NoRegionError as error:
             raise ConfigurationError(
                 f"{self._source}: no AWS region is known: set aws.region there, "

@@ -26,14 +26,25 @@ LATENCY_OPTIMIZED = "latency-optimized"
 """Stands for a service tier: latency-optimized inference has prices of its own."""
 
 
+class NotSentError(Exception):
+    """The attempt ended before its request was sent, so it is not sent at all."""
+
+
 class Meter:
     """What one attempt took: read off the wire, reported once, however the attempt ends.
+
+    Whether it was sent is decided under one lock, immediately before the wire (``send``): an
+    attempt that was cancelled before is not sent, and one that was sent is reported.
 
     Args:
         model_id: The model that is asked.
         on_end: Called exactly once, in the thread that ends the attempt.
         on_send: Called right before the request leaves.
         keep_content: Keep the answer's content blocks, in Bedrock's shapes.
+
+    Attributes:
+        is_left: Returns whether the attempt is about to be cancelled: its task was, and did not
+            come to it yet.
     """
 
     def __init__(
@@ -59,9 +70,10 @@ class Meter:
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
         self.error: str | None = None
+        self.formed = False
         self.sent = False
-        self.cancelled = False
         self.entry: Entry | None = None
+        self.is_left: Callable[[], bool] = _never
         self._on_end = on_end
         self._on_send = on_send
         self._started = self.last_byte = time.perf_counter()
@@ -93,36 +105,58 @@ class Meter:
         billed = self.may_be_billed or self.outcome == "aborted" or got_content
         return estimated_usage(self.params, self.received_bytes) if broke and billed else None
 
-    def leave(self, params: Mapping[str, Any]) -> None:
-        """Note that the request leaves now."""
-        with (
-            self._lock
-        ):  # whoever ends the attempt meanwhile ends what is noted here, or came first
-            self.params = params
-            if self._on_send is not None and self.outcome is None:
-                self._on_send(self)
-            self.sent = True
+    def restart(self) -> None:
+        """Begin anew: the attempt waited for a slot until now."""
+        self._started = self.last_byte = time.perf_counter()
 
-    def finish(self, outcome: Outcome, error: str | None = None) -> None:
-        """End the attempt; only the first end counts. Nothing sent, nothing to report."""
+    def form(self, params: Mapping[str, Any]) -> None:
+        """Take the request: from here on a failure is one of this attempt."""
+        self.formed = True
+        self.params = params
+
+    def withhold(self) -> None:
+        """Note that the request is not sent: there is nothing to report."""
+        self.formed = False
+
+    def send(self) -> None:
+        """Note that the request is sent now.
+
+        Raises:
+            NotSentError: The attempt has ended: it must not be sent.
+        """
+        with self._lock:
+            if self.outcome is None and not self.is_left():
+                if self._on_send is not None:  # within the lock: an end is noted after it
+                    self._on_send(self)
+                self.sent = True
+                return
+            self.outcome = self.outcome or "aborted"
+        raise NotSentError
+
+    def finish(self, outcome: Outcome, error: str | None = None) -> bool:
+        """End the attempt; only the first end counts. Return whether this was it.
+
+        Of an attempt that was left before it was sent there is nothing to report.
+        """
         with self._lock:
             if self.outcome is not None:
-                return
+                return False
             self.outcome = outcome
             self.error = error
+            reported = self.sent or (self.formed and outcome != "aborted")
         if outcome != "answered":
             self.touch()
-        if self.sent:
+        if reported:
             self._on_end(self)
+        return True
 
     def cancel(self) -> None:
-        """End the attempt as aborted, from any thread, and free its socket if it streams."""
-        self.cancelled = True
+        """End the attempt as aborted, from any thread, and shut its reply if it is open."""
         self.finish("aborted")
         self.shut()
 
     def shut(self) -> None:
-        """Break the open reply of a stream, from any thread."""
+        """Break the open reply, from any thread."""
         if self._raw is not None:
             # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
             with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -169,10 +203,19 @@ class Meter:
         return True
 
     def opened(self, raw: Any) -> None:
-        """Take the open reply of a stream, so that it can be shut from outside."""
+        """Take the open reply, so that it can be shut from outside."""
         self._raw = raw
-        if self.cancelled:
-            self.cancel()
+        if self.outcome is not None:
+            self.shut()
+
+    @property
+    def is_open(self) -> bool:
+        """True once the reply is open: ``shut`` ends whoever reads it."""
+        return self._raw is not None
+
+
+def _never() -> bool:
+    return False
 
 
 def token_counts(usage: Mapping[str, Any]) -> TokenCounts:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_modelmgr.bedrock.watchdog import Watchdog
+    from langchain_modelmgr.bedrock.watchdog import Watch, Watchdog
 
 
 _DEADLINE = "the call's deadline passed"
-_BUSY_SECONDS = 0.1
-"""How soon a stream past its deadline is looked at again, while its reader is busy."""
+
+_SILENCE_FIRST = 0.25
+"""Seconds by which a request without a reply is ended later than its socket's own time-out, whose
+error says more. It ends what no socket's time-out covers."""
+
+
+REPLY_TIMEOUT = "ReplyTimeout"
+"""An error's code: the reply trickled, or outlived the call's deadline."""
+
+NO_FREE_SLOT = "NoFreeSlot"
+"""An error's code: too many calls were running, and nothing was sent."""
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Patience:
     """The waiting of one attempt. Time that a slow reader takes is none of it.
 
-    A socket's time-out covers silence; a stream that trickles events without content, and one
-    that outlives its call's deadline, are ended by the watchdog.
+    A socket's time-out covers silence alone. What trickles (events without content, a reply byte
+    by byte) and what outlives its call's deadline is ended by the watchdog, while its reader is
+    busy too.
 
     Args:
         timeout: Seconds that it may wait for content.
@@ -31,39 +44,70 @@ class Patience:
     Attributes:
         begun_with: Seconds that the attempt had when it began.
         ended: Which wait ended the attempt, as an error tells it; empty: none did.
+        on_end: Called when a wait ended the attempt, after its reply was shut.
     """
 
     def __init__(self, timeout: float, deadline: float, watchdog: Watchdog) -> None:
         self.timeout = timeout
         self.deadline = deadline
+        self.watchdog = watchdog
         self.ended = ""
-        self.begun_with = self.seconds()
-        self._watchdog = watchdog
+        self.on_end: Callable[[], None] = nothing
         self._waited = 0.0
-        self._streams = False
         self._waiting_since: float | None = None
-        self._shut: Callable[[], None] = lambda: None
+        self._replied = False
+        self._shut: Callable[[], None] = nothing
+        self._watch: Watch | None = None
+        self.restart()
 
     @property
     def waited(self) -> float:
-        """Seconds that it waited since the last content: of no stream, all that it had."""
-        return self._waited if self._streams else self.begun_with
+        """Seconds that it waited for the model since the last content."""
+        return self._waited
+
+    def restart(self) -> None:
+        """Begin anew: the attempt waited for a slot until now."""
+        self.begun_with = self.seconds()
 
     def seconds(self) -> float:
         """Return how long a socket may be silent: the time-out, or what is left of the call."""
         return max(0.001, min(self.timeout, self.deadline - time.perf_counter()))
 
-    @contextmanager
-    def over(self, shut: Callable[[], None]) -> Iterator[None]:
-        """Watch a stream while the block runs; ``shut`` breaks it, from any thread."""
+    def is_over(self) -> bool:
+        """Return whether the attempt may not go on: its call's deadline has passed, at least."""
+        if time.perf_counter() >= self.deadline:
+            self.ended = self.ended or _DEADLINE
+        return bool(self.ended)
+
+    # -- one attempt, from its beginning to its end
+
+    def begin(self, shut: Callable[[], None]) -> None:
+        """Watch the attempt; ``shut`` breaks its open reply, from any thread."""
         self._shut = shut
-        self._streams = True
-        now = time.perf_counter()
-        watched = self._watchdog.watch(self._look, min(now + self.timeout, self.deadline))
-        try:
-            yield
-        finally:
-            watched.cancel()
+        self._watch = self.watchdog.watch(self._look, self._next_look(time.perf_counter()))
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def start_waiting(self) -> None:
+        """Count the time from now on: the model is waited for."""
+        self._waiting_since = time.perf_counter()
+
+    def replied(self) -> None:
+        """Note that the reply is open: it can be shut from now on."""
+        self._replied = True
+
+    def stop_waiting(self) -> None:
+        """Count no more time: something came, or the attempt broke."""
+        if self._waiting_since is not None:
+            self._waited += time.perf_counter() - self._waiting_since
+            self._waiting_since = None
+
+    def content_came(self) -> None:
+        """Content came: the wait for the next begins anew."""
+        self._waited = 0.0
 
     def each(self, stream: Iterable[Any]) -> Iterator[Any]:
         """Yield a stream's events, and count the time that waiting for them takes."""
@@ -78,26 +122,27 @@ class Patience:
             except StopIteration:
                 return
             finally:
-                self._waited += time.perf_counter() - self._waiting_since
-                self._waiting_since = None
+                self.stop_waiting()
             yield event
 
-    def content_came(self) -> None:
-        """Content came: the wait for the next begins anew."""
-        self._waited = 0.0
+    # -- the watchdog's thread
 
     def _look(self, now: float) -> float | None:
-        since = self._waiting_since
-        if since is None:  # the reader is busy: nothing is waited for
-            return min(now + self.timeout, max(self.deadline, now + _BUSY_SECONDS))
-        due = since + self.timeout - self._waited
-        if now >= self.deadline:
+        since, later = self._waiting_since, self._later()
+        if now >= self.deadline + later:
             self._end(_DEADLINE)
-        elif now >= due:
+        elif since is not None and now >= since + self.timeout - self._waited + later:
             self._end(f"no content for {self.timeout:g} s")
         else:
-            return min(due, self.deadline)
+            return self._next_look(since or now)
+        self.on_end()
         return None
+
+    def _next_look(self, since: float) -> float:
+        return min(since + self.timeout - self._waited, self.deadline) + self._later()
+
+    def _later(self) -> float:
+        return 0.0 if self._replied else _SILENCE_FIRST
 
     def _end(self, reason: str) -> None:
         self.ended = self.ended or reason

@@ -1,4 +1,4 @@
-"""A thread that looks at what waits, when it is due: silent streams, calls past their deadline."""
+"""A thread that looks at what waits, when it is due: slow replies, calls past their deadline."""
 
 from __future__ import annotations
 
@@ -9,40 +9,54 @@ import threading
 import time
 from collections.abc import Callable
 
+from langchain_modelmgr.forks import AFTER_FORK
+
 logger = logging.getLogger(__name__)
 
 Look = Callable[[float], float | None]
 """Looks at the time (``time.perf_counter``); returns when to look again, or None: never."""
 
 
+_FEW = 256
+"""Cancelled watches that may lie about before they are swept out."""
+
+
 class Watch:
     """One thing that is watched, until it is cancelled."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, watchdog: Watchdog) -> None:
         self.look: Look | None = look
+        self._watchdog = watchdog
 
     def cancel(self) -> None:
         """Look no more; what was watched is let go at once."""
-        self.look = None
+        if self.look is not None:
+            self.look = None
+            self._watchdog.cancelled += 1
 
 
 class Watchdog:
     """Watches any number of things on one daemon thread, started on first use."""
 
     def __init__(self) -> None:
-        self.reset()
+        self.reset_after_fork()
+        AFTER_FORK.watch(self)
 
-    def reset(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget everything: a forked child has none of its parent's threads."""
         self._due: list[tuple[float, int, Watch]] = []
+        self.cancelled = 0
+        """Watches that were cancelled, about: nobody waits for a lock to count one."""
         self._number = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def watch(self, look: Look, first: float) -> Watch:
         """Look at something at the time ``first``, and again whenever it says so."""
-        watched = Watch(look)
+        watched = Watch(look, self)
         with self._changed:
+            if self.cancelled > max(_FEW, len(self._due) // 2):
+                self._sweep()
             heapq.heappush(self._due, (first, next(self._number), watched))
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -61,11 +75,17 @@ class Watchdog:
             try:
                 again = look(time.perf_counter())
             except Exception as error:  # noqa: BLE001 - one thread looks for all: it must live on
-                logger.warning("a stream could not be looked at: %s", type(error).__name__)
+                logger.warning("an attempt could not be looked at: %s", type(error).__name__)
                 continue
             if again is not None:
                 with self._changed:
                     heapq.heappush(self._due, (again, next(self._number), watched))
+
+    def _sweep(self) -> None:
+        """Let cancelled watches go before they are due. The caller must hold the lock."""
+        self.cancelled = 0
+        self._due = [due for due in self._due if due[2].look is not None]
+        heapq.heapify(self._due)
 
     def _next(self) -> Watch:
         with self._changed:
@@ -77,3 +97,7 @@ class Watchdog:
                 if wait <= 0 or self._due[0][2].look is None:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(wait)
+
+
+WATCHDOG = Watchdog()
+"""The watchdog of this process, shared by all managers."""

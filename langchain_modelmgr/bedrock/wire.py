@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
@@ -15,6 +14,7 @@ from langchain_modelmgr.bedrock.replies import (
     make_readable,
     reply_without_message,
 )
+from langchain_modelmgr.bedrock.transport import SENDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from langchain_modelmgr.bedrock.names import NameMap
     from langchain_modelmgr.bedrock.patience import Patience
     from langchain_modelmgr.catalog import ModelConfig
-
-_CURRENT: ContextVar[WireClient | None] = ContextVar("modelmgr_wire", default=None)
-"""Whose request botocore's event handlers are working for: they run in the calling thread."""
 
 
 class WireClient:
@@ -90,8 +87,8 @@ class WireClient:
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
         params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
-        self.meter.leave(params)
-        token = _CURRENT.set(self)
+        self.meter.form(params)
+        token = SENDER.set(self)
         try:
             reply: dict[str, Any] = operation(**params)
         except Exception as error:
@@ -100,7 +97,8 @@ class WireClient:
                 raise
             reply = told
         finally:
-            _CURRENT.reset(token)
+            SENDER.reset(token)
+            self.patience.stop_waiting()
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
         return reply
 
@@ -117,10 +115,6 @@ class _MeteredStream:
         self._patience = patience
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with self._patience.over(self._meter.shut):
-            yield from self._events()
-
-    def _events(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
         events = self._read()
         for event in events if self._names is None else self._names.restored(events):
@@ -192,28 +186,3 @@ def _make_additional_fields_a_map(reply: dict[str, Any]) -> None:
     fields = reply.get("additionalModelResponseFields")
     if fields is not None and not isinstance(fields, dict):
         reply["additionalModelResponseFields"] = {"value": fields}
-
-
-def instrument(client: Any) -> None:
-    """Let a shared Bedrock Runtime client take each attempt's own time-out and open reply."""
-    events = client.meta.events
-    events.register("before-call.bedrock-runtime", _set_timeout)
-    events.register("before-parse.bedrock-runtime.ConverseStream", _keep_reply)
-    events.register("before-parse.bedrock-runtime.Converse", _keep_http_reply)
-
-
-def _set_timeout(context: dict[str, Any], **_: Any) -> None:
-    # botocore >= 1.43.68 reads a request's own read_timeout from its context. A shared client's
-    # Config can't hold it: it is one for all.
-    if wire := _CURRENT.get():
-        context["read_timeout"] = wire.patience.seconds()
-
-
-def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:
-    if wire := _CURRENT.get():
-        wire.meter.opened(response_dict.get("body"))
-
-
-def _keep_http_reply(response_dict: dict[str, Any], **_: Any) -> None:
-    if wire := _CURRENT.get():
-        wire.http_reply = response_dict

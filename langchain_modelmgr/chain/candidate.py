@@ -18,6 +18,7 @@ from langchain_modelmgr.bedrock.causes import masked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
+from langchain_modelmgr.bedrock.patience import REPLY_TIMEOUT
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.unsendable import explained, wrong_parameters
 from langchain_modelmgr.bedrock.wire import WireClient
@@ -37,6 +38,7 @@ from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
+    from concurrent.futures import Future
     from types import TracebackType
 
     from langchain_core.outputs import ChatGeneration
@@ -131,14 +133,23 @@ class Candidate(Runnable[Trial, Any]):
         return Candidate(spec, self._clients, self._pool, self._profiles)
 
     @property
-    def is_hidden(self) -> bool:
-        """True while its model is an ARN that may be asked for and was not."""
-        return self._profiles is not None and self._profiles.hides(self.spec.model)
+    def is_unresolved(self) -> bool:
+        """True while its model is an ARN of which it is not known what it stands for."""
+        return self.spec.model.base_model_id is None
 
-    def uncover(self) -> None:
-        """Find the model behind its ARN; blocks for one call to AWS, once."""
-        if self._profiles is not None and self.is_hidden:
-            model = self._profiles.resolve(self.spec.model, self.spec.region)
+    def search(self) -> Future[None] | None:
+        """Start to resolve its ARN, if that may help; return what to wait for, if anything."""
+        if self._profiles is None or not self._profiles.may_resolve(self.spec.model):
+            return None
+        return self._profiles.search(self.spec.model, self.spec.region)
+
+    def resolve(self) -> None:
+        """Take what was found out of its ARN."""
+        if self._profiles is not None and self.is_unresolved:
+            self._take(self._profiles.resolved(self.spec.model))
+
+    def _take(self, model: ModelConfig) -> None:
+        if model is not self.spec.model:
             self.spec = self.spec.of(model)
             self._model = None
 
@@ -189,7 +200,9 @@ class Candidate(Runnable[Trial, Any]):
         self, input: Trial, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Make one attempt on a thread of the pool; cancelled, it is accounted at once."""
-        return await self._pool.run(lambda: self.invoke(input), input.meter.cancel)
+        return await self._pool.run(
+            lambda: self.invoke(input), input, (self.spec.region, self.model_id)
+        )
 
     def stream(
         self, input: Trial, config: RunnableConfig | None = None, **_: Any
@@ -216,11 +229,18 @@ class Candidate(Runnable[Trial, Any]):
     async def astream(
         self, input: Trial, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """Make one attempt, pumped by one thread of the pool."""
-        pumped = self._pool.stream(lambda: self.stream(input), input.meter.cancel)
+        """Make one attempt, read by threads of the pool."""
+        pumped = self._pool.stream(
+            lambda: self.stream(input), input, (self.spec.region, self.model_id)
+        )
         async with aclosing(pumped) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    @property
+    def _share(self) -> tuple[str | None, str]:
+        """Whose share of the slots its attempts count to: the model's, in its region."""
+        return self.spec.region, self.model_id
 
     def _answers_whole(self, request: ChatRequest) -> bool:
         disabled = self.model.disable_streaming
@@ -353,7 +373,7 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
 
 
 class _measured:  # noqa: N801 - reads as a verb in its with statement
-    """Ends the attempt's meter, however its block ends, and names the failure."""
+    """Watches the attempt's waiting, ends its meter, however its block ends, names the failure."""
 
     def __init__(self, trial: Trial) -> None:
         self._request = trial.request
@@ -361,7 +381,7 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
         self._patience = trial.patience
 
     def __enter__(self) -> None:
-        return None
+        self._patience.begin(self._meter.shut)
 
     def __exit__(
         self,
@@ -369,14 +389,15 @@ class _measured:  # noqa: N801 - reads as a verb in its with statement
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._patience.end()
         if error is None:
             self._meter.finish("answered")
             return
         raw = self._request.raw
         formed = self._meter.params or ({} if raw is None else {"messages": raw.messages})
         failure = explained(error, classify(error), formed, self._request.messages)
-        if self._patience.ended and isinstance(error, Exception):  # the watchdog broke the stream
-            failure = BedrockTimeoutError(self._patience.ended, code="StreamTimeout")
+        if self._patience.ended and isinstance(error, Exception):  # the watchdog broke the reply
+            failure = BedrockTimeoutError(self._patience.ended, code=REPLY_TIMEOUT)
         if failure is not None:
             self._meter.request_id = failure.request_id or self._meter.request_id
             self._meter.may_be_billed = may_be_billed(failure)

@@ -102,10 +102,10 @@ class CallReport:
             f"{mask_account_ids(model_id)}"
             for model_id, took in by_model.items()
         )
-        waited = total - sum(sum(took) for took in by_model.values())
-        return (
-            f" (deadline of {deadline:g} s: {asked}, {max(0.0, waited):.1f} s waiting between them)"
-        )
+        waited = max(0.0, total - sum(sum(took) for took in by_model.values()))
+        if not asked:
+            return f" (deadline of {deadline:g} s: nothing sent in {waited:.1f} s)"
+        return f" (deadline of {deadline:g} s: {asked}, {waited:.1f} s waiting between them)"
 
 
 def _plain(attempt: Attempt) -> dict[str, Any]:

@@ -248,15 +248,29 @@ class LocalAWS:
         at: Place = "request",
         after: int = 0,
     ) -> None:
-        """Fall silent before the reply, in mid-stream, or at its end."""
+        """Fall silent before the reply, in mid-stream, at its end, or for an inference profile."""
         self._state.faults.order(Fault("stall", model_id, at, after, times, seconds=seconds))
 
     def trickle(
-        self, model_id: str | None, seconds: float, *, every: float = 0.1, times: int = 1
+        self,
+        model_id: str | None,
+        seconds: float,
+        *,
+        every: float = 0.1,
+        times: int = 1,
+        at: Place = "stream",
     ) -> None:
-        """Let streams send events without content: no socket is ever silent."""
+        """Let no socket be silent, and no content come: events without any, or single bytes.
+
+        Args:
+            model_id: The model; None: any.
+            seconds: How long it lasts.
+            every: Seconds between two events, or bytes.
+            times: How many requests.
+            at: ``stream``: a stream's events; ``body``: the bytes of a unary reply.
+        """
         self._state.faults.order(
-            Fault("trickle", model_id, "stream", 0, times, seconds=seconds, every=every)
+            Fault("trickle", model_id, at, 0, times, seconds=seconds, every=every)
         )
 
     def latency(self, model_id: str | None, seconds: float, *, chunk_delay: float = 0.0) -> None:

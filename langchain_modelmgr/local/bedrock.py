@@ -31,7 +31,7 @@ _OPERATIONS = {
     "count-tokens": "CountTokens",
 }
 _PLACES_IN_REPLIES: Mapping[str, frozenset[Place]] = {
-    "Converse": frozenset({"headers"}),
+    "Converse": frozenset({"headers", "body"}),
     "ConverseStream": frozenset({"headers", "stream", "end"}),
 }
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
@@ -64,7 +64,7 @@ class Bedrock:
             if parts[0] == "model" and parts[-1] in _OPERATIONS:
                 model_id = unquote("/".join(parts[1:-1]))
                 return await self._model(request, _OPERATIONS[parts[-1]], model_id, body)
-            return self._control(parts, request)
+            return await self._control(parts, request)
         except AwsError as error:
             return error_reply(error.code, error.message, error.retry_after)
 
@@ -133,10 +133,16 @@ class Bedrock:
             body["additionalModelResponseFields"] = answer.additional_fields
         if fault is None:
             return _reply(body)
+        sent = json.dumps(body).encode()
         response = web.StreamResponse(headers=_headers())
-        response.content_length = len(json.dumps(body))
+        response.content_length = len(sent)
         await response.prepare(request)
-        reset_connection(request)
+        if fault.kind == "reset":
+            reset_connection(request)
+        for i in range(round(fault.seconds / fault.every)):
+            await response.write(sent[i : i + 1])
+            await asyncio.sleep(fault.every)
+        await response.write(sent[round(fault.seconds / fault.every) :])
         return response
 
     async def _streamed(
@@ -178,7 +184,7 @@ class Bedrock:
             if delay:
                 await asyncio.sleep(delay)
 
-    def _control(self, parts: list[str], request: web.BaseRequest) -> web.Response:
+    async def _control(self, parts: list[str], request: web.BaseRequest) -> web.Response:
         name = unquote("/".join(parts[1:]))
         if request.method == "GET" and parts == ["foundation-models"]:
             summaries = [_summary(model_id) for model_id in self._state.model_ids()]
@@ -188,11 +194,9 @@ class Bedrock:
         if request.method == "GET" and parts == ["inference-profiles"]:
             return _reply({"inferenceProfileSummaries": self._state.inference_profiles()})
         if request.method == "GET" and parts[0] == "inference-profiles":
-            fault = self._state.faults.take(name, frozenset({"profile"}))
-            if fault is not None:
-                raise AwsError(fault.code, fault.message, fault.retry_after)
-            profile = self._state.inference_profile(name)
             self._state.record(RecordedCall("GetInferenceProfile", name, {}, dict(request.headers)))
+            await self._meet(request, self._state.faults.take(name, frozenset({"profile"})))
+            profile = self._state.inference_profile(name)
             if profile is None:
                 text = "The inference profile was not found."
                 raise AwsError("ResourceNotFoundException", text)

@@ -10,7 +10,7 @@ from typing import Literal
 from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall", "trickle"]
-Place = Literal["request", "headers", "stream", "end", "profile", "identity"]
+Place = Literal["request", "headers", "body", "stream", "end", "profile", "identity"]
 
 _MESSAGES = {
     "ThrottlingException": "Too many requests, please wait before trying again.",
@@ -28,17 +28,18 @@ class Fault:
     """One order: for which model, what, where, and how often.
 
     Attributes:
-        kind: An error reply, a reset connection, a stream cut short, silence, or a stream of
-            events without content.
+        kind: An error reply, a reset connection, a stream cut short, silence, or a trickle: a
+            stream of events without content, a unary reply byte by byte.
         model_id: The model; None: any.
-        at: Before the reply, after its headers, in the stream, or at its end: after messageStop.
+        at: Before the reply, after its headers, in a unary reply's body, in the stream, or at its
+            end: after messageStop.
         after: Content events of a stream that come before the fault.
         times: Requests that still meet it; None: no bound.
         rate: Share of requests that meet it; None: all.
         code: AWS's error code.
         message: AWS's text.
         seconds: How long a stall, or a trickle, lasts.
-        every: Seconds between the events of a trickle.
+        every: Seconds between the events, or bytes, of a trickle.
         retry_after: Seconds in a ``Retry-After`` header.
     """
 

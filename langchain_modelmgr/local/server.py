@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _STOP_SECONDS = 5.0
+_LAST_ROUNDS = 3
+"""Rounds of the loop in which connections that were being accepted are dropped too."""
 _BACKLOG = 1024
 
 
@@ -90,8 +92,18 @@ class Server:
         await web.SockSite(self._runner, self._socket, backlog=_BACKLOG).start()
 
     async def _close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None or self._runner.server is None:
+            return
+        server = self._runner.server
+        transports = [connection.transport for connection in server.connections]
+        await self._runner.cleanup()
+        # One whose client does not read would never close; one may be accepted just now.
+        for _ in range(_LAST_ROUNDS):
+            transports += (connection.transport for connection in server.connections)
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if refused := _refusal(request):

@@ -62,7 +62,7 @@ def test_langchains_counts_become_the_same_disjoint_ones() -> None:
 def test_an_attempt_is_reported_once_however_many_threads_end_it() -> None:
     ends: list[Meter] = []
     meter = Meter("m", ends.append)
-    meter.sent = True
+    meter.send()
 
     with ThreadPoolExecutor(8) as pool:
         for outcome in ("answered", "failed", "aborted") * 20:

@@ -204,7 +204,7 @@ def test_a_look_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixt
     dog.watch(lambda _: looked.set(), time.perf_counter() + 0.01)
 
     assert looked.wait(10)
-    assert caplog.messages == ["a stream could not be looked at: AttributeError"]
+    assert caplog.messages == ["an attempt could not be looked at: AttributeError"]
 
 
 def test_only_waiting_counts() -> None:
@@ -217,11 +217,13 @@ def test_only_waiting_counts() -> None:
             yield i
 
     seen = []
-    with patience.over(lambda: None):
-        for i in patience.each(events()):
-            seen.append(i)
-            patience.content_came()
-            time.sleep(0.3)
+    patience.begin(lambda: None)
+    patience.replied()
+    for i in patience.each(events()):
+        seen.append(i)
+        patience.content_came()
+        time.sleep(0.3)
+    patience.end()
 
     assert seen == [0, 1, 2, 3]
     assert not patience.ended
@@ -231,7 +233,8 @@ def test_no_event_is_waited_for_past_the_deadline() -> None:
     patience = Patience(60, time.perf_counter() - 1, Watchdog())
     shut = []
 
-    with patience.over(lambda: shut.append(1)), pytest.raises(TimeoutError):
+    patience.begin(lambda: shut.append(1))
+    with pytest.raises(TimeoutError):
         next(patience.each([1]))
 
     assert patience.ended == "the call's deadline passed"

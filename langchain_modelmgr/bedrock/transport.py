@@ -1,0 +1,127 @@
+"""How requests leave over HTTP: the last decision before the wire, and the open reply."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import boto3
+
+    from langchain_modelmgr.bedrock.meter import Meter
+    from langchain_modelmgr.bedrock.patience import Patience
+
+
+class Sender(Protocol):
+    """One attempt whose request is on its way."""
+
+    meter: Meter
+    patience: Patience
+    http_reply: Mapping[str, Any]
+
+
+SENDER: ContextVar[Sender | None] = ContextVar("modelmgr_sender", default=None)
+"""Whose request botocore is working for: it sends in the calling thread."""
+
+_CREATING = "creating-client-class.bedrock-runtime"
+
+
+@contextmanager
+def watched(session: boto3.Session) -> Iterator[None]:
+    """Let the Bedrock Runtime clients that a session builds meanwhile send as ``_Http`` does.
+
+    botocore's documented event ``creating-client-class`` adds a base class to the client's, whose
+    constructor is given the endpoint (botocore 1.43.68 and 1.44.5).
+    """
+    session.events.register(_CREATING, _add_base)
+    try:
+        yield
+    finally:
+        session.events.unregister(_CREATING, _add_base)
+
+
+def instrument(client: Any) -> None:
+    """Let a shared client take each attempt's own time-out, and keep its raw reply."""
+    events = client.meta.events
+    events.register("before-call.bedrock-runtime", _set_timeout)
+    events.register("before-parse.bedrock-runtime.Converse", _keep_reply)
+
+
+def _add_base(base_classes: list[type], **_: Any) -> None:
+    base_classes.insert(0, _Watched)
+
+
+class _Watched:
+    """What a Bedrock Runtime client is in the first place."""
+
+    def __init__(self, *args: Any, endpoint: Any, **kwargs: Any) -> None:
+        endpoint.http_session = _Http(endpoint.http_session)
+        super().__init__(*args, endpoint=endpoint, **kwargs)  # type: ignore[call-arg]
+
+
+class _Http:
+    """A client's HTTP session, with an eye on the request that it sends and the reply."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        """Send a request unless its attempt is over; hand its open reply to the attempt.
+
+        Raises:
+            NotSentError: The attempt was cancelled.
+            TimeoutError: The call's deadline has passed, or a wait ended the attempt.
+        """
+        sender = SENDER.get()
+        if sender is None:
+            return self._session.send(request)
+        if sender.patience.is_over():
+            sender.meter.withhold()
+            raise TimeoutError(sender.patience.ended)
+        sender.meter.send()
+        sender.patience.start_waiting()
+        streams, request.stream_output = request.stream_output, True
+        response = self._session.send(request)
+        sender.meter.opened(response.raw)
+        sender.patience.replied()
+        if not streams:
+            _read(request, response)
+        if sender.patience.ended:
+            raise TimeoutError(sender.patience.ended)
+        return response
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+
+def _read(request: Any, response: Any) -> None:
+    """Read a unary reply; botocore, which would have read it, names its errors so."""
+    import botocore.exceptions
+    import urllib3.exceptions
+
+    try:
+        response.content  # noqa: B018 - a property that reads
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise botocore.exceptions.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+    except urllib3.exceptions.ProtocolError as error:
+        raise botocore.exceptions.ConnectionClosedError(
+            error=error, request=request, endpoint_url=request.url
+        ) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise botocore.exceptions.HTTPClientError(error=error) from error
+
+
+def _set_timeout(context: dict[str, Any], **_: Any) -> None:
+    # botocore >= 1.43.68 reads a request's own read_timeout from its context. A shared client's
+    # Config can't hold it: it is one for all.
+    if sender := SENDER.get():
+        context["read_timeout"] = sender.patience.seconds()
+
+
+def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:
+    if sender := SENDER.get():
+        sender.http_reply = response_dict
