@@ -13,6 +13,8 @@ profiles", read 2026-11-23."""
 
 _ARN_KINDS_THAT_NAME_A_MODEL = ("foundation-model", "inference-profile")
 
+_ARN_KINDS_OF_INFERENCE_PROFILES = ("application-inference-profile", "inference-profile")
+
 ASIA_PACIFIC = (
     ("jp", {"ap-northeast-1", "ap-northeast-3"}),
     ("au", {"ap-southeast-2", "ap-southeast-4"}),
@@ -39,6 +41,17 @@ def named_model(model_id: str) -> str | None:
     resource = model_id.split(":", 5)[-1]
     kind, _, name = resource.partition("/")
     return name if kind in _ARN_KINDS_THAT_NAME_A_MODEL else None
+
+
+def may_be_inference_profile(model_id: str) -> bool:
+    """Return whether a model id is an ARN that GetInferenceProfile may know.
+
+    It knows no provisioned throughput, imported or custom model, prompt router or endpoint.
+    """
+    if not model_id.startswith("arn:"):
+        return False
+    kind, _, name = model_id.split(":", 5)[-1].partition("/")
+    return bool(name) and kind in _ARN_KINDS_OF_INFERENCE_PROFILES
 
 
 def price_geography(model_id: str, region: str | None = None) -> str | None:

@@ -15,6 +15,7 @@ from langchain_modelmgr.bedrock.patience import Patience
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.lifecycle import age_of_catalog, life_of
 from langchain_modelmgr.chain.request import ChatRequest, Trial, thinking_parameters
+from langchain_modelmgr.chain.resolution import resolve
 from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.totals import CallAccount, Run
 
@@ -87,8 +88,7 @@ def check_chain(
         ask: Where a call to each member is recorded; None: none is called.
     """
     if ask is not None:
-        for candidate in candidates:
-            candidate.uncover()
+        resolve(candidates, _TIMEOUT)
     agent, today = config.agent(agent_name), dt.datetime.now(dt.UTC).date()
     members = list(
         members_of(agent_name, agent, candidates, config.catalog, today, retired_are_served)

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
 from pydantic import GetPydanticSchema
 
 from langchain_modelmgr.chain.call import Call, ChainInput, ChainRules
+from langchain_modelmgr.chain.resolution import aresolve, resolve
 from langchain_modelmgr.errors import BedrockError
 
 if TYPE_CHECKING:
@@ -36,14 +37,8 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         """All candidates, the primary first."""
         return (self.runnable, *self.fallbacks)  # type: ignore[arg-type]
 
-    def _uncover(self) -> None:
-        """Find the models behind ARNs, before the first call that may ask them."""
-        for candidate in self.candidates:
-            candidate.uncover()
-
-    async def _auncover(self) -> None:
-        if any(candidate.is_hidden for candidate in self.candidates):
-            await asyncio.to_thread(self._uncover)
+    def _patience(self, given: ChainInput) -> float:
+        return min(given.request.timeout, self.rules.deadline_seconds)
 
     def invoke(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
@@ -53,7 +48,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         Raises:
             ModelManagerError: No candidate can serve the request, or none did.
         """
-        self._uncover()
+        resolve(self.candidates, self._patience(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -67,7 +62,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Return the first answer; the decisions are those of ``invoke``."""
-        await self._auncover()
+        await aresolve(self.candidates, self._patience(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -81,7 +76,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
         """Yield the chunks of the first candidate that gives content, then one with metadata."""
-        self._uncover()
+        resolve(self.candidates, self._patience(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
@@ -98,7 +93,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Yield chunks as ``stream`` does."""
-        await self._auncover()
+        await aresolve(self.candidates, self._patience(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_modelmgr import ManagedBedrockChat, ModelManager
-from langchain_modelmgr.bedrock.inference_profiles import ASK_AGAIN_SECONDS, InferenceProfiles
+from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import SONNET, TITAN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
 
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 HAIKU_45 = "anthropic.claude-haiku-4-5-20251001-v1:0"
+MODULE = "langchain_modelmgr.bedrock.inference_profiles"
+HUNG = 300.0
+"""Seconds that no test waits."""
+
 US = ("us-east-1", "us-east-2", "us-west-2")
 
 
@@ -32,6 +39,18 @@ def _manager(configured: Configure, agents: str = f"a: {{model: '{ARN}'}}") -> M
 
 def _asked(aws: LocalAWS) -> int:
     return sum(call.operation == "GetInferenceProfile" for call in aws.calls())
+
+
+def _cost(reply: Any) -> str | None:
+    cost: str | None = reply.response_metadata["model_manager"]["cost_usd"]
+    return cost
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    end = time.perf_counter() + 50
+    while not happened():
+        assert time.perf_counter() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -174,18 +193,16 @@ def test_a_profile_that_failed_is_asked_for_again_later(
 ) -> None:
     local_aws.fail(ARN, "ThrottlingException", times=1, at="profile")
     local_aws.inference_profile(ARN, HAIKU_45)
-    clock = [1_000.0]
-    monkeypatch.setattr(
-        "langchain_modelmgr.bedrock.inference_profiles.time.monotonic", lambda: clock[0]
-    )
     llm = _manager(configured).chat_model("a")
 
-    costs = []
-    for _ in range(3):
-        costs.append(llm.invoke("x").response_metadata["model_manager"]["cost_usd"])
-        clock[0] += ASK_AGAIN_SECONDS / 2
+    costs = [_cost(llm.invoke("x")) for _ in range(3)]
+    asked = _asked(local_aws)
+    monkeypatch.setattr(f"{MODULE}.ASK_AGAIN_SECONDS", 0.0)
 
-    assert [cost is None for cost in costs] == [True, True, False]
+    assert costs == [None, None, None]
+    assert asked == 1
+    _until(lambda: _cost(llm.invoke("x")) is not None)
+    assert _asked(local_aws) == 2
 
 
 def test_metrics_and_errors_name_an_arn_without_its_account(
@@ -213,7 +230,108 @@ def test_a_region_is_read_from_the_arn(configured: Configure, local_aws: LocalAW
 
     manager = _manager(configured)
     profiles = InferenceProfiles(Clients(), manager.catalog)  # type: ignore[arg-type]
-    for arn in (ARN.replace("us-east-1", "eu-west-1"), "arn:aws:bedrock"):
-        profiles.resolve(manager.catalog.resolve(arn), "us-west-2")
+    for arn in (ARN.replace("us-east-1", "eu-west-1"), ARN.replace("us-east-1", "")):
+        search = profiles.search(manager.catalog.resolve(arn), "us-west-2")
+        assert search is not None
+        search.result(50)
 
     assert regions == ["eu-west-1", "us-west-2"]
+
+
+# -- a control plane that does not answer
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke", "astream"])
+async def test_a_control_plane_that_hangs_delays_a_call_by_seconds_at_most(
+    configured: Configure, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    local_aws.stall(ARN, HUNG, times=9, at="profile")
+    llm: Any = _manager(configured, f"a: {{model: '{ARN}', fallbacks: []}}").chat_model("a")
+
+    for _ in range(3):
+        if mode == "invoke":
+            reply = llm.invoke("x")
+        elif mode == "ainvoke":
+            reply = await llm.ainvoke("x")
+        else:
+            *_, reply = [chunk async for chunk in llm.astream("x")]
+        assert _cost(reply) is None
+
+    assert _asked(local_aws) == 1
+    (told,) = [m for m in caplog.messages if "the model behind" in m and "base_model" in m]
+    assert "GetInferenceProfile" in told
+
+
+def test_a_profile_that_hangs_delays_no_other(configured: Configure, local_aws: LocalAWS) -> None:
+    other = ARN.replace("abc", "xyz")
+    local_aws.stall(ARN, HUNG, at="profile")
+    local_aws.inference_profile(other, HAIKU_45)
+    manager = _manager(configured, f"a: {{model: '{ARN}'}}\nb: {{model: '{other}'}}")
+
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(manager.chat_model("a").invoke, "x")
+        _until(lambda: _asked(local_aws) == 1)
+        reply = manager.chat_model("b").invoke("x")
+        first_done = hanging.done()
+
+    assert _cost(reply) is not None
+    assert _cost(hanging.result()) is None
+    assert not first_done
+
+
+def test_a_search_after_one_that_failed_is_not_waited_for(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_aws.fail(ARN, "AccessDeniedException", at="profile")
+    monkeypatch.setattr(f"{MODULE}.WAIT_SECONDS", HUNG)
+    monkeypatch.setattr("langchain_modelmgr.bedrock.clients.CONTROL_TIMEOUT_SECONDS", HUNG)
+    llm = _manager(configured).chat_model("a")
+    llm.invoke("x")
+    monkeypatch.setattr(f"{MODULE}.ASK_AGAIN_SECONDS", 0.0)
+    local_aws.stall(ARN, HUNG, at="profile")
+
+    assert [_cost(llm.invoke("x")) for _ in range(3)] == [None] * 3
+    _until(lambda: _asked(local_aws) == 2)
+
+
+def test_an_answer_that_comes_late_is_taken_all_the_same(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("langchain_modelmgr.bedrock.clients.CONTROL_TIMEOUT_SECONDS", 50)
+    local_aws.inference_profile(ARN, HAIKU_45)
+    local_aws.stall(ARN, 1.5, at="profile")
+    llm = _manager(configured, f"a: {{model: '{ARN}', fallbacks: []}}").chat_model("a")
+
+    first = llm.invoke("x")
+    _until(lambda: _cost(llm.invoke("x")) is not None)
+
+    assert _cost(first) is None
+    assert _asked(local_aws) == 1
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "provisioned-model/abcdefghijkl",
+        "imported-model/abcdefghijkl",
+        "custom-model-deployment/abcdefghijkl",
+        "prompt-router/abcdefghijkl",
+        "default-prompt-router/anthropic.claude:1",
+    ],
+)
+def test_an_arn_that_is_no_profile_is_not_asked_for(
+    configured: Configure,
+    local_aws: LocalAWS,
+    caplog: pytest.LogCaptureFixture,
+    resource: str,
+) -> None:
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:{resource}"
+    manager = _manager(configured, f"a: {{model: '{arn}', fallbacks: []}}")
+
+    for _ in range(2):
+        assert _cost(manager.chat_model("a").invoke("x")) is None
+
+    assert _asked(local_aws) == 0
+    (told,) = [m for m in caplog.messages if "the model behind" in m and "base_model" in m]
+    assert "it is no inference profile" in told

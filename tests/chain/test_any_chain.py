@@ -112,10 +112,7 @@ class Fake(Runnable[Trial, Any]):
         self.model_id = self.public_id = name
         model = SimpleNamespace(model_id=name, context_window=len(name), price_unknown=None)
         self.spec = SimpleNamespace(model=model, label=name, health_key=lambda _: name)
-        self.is_hidden = False
-
-    def uncover(self) -> None:
-        pass
+        self.is_unresolved = False
 
     def why_unfit(self, request: ChatRequest) -> str | None:
         return None
