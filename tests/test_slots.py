@@ -133,6 +133,7 @@ def test_a_paused_sync_stream_frees_its_socket_at_its_deadline(
 ) -> None:
     manager = _manager(configured, 4, ", deadline_seconds: 1.5")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))
+    local_aws.latency(None, 0.0, chunk_delay=0.01)  # or the sockets take all of it before that
     stream = manager.chat_model("a").stream("x")
     next(stream)
 
