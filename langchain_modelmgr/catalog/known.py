@@ -115,7 +115,14 @@ class ModelCatalog:
         if named and not model.in_catalog and not profile_facts(named):
             wrong = typo_in(named, self._plain_ids())
             return wrong and f"{wrong} (a model that is new is described under models:)"
-        return model.not_served
+        return model.not_served and f"{model.not_served}{self._served_form_of(model)}"
+
+    def _served_form_of(self, model: ModelConfig) -> str:
+        """Return the id by which Converse serves a model, as a question."""
+        base = model.base_model_id or ""
+        longer = (i for i in self._plain_ids() if i.startswith(f"{base}-"))
+        found = next((i for i in longer if not self._find(i).not_served), None)
+        return f"; did you mean {found!r}?" if found else ""
 
     def learn(self, arn: str, model_id: str) -> None:
         """Take what an ARN was found to stand for: ``model_id``, its geography included."""

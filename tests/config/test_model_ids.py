@@ -125,7 +125,11 @@ ONLY_RESPONSES = "Model is not served by the Converse API, only by Responses"
         ("openai.gpt-5.4", "Responses"),
         ("us.openai.gpt-5.5", "Responses"),
         ("google.gemma-4-31b", "Chat Completions and Responses"),
-        ("openai.gpt-oss-120b", "Chat Completions and Responses"),
+        (
+            "openai.gpt-oss-120b",
+            "Chat Completions and Responses; did you mean 'openai.gpt-oss-120b-1:0'?",
+        ),
+        ("qwen.qwen3-32b", "Chat Completions and Responses; did you mean 'qwen.qwen3-32b-v1:0'?"),
         ("xai.grok-4.3", "Chat Completions and Responses"),
         ("anthropic.claude-haiku-4-5", "Chat Completions and Responses"),
         (f"{ARN}inference-profile/us.openai.gpt-5.4", "Responses"),
