@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -128,18 +129,21 @@ async def test_a_paused_stream_ends_at_its_deadline_though_nobody_reads(
     assert caught.value.partial_text == "".join(said)
 
 
-def test_a_paused_sync_stream_frees_its_socket_at_its_deadline(
+def test_a_paused_sync_stream_ends_with_its_deadline_when_it_is_read_on(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = _manager(configured, 4, ", deadline_seconds: 1.5")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))
     local_aws.latency(None, 0.0, chunk_delay=0.01)  # or the sockets take all of it before that
+    started = time.perf_counter()
     stream = manager.chat_model("a").stream("x")
     next(stream)
+    while time.perf_counter() < started + 1.6:
+        time.sleep(0.05)
 
-    assert local_aws.wait_closed(30)
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed"):
         list(stream)
+    assert local_aws.wait_closed(30)
     assert _outcomes(manager) == ["failed"]
 
 
