@@ -88,20 +88,20 @@ def test_models_of_one_configuration_share_a_manager_there_too(
     config = configured(AGENTS)
     models = [ManagedBedrockChat(agent_name="a", config=config) for _ in range(3)]
 
-    assert elsewhere(*models) == "1 256 ['MemorySink'] [3]"
+    assert elsewhere(*models) == "1 320 ['MemorySink'] [3]"
 
 
 def test_no_sinks_are_no_sinks_there_too(configured: Configure) -> None:
     manager = ModelManager(configured(AGENTS), sinks=[])
 
-    assert elsewhere(manager.chat_model("a")) == "1 256 [] []"
+    assert elsewhere(manager.chat_model("a")) == "1 320 [] []"
 
 
 def test_a_model_with_handlers_of_its_own_travels(configured: Configure) -> None:
     manager = ModelManager(configured(AGENTS), sinks=[])
     handler = UsageCallbackHandler(manager, "b")
 
-    assert elsewhere(manager.chat_model("a", callbacks=[handler])) == "1 256 [] []"
+    assert elsewhere(manager.chat_model("a", callbacks=[handler])) == "1 320 [] []"
 
 
 # -- and back, in one
