@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.ledger.connection import connect
 from langchain_modelmgr.ledger.schema import DDL, VERSION
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ def open_readonly(folder: Path) -> sqlite3.Connection:
         sqlite3.OperationalError: There is none, or it can't be read.
     """
     uri = (folder / FILE_NAME).absolute().as_uri() + "?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
 
 def readonly_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Return a copy of a database that is in memory, for queries alone."""
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = connect(":memory:", isolation_level=None, check_same_thread=False)
     copy.deserialize(connection.serialize())
     copy.execute("PRAGMA query_only = ON")
     return copy
@@ -91,9 +92,7 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 def _connect(name: str) -> sqlite3.Connection:
     # Whoever uses it holds the ledger's lock: at exit that may be another thread.
-    return sqlite3.connect(
-        name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    return connect(name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def _choose_journal(connection: sqlite3.Connection) -> None:
