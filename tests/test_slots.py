@@ -119,7 +119,7 @@ async def test_a_paused_stream_ends_at_its_deadline_though_nobody_reads(
     said = [(await anext(stream)).text]
 
     closed = await asyncio.to_thread(local_aws.wait_closed, 30)
-    await _until(lambda: _outcomes(manager) == ["failed"])
+    await _until(lambda: _outcomes(manager) == ["aborted"])
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
         async for chunk in stream:
             said.append(chunk.text)
@@ -144,7 +144,7 @@ def test_a_paused_sync_stream_ends_with_its_deadline_when_it_is_read_on(
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed"):
         list(stream)
     assert local_aws.wait_closed(30)
-    assert _outcomes(manager) == ["failed"]
+    assert _outcomes(manager) == ["aborted"]
 
 
 async def test_a_resumed_stream_waits_for_a_slot_no_longer_than_its_time_out(

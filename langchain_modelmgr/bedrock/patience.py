@@ -45,6 +45,9 @@ class Patience:
         begun_with: Seconds that the attempt had when it began.
         ended: Which wait ended the attempt, as an error tells it; empty: none did.
         on_end: Called when a wait ended the attempt, after its reply was shut.
+        by_reader: True if the call's deadline ended a stream whose reader had taken more of its
+            time than the model.
+        paused: Seconds that the reader took between the last two events.
     """
 
     def __init__(self, timeout: float, deadline: float, watchdog: Watchdog) -> None:
@@ -53,6 +56,11 @@ class Patience:
         self.watchdog = watchdog
         self.ended = ""
         self.on_end: Callable[[], None] = nothing
+        self.by_reader = False
+        self.paused = 0.0
+        self._read = 0.0
+        self._answering = 0.0
+        self._left_at: float | None = None
         self._waited = 0.0
         self._waiting_since: float | None = None
         self._replied = False
@@ -75,8 +83,8 @@ class Patience:
 
     def is_over(self) -> bool:
         """Return whether the attempt may not go on: its call's deadline has passed, at least."""
-        if time.perf_counter() >= self.deadline:
-            self.ended = self.ended or _DEADLINE
+        if time.perf_counter() >= self.deadline and not self.ended:
+            self.ended = _DEADLINE
         return bool(self.ended)
 
     # -- one attempt, from its beginning to its end
@@ -102,7 +110,10 @@ class Patience:
     def stop_waiting(self) -> None:
         """Count no more time: something came, or the attempt broke."""
         if self._waiting_since is not None:
-            self._waited += time.perf_counter() - self._waiting_since
+            self._left_at = time.perf_counter()
+            took = self._left_at - self._waiting_since
+            self._waited += took
+            self._answering += took
             self._waiting_since = None
 
     def content_came(self) -> None:
@@ -114,6 +125,9 @@ class Patience:
         events = iter(stream)
         while True:
             self._waiting_since = time.perf_counter()
+            if self._left_at is not None:
+                self.paused = self._waiting_since - self._left_at
+                self._read += self.paused
             if self._waiting_since >= self.deadline:
                 self._end(_DEADLINE)
                 raise TimeoutError(_DEADLINE)
@@ -145,5 +159,13 @@ class Patience:
         return 0.0 if self._replied else _SILENCE_FIRST
 
     def _end(self, reason: str) -> None:
-        self.ended = self.ended or reason
+        if not self.ended:
+            self.ended = reason
+            self.by_reader = reason == _DEADLINE and self._replied and self._reader_was_slower()
         self._shut()
+
+    def _reader_was_slower(self) -> bool:
+        now, since, left_at = time.perf_counter(), self._waiting_since, self._left_at
+        if since is not None:
+            return self._read > self._answering + now - since
+        return self._read + now - (left_at or now) > self._answering

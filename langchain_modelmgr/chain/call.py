@@ -114,6 +114,7 @@ class Call:
         )
         self._turns = Turns(self._fitting(), given.request, rules.cooldowns, self._caller)
         self._answered: bool | None = None
+        self._left_by_reader = False
 
     @property
     def candidate(self) -> Candidate:
@@ -124,7 +125,7 @@ class Call:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
+        if kind is not None and issubclass(kind, Exception) and not self._left_by_reader:
             self._answered = False
         # A probe that had no end of its own.
         self._rules.cooldowns.left(self._turns.current.key, self._caller)
@@ -201,7 +202,7 @@ class Call:
         return decision if isinstance(decision, Retry) else None
 
     def _note_health(self, turn: Turn, failure: BedrockError) -> None:
-        effect = health_effect(failure, self._patience.waited)
+        effect = health_effect(failure, self._patience.waited, paused=self._patience.paused)
         self._rules.cooldowns.failed(turn.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
@@ -311,6 +312,7 @@ class Call:
 
     def _exhausted(self, failure: BedrockError, decision: Stop) -> Exception:
         """Return the error of the whole call."""
+        self._left_by_reader = self._patience.by_reader
         committed = self._chunks.committed
         if committed:
             failure.partial_text = self._chunks.text

@@ -14,15 +14,13 @@ from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
 from langchain_modelmgr.bedrock.adaptation import Asked
-from langchain_modelmgr.bedrock.causes import masked
-from langchain_modelmgr.bedrock.failures import classify, may_be_billed
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
-from langchain_modelmgr.bedrock.patience import REPLY_TIMEOUT
 from langchain_modelmgr.bedrock.tool_config import tool_config
-from langchain_modelmgr.bedrock.unsendable import explained, wrong_parameters
+from langchain_modelmgr.bedrock.unsendable import wrong_parameters
 from langchain_modelmgr.bedrock.wire import WireClient
 from langchain_modelmgr.chain.compatibility import check, forced_choice
+from langchain_modelmgr.chain.measured import measured
 from langchain_modelmgr.chain.request import (
     CandidateSpec,
     ChatRequest,
@@ -32,14 +30,13 @@ from langchain_modelmgr.chain.request import (
     own_messages,
     thinking_parameters,
 )
-from langchain_modelmgr.errors import BedrockTimeoutError, ConfigurationError
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
     from concurrent.futures import Future
-    from types import TracebackType
 
     from langchain_core.outputs import ChatGeneration
     from langchain_core.runnables import RunnableConfig
@@ -181,7 +178,7 @@ class Candidate(Runnable[Trial, Any]):
             BedrockError: The classified failure; its cause is botocore's error.
         """
         self._warn_of_a_short_timeout(input)
-        with _measured(input):
+        with measured(input):
             kept = with_kept_names(input.request.messages)
             wired = self._wired(input, names_kept=kept is not input.request.messages)
             result: ChatResult = wired._generate(
@@ -211,7 +208,7 @@ class Candidate(Runnable[Trial, Any]):
         if self._answers_whole(input.request):
             yield _as_chunk(self.invoke(input).generations[0])
             return
-        with _measured(input):
+        with measured(input):
             kept = with_kept_names(input.request.messages)
             chunks = self._wired(input, names_kept=kept is not input.request.messages)._stream(
                 own_messages(kept),
@@ -370,41 +367,6 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
         ],
     )
     return ChatGenerationChunk(message=chunk)
-
-
-class _measured:  # noqa: N801 - reads as a verb in its with statement
-    """Watches the attempt's waiting, ends its meter, however its block ends, names the failure."""
-
-    def __init__(self, trial: Trial) -> None:
-        self._request = trial.request
-        self._meter = trial.meter
-        self._patience = trial.patience
-
-    def __enter__(self) -> None:
-        self._patience.begin(self._meter.shut)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._patience.end()
-        if error is None:
-            self._meter.finish("answered")
-            return
-        raw = self._request.raw
-        formed = self._meter.params or ({} if raw is None else {"messages": raw.messages})
-        failure = explained(error, classify(error), formed, self._request.messages)
-        if self._patience.ended and isinstance(error, Exception):  # the watchdog broke the reply
-            failure = BedrockTimeoutError(self._patience.ended, code=REPLY_TIMEOUT)
-        if failure is not None:
-            self._meter.request_id = failure.request_id or self._meter.request_id
-            self._meter.may_be_billed = may_be_billed(failure)
-            self._meter.finish("failed", type(failure).__name__)
-            raise failure from masked(error)
-        gone = not isinstance(error, Exception)  # closed, cancelled, interrupted
-        self._meter.finish("aborted" if gone else "failed", type(error).__name__)
 
 
 class _Lazy:

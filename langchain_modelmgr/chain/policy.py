@@ -43,6 +43,9 @@ LEAST_ATTEMPT_SECONDS = 0.1
 FAIR_TIMEOUT_SECONDS = 5.0
 """A model that was waited for no longer than this may be well."""
 
+LONG_PAUSE_SECONDS = 5.0
+"""A connection may break because the reader of a stream paused for so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -145,17 +148,20 @@ NO_EFFECT = HealthEffect("none")
 _REFUSALS = (BedrockPermissionDeniedError, BedrockNotFoundError)
 
 
-def health_effect(failure: BedrockError, waited: float) -> HealthEffect:
+def health_effect(failure: BedrockError, waited: float, *, paused: float = 0.0) -> HealthEffect:
     """Return what a failure tells of its model's health.
 
     Args:
         failure: The classified failure.
         waited: Seconds that the model was waited for since its last content.
+        paused: Seconds that the reader of a stream had paused before it broke.
     """
     if failure.is_lasting:
         return HealthEffect("opens_long")
     if isinstance(failure, _REFUSALS):
         return HealthEffect("opens") if failure.concerns_model else NO_EFFECT
+    if isinstance(failure, BedrockConnectionError) and paused >= LONG_PAUSE_SECONDS:
+        return NO_EFFECT
     if isinstance(failure, BedrockRateLimitError | BedrockConnectionError):
         return HealthEffect("counts")
     if isinstance(failure, BedrockAPIError | BedrockTimeoutError):

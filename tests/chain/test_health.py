@@ -15,7 +15,7 @@ import pytest
 from langchain_modelmgr import ModelManager
 from langchain_modelmgr.chain import policy
 from langchain_modelmgr.chain.cooldown import FAILURES_IN_A_ROW, LONG_SECONDS, Caller
-from langchain_modelmgr.errors import BedrockError, BedrockTimeoutError
+from langchain_modelmgr.errors import BedrockConnectionError, BedrockError, BedrockTimeoutError
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, OPUS, SONNET
@@ -205,19 +205,56 @@ def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
     assert _served(b) == HAIKU
 
 
-def test_slow_readers_start_no_cooldown(
+def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.5)
-    _, a, b = _two(configured, ", deadline_seconds: 1")
-    local_aws.script(lambda _: ScriptedReply(text="many words " * 400))
+    manager, a, b = _two(configured, ", deadline_seconds: 1.5")
+    a.invoke("x")  # makes the client
+    local_aws.script(lambda _: ScriptedReply(text="many words " * 20_000))
 
     def read_slowly() -> None:
         for _ in a.stream("x"):
-            time.sleep(1.5)
+            time.sleep(2)
 
     for _ in range(FAILURES_IN_A_ROW):
         with pytest.raises(BedrockTimeoutError):
+            read_slowly()
+
+    assert _served(b) == SONNET
+    summary = manager.get_usage_summary()
+    assert (summary["aborted"], summary["success_rate"]) == (FAILURES_IN_A_ROW, 1.0)
+    assert summary["by_model"][SONNET]["success_rate"] == 1.0
+
+
+def test_a_stream_that_is_slow_itself_is_a_failure_at_the_deadline(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager, a, _ = _two(configured, ", deadline_seconds: 1.5")
+    a.invoke("x")
+    local_aws.script(lambda _: ScriptedReply(text="many words " * 400))
+    local_aws.latency(SONNET, 0, chunk_delay=0.2)
+
+    with pytest.raises(BedrockTimeoutError):
+        list(a.stream("x"))
+
+    summary = manager.get_usage_summary()
+    assert (summary["aborted"], summary["success_rate"]) == (0, 0.5)
+
+
+def test_connections_that_break_after_a_long_pause_of_their_readers_start_no_cooldown(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "LONG_PAUSE_SECONDS", 0.3)
+    _, a, b = _two(configured)
+
+    def read_slowly() -> None:
+        for _ in a.stream("x"):
+            time.sleep(0.5)
+
+    for _ in range(FAILURES_IN_A_ROW):
+        local_aws.reset(SONNET, at="stream", after=1)
+        with pytest.raises(BedrockConnectionError):
             read_slowly()
 
     assert _served(b) == SONNET

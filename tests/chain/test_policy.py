@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_modelmgr.chain import policy
 from langchain_modelmgr.chain.policy import (
     BACKOFF_CAP_SECONDS,
     FAIR_TIMEOUT_SECONDS,
@@ -237,6 +238,13 @@ def test_what_a_failure_tells_of_a_models_health(
     failure: BedrockError, waited: float, effect: HealthEffect
 ) -> None:
     assert health_effect(failure, waited) == effect
+
+
+def test_a_connection_that_broke_after_its_reader_paused_tells_nothing() -> None:
+    broke = BedrockConnectionError("x")
+
+    assert health_effect(broke, 60, paused=policy.LONG_PAUSE_SECONDS) == NO_EFFECT
+    assert health_effect(broke, 60, paused=1) == HealthEffect("counts")
 
 
 def test_what_stops_the_chain_is_raised_as_it_is() -> None:
