@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from bisect import bisect_left
 from datetime import UTC, datetime
 from itertools import repeat
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langchain_modelmgr.ledger.rows import Group
+
+logger = logging.getLogger(__name__)
 
 MAX_VALUES = 1_000
 """Values of a metadata key that totals tell apart; further ones are added up as ``other``."""
@@ -114,9 +117,24 @@ class Sums:
             "SELECT count(*) FROM metadata_values WHERE key = ?", (key,)
         ).fetchone()
         if count >= MAX_VALUES:
+            self._tell(key)
             return OTHER
         connection.execute("INSERT INTO metadata_values VALUES (?, ?)", (key, value))
         return value
+
+    def _tell(self, key: str) -> None:
+        """Log, once in the life of a ledger, that a key has too many values."""
+        told = self._connection.execute(
+            "INSERT INTO settings VALUES (?, 1) ON CONFLICT DO NOTHING", (f"folded {key}",)
+        )
+        if told.rowcount:
+            logger.warning(
+                "the metadata %r has more than %d values: the ledger adds further ones up as %r; "
+                "single attempts keep theirs",
+                key,
+                MAX_VALUES,
+                OTHER,
+            )
 
 
 def _pairs(metadata: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.rows import AttemptRow
-from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES, Places
+from langchain_modelmgr.metrics.cloudwatch.places import FOLDING, MAX_SERIES, Places
 from langchain_modelmgr.metrics.datums import (
     METRICS,
     ROLLUP,
@@ -73,6 +73,7 @@ class EMFSink:
         self._stream = stream
         self._log = QuietLog(logger)
         self._sent = self._folded = self._errors = 0
+        self._told_of_folding = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return a sink that writes to another process's standard output.
@@ -116,7 +117,9 @@ class EMFSink:
             row.agent, row.model, reserved=self._agents, metrics=len(self._published),
             max_series=self._max_series,
         )  # fmt: skip
-        self._folded += placed != (row.agent, row.model)
+        if placed != (row.agent, row.model):
+            self._folded += 1
+            self._tell_of_folding()
         values: dict[str, Any] = {}
         directives: dict[tuple[str, ...], dict[str, str]] = {}
         found = observations(row, self._published)
@@ -134,6 +137,11 @@ class EMFSink:
         stream.write(f"\n{json.dumps(line, separators=(',', ':'))}\n")
         stream.flush()
         self._sent += len(found)
+
+    def _tell_of_folding(self) -> None:
+        if not self._told_of_folding:
+            self._told_of_folding = True
+            logger.warning(FOLDING, self._max_series)
 
     def _head(
         self, usage: ModelUsageMetrics, directives: dict[tuple[str, ...], dict[str, str]]

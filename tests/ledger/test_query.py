@@ -108,6 +108,23 @@ def test_money_adds_up_exactly() -> None:
     assert found.rows[0]["cost_usd"] == Decimal("100000.000000000003")
 
 
+def test_too_many_values_of_a_metadata_key_are_added_up_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = [row(metadata=json.dumps({"tenant": str(n)})) for n in range(1_003)]
+
+    found = table(rows, by="metadata.tenant")
+
+    assert len(found) == 1_001
+    assert {"metadata.tenant": "other", "attempts": 3}.items() <= max(
+        found, key=lambda each: each["attempts"]
+    ).items()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the metadata 'tenant' has more than 1000 values: the ledger adds further ones up as "
+        "'other'; single attempts keep theirs"
+    ]
+
+
 def test_an_empty_span_is_a_table_without_rows() -> None:
     for by in ((), ("agent",), ("day",)):
         found = table([], by=by)

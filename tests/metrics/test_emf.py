@@ -217,3 +217,17 @@ def test_lambda_gets_it_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     (sink,) = default_sinks("auto", "x/Models", client=lambda: None)
 
     assert isinstance(sink, EMFSink)
+
+
+def test_the_first_fold_is_logged_once_with_its_meaning(
+    usage: MakeUsage, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = EMFSink("x/Models", max_series=12, stream=io.StringIO())
+
+    for n in range(20):
+        sink.record(usage(agent_name=f"agent-{n}"))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "more than 12 metrics: further agents are counted as 'other', where no alarm of theirs "
+        "sees them; agents of the configuration keep their own"
+    ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
-from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES, Places
+from langchain_modelmgr.metrics.cloudwatch.places import FOLDING, MAX_SERIES, Places
 from langchain_modelmgr.metrics.datums import EXTRAS, MAX_VALUES
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ class Batches:
         )
         if folded and not self._told_of_folding:
             self._told_of_folding = True
-            logger.warning(
-                "more than %d metrics: further agents are counted as 'other', where no alarm of "
-                "theirs sees them; agents of the configuration keep their own",
-                MAX_SERIES,
-            )
+            logger.warning(FOLDING, min(rules.max_series for rules, _ in given.values()))
 
 
 def rules_of(settings: Mapping[str, Any]) -> Rules:

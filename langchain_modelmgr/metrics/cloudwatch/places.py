@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 MAX_SERIES = 1_000
 """Metrics of one destination (about 0.30 USD a month each); what goes beyond becomes ``other``."""
 
+FOLDING = (
+    "more than %d metrics: further agents are counted as 'other', where no alarm of theirs sees "
+    "them; agents of the configuration keep their own"
+)
+"""What is logged at the first fold."""
+
 _SERIES_A_PAIR = 6
 _MODELS_OF_OTHER = 20
 """Models that are told apart for agents without a place."""
