@@ -19,18 +19,17 @@ def ledger_folder(setting: str, project_prefix: str) -> Path | None:
     """Return the folder of a ledger, or None: it lives in memory.
 
     Args:
-        setting: ``ledger`` of the YAML: ``auto``, ``off``, or a folder. ``auto`` is a folder of the
-            project in the one that the variable MODELMGR_STATE_DIR names, else in the user's own
-            state folder by the rules of the system, and none in AWS Lambda, whose disk outlives no
-            process.
-        project_prefix: The project.
+        setting: ``ledger`` of the YAML: ``auto``, ``off``, or a folder. ``auto`` is the folder that
+            the variable MODELMGR_STATE_DIR names, else the user's own state folder by the rules of
+            the system, and none in AWS Lambda, whose disk outlives no process.
+        project_prefix: The project, which has a folder of this name there.
     """
     if setting == "off" or (setting == "auto" and in_lambda()):
         return None
     try:
-        if setting != "auto":
-            return Path(setting).expanduser().absolute()  # the program may go elsewhere
-        return (state_folder() / (_UNFIT.sub("-", project_prefix) or "-")).absolute()
+        above = state_folder() if setting == "auto" else Path(setting).expanduser()
+        # Projects that name one folder have tables of their own. The program may go elsewhere.
+        return (above / (_UNFIT.sub("-", project_prefix) or "-")).absolute()
     except RuntimeError:  # neither HOME nor an entry for the user, as some containers have it
         logger.warning(
             "no home folder is known, so the ledger lives in memory: what is recorded does not "

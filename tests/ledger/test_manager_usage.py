@@ -155,7 +155,7 @@ def test_a_ledger_that_cant_be_opened_is_an_error_of_the_question_alone(
     configured: Configure, tmp_path: Path
 ) -> None:
     config: ConfigurationManager = configured(AGENTS, f"ledger: '{tmp_path / 'ledger'}'")
-    (tmp_path / "ledger" / "ledger.db").mkdir(parents=True)
+    (tmp_path / "ledger" / "modelmgr" / "ledger.db").mkdir(parents=True)
     manager = ModelManager(config)
 
     assert manager.chat_model("b").invoke("x").text
