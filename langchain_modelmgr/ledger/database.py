@@ -145,14 +145,24 @@ class Database:
                 (now, writer),
             )
 
-    def seconds_since_ingest(self, now: float) -> float:
-        """Return when any process ingested last, in seconds before ``now``."""
-        row = self.open().execute("SELECT value FROM settings WHERE name = 'ingested'").fetchone()
-        return float("inf") if row is None else now - float(row[0])
+    def seconds_since_others_ingest(self, writer: str, now: float) -> float:
+        """Return when another writer's process was the last to ingest, in seconds before ``now``.
 
-    def note_ingest(self, now: float) -> None:
+        Infinity: it was none.
+        """
+        found = dict(
+            self.open().execute("SELECT name, value FROM settings WHERE name LIKE 'ingested%'")
+        )
+        if found.get("ingested_by") in {None, writer}:
+            return float("inf")
+        return now - float(found["ingested"])
+
+    def note_ingest(self, writer: str, now: float) -> None:
         """Note that all is ingested."""
-        self.open().execute("INSERT OR REPLACE INTO settings VALUES ('ingested', ?)", (now,))
+        self.open().execute(
+            "INSERT OR REPLACE INTO settings VALUES ('ingested', ?), ('ingested_by', ?)",
+            (now, writer),
+        )
 
 
 def _file_of(path: Path) -> tuple[int, int] | None:

@@ -353,8 +353,8 @@ class Ledger:
             return True
         if writer.waiting >= WAKE_LINES:
             return True
-        since = self._database.seconds_since_ingest(self._clock.wall())
-        return not 0 <= since < self._interval / 2
+        since = self._database.seconds_since_others_ingest(writer.name, self._clock.wall())
+        return not 0 <= since < min(self._interval, INTERVAL_SECONDS)
 
     def _ingest(self, connection: sqlite3.Connection, writer: Writer, order: Order | None) -> None:
         waiting = writer.waiting
@@ -368,7 +368,7 @@ class Ledger:
         )
         if ingest.run(self._is_over(order)):
             writer.waiting -= waiting
-            self._database.note_ingest(self._clock.wall())
+            self._database.note_ingest(writer.name, self._clock.wall())
 
     def _is_over(self, order: Order | None) -> Callable[[], bool]:
         if order is None:
