@@ -238,8 +238,12 @@ class _Slice:
         identity = value["identity"]
         if type(identity) is not str:
             raise NoLineError
-        if state.destination is not None:
-            state.destination = identify(self._connection, state.destination, identity)
+        before = state.destination
+        if before is not None:
+            after = identify(self._connection, before, identity)
+            for each in self._writers.values():  # others of this slice may share what was merged
+                if each.destination == before:
+                    each.destination = after
 
     def _load(self, name: str) -> WriterState | None:
         row = self._connection.execute(

@@ -126,8 +126,13 @@ def settle(
         **settled: Datums by what they are counted as: ``sent``, ``dropped``, ...
     """
     with transaction(connection):
+        # Another process may have learned the account meanwhile, and merged destinations.
+        found = connection.execute(
+            "SELECT destination FROM batches WHERE id = ?", (batch.id,)
+        ).fetchone()
+        destination = batch.destination if found is None else int(found[0])
         for what, datums in settled.items():
-            count(connection, batch.destination, what, points_of(datums))
+            count(connection, destination, what, points_of(datums))
         if not rest:
             connection.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
             return
