@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NAMES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
+        "AWS_ACCOUNT_ID",
         "AWS_BEARER_TOKEN_BEDROCK",
         "AWS_CONFIG_FILE",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -100,7 +101,10 @@ class AwsSettings:
             return {**given, "profile_name": profile or self.profile}
         if "AWS_CREDENTIAL_EXPIRATION" in self.variables or not os.environ.get(_KEYS[0]):
             return given  # botocore reads keys that expire again; keys that were removed are gone
-        return {**given, **{name.lower(): self.variables.get(name) for name in _KEYS}}
+        keys = {name.lower(): self.variables.get(name) for name in _KEYS}
+        if account := self.variables.get("AWS_ACCOUNT_ID"):
+            keys["aws_account_id"] = account
+        return {**given, **keys}
 
     def endpoint_url(self, service: str) -> str | None:
         """Return the endpoint that a variable names for a service, such as ``bedrock-runtime``."""

@@ -68,3 +68,15 @@ def reachable(
         )
         if identity in identities
     ]
+
+
+def identities_waiting(
+    connection: sqlite3.Connection, namespace: str, region: str, endpoint: str
+) -> set[str]:
+    """Return what stands for the accounts that batches of one place wait for."""
+    rows = connection.execute(
+        "SELECT identity FROM destinations WHERE (namespace, region, endpoint) = (?, ?, ?) "
+        "AND id IN (SELECT destination FROM batches WHERE sender IS NULL)",
+        (namespace, region, endpoint),
+    )
+    return {identity for (identity,) in rows}

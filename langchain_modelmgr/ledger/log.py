@@ -329,7 +329,7 @@ class Ledger:
             writer.recover()
         writer.rotate()
         connection = self._database.open()
-        self._identify(writer)
+        self._identify(writer, ask=order is None)
         if self._is_due(order):
             self._ingest(connection, writer, order)
             self._counts = self._database.counts(self._names)
@@ -378,10 +378,10 @@ class Ledger:
         end = start + (order.deadline - start) / (2 if order.publish else 1)
         return lambda: self._clock.monotonic() >= end
 
-    def _identify(self, writer: Writer) -> None:
-        if self._relay is not None and not writer.is_identified and self.folder is not None:
-            identity = self._relay.identity()
-            if identity is not None:
+    def _identify(self, writer: Writer, *, ask: bool) -> None:
+        if self._relay is not None and self.folder is not None:
+            identity = self._relay.identity(ask=ask)
+            if identity is not None and identity != writer.identity:
                 writer.identify(identity)
 
     def _forget(self, writer: Writer) -> None:

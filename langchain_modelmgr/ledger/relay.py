@@ -18,8 +18,12 @@ class Relay(Protocol):
     def head(self) -> Mapping[str, Any]:
         """Return what a segment's first line says: destination and settings."""
 
-    def identity(self) -> str | None:
-        """Return what stands for the account, as soon as it is known. May ask AWS."""
+    def identity(self, *, ask: bool) -> str | None:
+        """Return what stands for the account, as soon as it is known.
+
+        Args:
+            ask: Whether there is time to ask AWS, even if something stands for it already.
+        """
 
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
         """Send what waits."""

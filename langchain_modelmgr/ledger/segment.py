@@ -157,7 +157,7 @@ class Writer:
         waiting: Lines written since ``ingest`` looked last.
         given_up: Lines that were lost, for a disk that was full too long.
         read_to: Bytes of the segment that are in the tables.
-        is_identified: True once the account is noted.
+        identity: What stands for the account, as noted last.
     """
 
     def __init__(self, folder: Path | None, head: Mapping[str, Any]) -> None:
@@ -165,9 +165,9 @@ class Writer:
         self.waiting = 0
         self.given_up = 0
         self.read_to = 0
-        self.is_identified = False
         self._is_sealed = False
         self._head = {"segment": 1, "writer": self.name, **head}
+        self.identity: str | None = self._head.get("identity")
         self._serial = count(1)
         self._folder = folder if folder is None else folder / FOLDER
         self._lock = threading.RLock()  # a finaliser may record in the middle of a write
@@ -207,8 +207,7 @@ class Writer:
 
     def identify(self, identity: str) -> None:
         """Note the account, for whoever reads the segments."""
-        self.is_identified = True
-        self._head["identity"] = identity
+        self.identity = self._head["identity"] = identity
         self.append_line(json.dumps({"identity": identity}))
 
     def recover(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.ledger.lines import Departure
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
@@ -32,6 +33,16 @@ def folder(tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch)
 def opened(folder: Path | None, **settings: Any) -> tuple[Ledger, CloudWatchSink]:
     sink = CloudWatchSink(FixedClient(boto3.Session, None), "x/Models")
     return ledger_for([sink], folder, **settings), sink
+
+
+def configured_manager(folder: Path, **given: Any) -> ModelManager:
+    """Return a manager of a file that names a ledger in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dev.yaml").write_text(
+        f"ledger: '{folder}'\naws: {{region: us-east-1}}\n"
+        "agents: {a: {model: anthropic.claude-3-5-sonnet-20241022-v2:0, fallbacks: []}}\n"
+    )
+    return ModelManager(ConfigurationManager("dev", folder), **given)
 
 
 def write(ledger: Ledger, sink: CloudWatchSink, count: int = 1, **changes: Any) -> None:

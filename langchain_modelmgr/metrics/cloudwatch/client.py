@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.journals import old_scope
@@ -16,7 +19,16 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10
 
 IDENTITY_SECONDS = 1
-"""What GetCallerIdentity may take; it is asked once."""
+"""What GetCallerIdentity may take."""
+
+ASK_AGAIN_SECONDS = 3600
+"""When it is asked again if it did not answer."""
+
+_ACCOUNT, _KEY = "account:", "key:"
+"""What an identity begins with: a hash of the account's id, or of an access key."""
+
+_PLACES: WeakKeyDictionary[Any, dict[tuple[str | None, str], tuple[str, str]]] = WeakKeyDictionary()
+"""Region and endpoint of sessions, by the wanted ones: to find them, a client is made."""
 
 
 def cloudwatch_client(session: Any, region: str | None = None) -> Any:
@@ -52,24 +64,29 @@ class FixedClient:
         self._find_session = session
         self._wanted_region = region
         self._session: Any = None
-        self._first: Any = None
         self.region, self.endpoint = "", endpoint or ""
         self._identities: set[str] = set()
-        self._has_asked = False
+        self._account: str | None = None
+        self._ask_at = -math.inf
         self.old_scope = ""
         self._server: object | None = None
 
     def fix(self) -> None:
-        """Find account, region and endpoint now."""
+        """Find account, region and endpoint now; the client is made when it is needed."""
         with suppress(Exception):  # whatever boto3 raises comes again when it is used
-            self._first = self._build()
-            self.old_scope = old_scope(self._session.profile_name)
+            session = self._open_session()
+            known = _PLACES.setdefault(session, {})
+            wanted = (self._wanted_region, self.endpoint)
+            if wanted not in known:
+                meta = self._build().meta
+                known[wanted] = (meta.region_name or "", meta.endpoint_url)
+            self.region, self.endpoint = known[wanted]
+            self.old_scope = old_scope(session.profile_name)
             self._server = LOCAL_SERVERS.token(self.endpoint)
 
     def __call__(self) -> Any:
         """Return a client."""
-        first, self._first = self._first, None
-        return first or self._build()
+        return self._build()
 
     @property
     def is_gone(self) -> bool:
@@ -78,71 +95,70 @@ class FixedClient:
         return known is not None and LOCAL_SERVERS.token(self.endpoint) is not known
 
     def identity(self, *, ask: bool = True) -> str | None:
-        """Return what stands for the account: by its id, else by the access key; None: unknown.
+        """Return what stands for the account: its id, else the access key; None: unknown.
 
-        Temporary credentials have another access key each hour, so that STS is asked, once.
+        Without an id STS is asked: at most once an hour.
 
         Args:
-            ask: False: not.
+            ask: False: only if there is nothing else, as temporary credentials have another access
+                key each hour.
         """
-        key = self._credentials()
-        if key is None:
-            return None
-        account = getattr(key, "account_id", None)
-        if account:
-            return self._known("account", account)
-        if not key.token:
-            return self._known("key", key.access_key)
-        return self.ask() if ask else None
+        known = self.known_identity()
+        if known is not None and known.startswith(_ACCOUNT):
+            return known
+        return (self._ask() or known) if ask or known is None else known
 
     def known_identity(self) -> str | None:
         """Return what stands for the account as far as it is known without a request."""
-        found = None if self._session is None else self._session.get_credentials()
+        if self._account is not None:
+            return self._account
+        found = None
+        with suppress(Exception):  # whatever boto3 raises comes again when it is used
+            found = None if self._session is None else self._session.get_credentials()
+        account = getattr(found, "account_id", None)
+        if account:
+            return self._known(_ACCOUNT, account)
         # Those that are fetched again and again (roles, SSO) would be fetched here.
-        return (
-            None if found is None or hasattr(found, "refresh_needed") else self.identity(ask=False)
-        )
+        if found is None or hasattr(found, "refresh_needed") or found.token:
+            return None
+        return self._known(_KEY, found.access_key)
 
     @property
     def identities(self) -> frozenset[str]:
         """All that is known to stand for the account."""
         return frozenset(self._identities)
 
-    def ask(self) -> str | None:
-        """Ask STS for the account, at most once; None: it did not say."""
-        if self._has_asked or self._session is None:
+    def _ask(self) -> str | None:
+        now = time.monotonic()
+        if self._session is None or now < self._ask_at:
             return None
-        self._has_asked = True
+        self._ask_at = now + ASK_AGAIN_SECONDS
         try:
             sts = _client(
                 self._session, self.region or None, self._sts_endpoint(), "sts", IDENTITY_SECONDS
             )
-            return self._known("account", sts.get_caller_identity()["Account"])
+            self._account = self._known(_ACCOUNT, sts.get_caller_identity()["Account"])
         except Exception:  # noqa: BLE001 - metrics boundary: without an answer, others' rows wait
             return None
+        return self._account
 
     def _known(self, kind: str, value: str) -> str:
-        found = f"{kind}:{hashlib.sha256(value.encode()).hexdigest()[:32]}"
+        found = f"{kind}{hashlib.sha256(value.encode()).hexdigest()[:32]}"
         self._identities.add(found)
         return found
-
-    def _credentials(self) -> Any:
-        try:
-            found = None if self._session is None else self._session.get_credentials()
-            return None if found is None else found.get_frozen_credentials()
-        except Exception:  # noqa: BLE001 - metrics boundary: sending says what is wrong with them
-            return None
 
     def _sts_endpoint(self) -> str:
         # An endpoint of its own (a local server, an emulator) answers for all services.
         return self.endpoint.replace("//monitoring.", "//sts.", 1)
 
-    def _build(self) -> Any:
+    def _open_session(self) -> Any:
         if self._session is None:
             self._session = self._find_session()
-        client = _client(self._session, self.region or self._wanted_region, self.endpoint or None)
-        self.region, self.endpoint = client.meta.region_name or "", client.meta.endpoint_url
-        return client
+        return self._session
+
+    def _build(self) -> Any:
+        region = self.region or self._wanted_region
+        return _client(self._open_session(), region, self.endpoint or None)
 
 
 def _client(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.ledger import outbox
-from langchain_modelmgr.ledger.destinations import destination_of, reachable
+from langchain_modelmgr.ledger.destinations import destination_of, identities_waiting, reachable
 from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
 from langchain_modelmgr.ledger.rows import AttemptRow, finite, pico_of
 from langchain_modelmgr.ledger.worker import Clock
@@ -180,10 +180,10 @@ class CloudWatchSink:
             },
         }
 
-    def identity(self) -> str | None:
+    def identity(self, *, ask: bool) -> str | None:
         """Return what stands for the account, as soon as it is known."""
         fixed = self._client_factory
-        return fixed.identity() if isinstance(fixed, FixedClient) else None
+        return fixed.identity(ask=ask) if isinstance(fixed, FixedClient) else None
 
     @property
     def is_gone(self) -> bool:
@@ -204,6 +204,7 @@ class CloudWatchSink:
         """Send what waits for this destination."""
         self._delivery.recover(connection, ledger.lives)
         self._take_over_journals(ledger, connection)
+        self._learn_account(ledger, connection)
         deadline = None if order is None else order.deadline
         self._delivery.deliver(connection, lambda: self._next(ledger, connection), deadline)
 
@@ -213,6 +214,15 @@ class CloudWatchSink:
         known = fixed.identities if isinstance(fixed, FixedClient) else frozenset()
         places = reachable(connection, self.namespace, *self._place, own | known)
         return outbox.take(connection, places, ledger.names)
+
+    def _learn_account(self, ledger: Ledger, connection: sqlite3.Connection) -> None:
+        """Ask for the account if something waits that may be this account's."""
+        fixed = self._client_factory
+        if isinstance(fixed, FixedClient) and ledger.folder is not None:
+            own = {f"writer:{name}" for name in ledger.names}
+            waiting = identities_waiting(connection, self.namespace, *self._place)
+            if waiting - fixed.identities - own:
+                fixed.identity(ask=True)
 
     def _take_over_journals(self, ledger: Ledger, connection: sqlite3.Connection) -> None:
         fixed = self._client_factory
