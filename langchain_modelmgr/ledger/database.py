@@ -86,7 +86,7 @@ class Database:
         try:
             return open_store(self.folder)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in _DAMAGED or _file_of(path) != before:
+            if getattr(error, "sqlite_errorcode", None) not in _DAMAGED or _file_of(path) != before:
                 raise
         # Another process may have been first: only the very file that can't be read is moved.
         aside = path.with_name(f"{FILE_NAME}.damaged-{time.time_ns()}")

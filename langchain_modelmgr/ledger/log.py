@@ -20,6 +20,7 @@ from langchain_modelmgr.ledger.presence import lives
 from langchain_modelmgr.ledger.rejected import Rejected
 from langchain_modelmgr.ledger.retention import keep_within
 from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
+from langchain_modelmgr.ledger.store import ForeignDatabaseError
 from langchain_modelmgr.ledger.worker import Clock, Order, Worker
 from langchain_modelmgr.quiet import QuietLog
 
@@ -397,7 +398,7 @@ class Ledger:
         self.errors += 1
         self._log.warning(
             "the ledger can't be written (%s): what was recorded waits in its segments",
-            type(error).__name__,
+            error if isinstance(error, ForeignDatabaseError) else type(error).__name__,
         )
 
     def _failed(self, error: Exception) -> None:

@@ -52,8 +52,8 @@ def sources_of(folder: Path | None, own: Writer, locks: ExitStack) -> Iterator[S
         return
     by_writer: dict[str, list[Path]] = {}
     for path in sorted((folder / FOLDER).glob(f"*{SUFFIX}")):
-        if not path.name.isascii():
-            continue  # none of ours, and no name that every database takes
+        if not path.name.isascii() or not path.is_file():
+            continue  # none of ours: a name that some databases don't take, a folder, a pipe
         by_writer.setdefault(path.name.partition("-")[0], []).append(path)
     yield from _own_sources(own, by_writer.pop(own.name, []))
     for writer, paths in by_writer.items():

@@ -20,6 +20,14 @@ BUSY_SECONDS = 5.0
 """How long a transaction waits for another process's; slices are far shorter."""
 
 
+_TABLES = {"attempts", "totals", "writers", "segments", "batches"}
+"""Tables that every version of the ledger has."""
+
+
+class ForeignDatabaseError(sqlite3.DatabaseError):
+    """The file is a database of another program."""
+
+
 def open_store(folder: Path | None) -> sqlite3.Connection:
     """Open the database of a folder for writing, and create what it lacks.
 
@@ -31,6 +39,7 @@ def open_store(folder: Path | None) -> sqlite3.Connection:
 
     Raises:
         OSError: The folder or the file can't be written.
+        ForeignDatabaseError: The file is another program's database; it is left as it is.
         sqlite3.Error: The file is no database, or can't be written.
     """
     if folder is None:
@@ -41,6 +50,7 @@ def open_store(folder: Path | None) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = _connect(str(path))
     try:
+        _check_ours(connection)
         _choose_journal(connection)
         return _prepared(connection)
     except BaseException:
@@ -93,6 +103,12 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 def _connect(name: str) -> sqlite3.Connection:
     # Whoever uses it holds the ledger's lock: at exit that may be another thread.
     return connect(name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _check_ours(connection: sqlite3.Connection) -> None:
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if (found or _version(connection)) and not found >= _TABLES:
+        raise ForeignDatabaseError(f"{FILE_NAME} is another program's database")
 
 
 def _choose_journal(connection: sqlite3.Connection) -> None:

@@ -221,7 +221,6 @@ def test_a_disk_that_is_full_costs_nothing_and_it_goes_on_when_there_is_room(
     ledger.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_folder_that_is_no_folder_leaves_the_ledger_in_memory(
     folder: Path, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:

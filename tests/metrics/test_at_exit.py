@@ -52,6 +52,29 @@ def test_open_sinks_are_flushed_and_closed_ones_are_left_alone() -> None:
     assert (first.reports, second.reports, closed.timeouts) == (1, 1, [])
 
 
+@pytest.mark.parametrize("step", ["flush", "report_undelivered", "let_go"])
+@pytest.mark.parametrize("error", [ValueError, OSError, RecursionError])
+def test_a_sink_that_fails_keeps_no_other_from_being_flushed(
+    step: str, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(timeout: float | None = None) -> None:
+        raise error("with content")
+
+    at_exit = AtExit()
+    sinks = [Sink() for _ in range(3)]
+    setattr(sinks[1], step, fail)
+    for sink in sinks:
+        at_exit.remember(sink)
+
+    at_exit._flush_all()
+
+    assert [len(sink.timeouts) for sink in sinks] == [1, int(step != "flush"), 1]
+    assert sinks[0].reports == sinks[2].reports == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Sink failed at exit: {error.__name__}"
+    ]
+
+
 def test_a_sink_that_nobody_holds_is_not_kept_alive() -> None:
     at_exit = AtExit()
 

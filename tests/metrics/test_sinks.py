@@ -100,6 +100,20 @@ def test_all_sinks_share_the_time_of_a_flush() -> None:
     assert (second, third) == (0.0, None)
 
 
+def test_a_second_group_leaves_a_shared_sink_as_it_is(usage: MakeUsage) -> None:
+    broken, memory = BrokenSink(), MemorySink()
+    cloudwatch = CloudWatchSink(lambda: None, "x/Models")
+    first = SinkGroup([broken, memory, cloudwatch])
+    for _ in range(10):
+        first.record(usage())
+
+    second = SinkGroup([broken, memory, cloudwatch])
+
+    assert len(memory.records) == 10
+    assert cloudwatch.stats().recorded == first.stats().kept == 50
+    assert (first.sink_errors, second.sink_errors) == (10, 0)
+
+
 def test_a_forked_child_has_a_group_without_the_parents_errors(usage: MakeUsage) -> None:
     memory = MemorySink()
     group = SinkGroup([BrokenSink(), memory])
