@@ -9,7 +9,10 @@ import signal
 import sys
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_modelmgr.guard import Guard
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -61,17 +64,17 @@ class AtExit:
     def _flush_all(self) -> None:
         end = time.monotonic() + self.seconds
         for sink in tuple(self._sinks):
-            for step in (
-                lambda sink=sink: sink.flush(max(end - time.monotonic(), 0.0)),
-                sink.report_undelivered,
-                sink.let_go,
-            ):
-                try:
-                    step()
-                except Exception as error:  # noqa: BLE001 - metrics boundary: the other sinks must be flushed too
-                    logger.warning(
-                        "%s failed at exit: %s", type(sink).__name__, type(error).__name__
-                    )
+            guard = Guard(partial(_failed, sink))
+            with guard:
+                sink.flush(max(end - time.monotonic(), 0.0))
+            with guard:
+                sink.report_undelivered()
+            with guard:
+                sink.let_go()
+
+
+def _failed(sink: _Flushable, error: Exception) -> None:
+    logger.warning("%s failed at exit: %s", type(sink).__name__, type(error).__name__)
 
 
 AT_EXIT = AtExit()

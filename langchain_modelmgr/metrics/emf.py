@@ -13,6 +13,7 @@ from datetime import UTC
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger.rows import AttemptRow
 from langchain_modelmgr.metrics.cloudwatch.places import FOLDING, MAX_SERIES, Places
 from langchain_modelmgr.metrics.datums import (
@@ -74,6 +75,7 @@ class EMFSink:
         self._log = QuietLog(logger)
         self._sent = self._folded = self._errors = 0
         self._told_of_folding = False
+        self._guard = Guard(self._failed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return a sink that writes to another process's standard output.
@@ -87,11 +89,12 @@ class EMFSink:
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Write one attempt's line. Never raises."""
-        try:
+        with self._guard:
             self._record(usage)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
-            self._errors += 1
-            self._log.warning("the EMF sink failed: %s", type(error).__name__)
+
+    def _failed(self, error: Exception) -> None:
+        self._errors += 1
+        self._log.warning("the EMF sink failed: %s", type(error).__name__)
 
     def flush(self, timeout: float | None = None) -> SinkStats:  # noqa: ARG002 - the protocol's
         """Return what was written; nothing waits."""

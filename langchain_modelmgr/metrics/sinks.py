@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.metrics.stats import SinkStats
 from langchain_modelmgr.quiet import QuietLog
 
@@ -45,60 +47,53 @@ class SinkGroup:
 
     def __init__(self, sinks: Iterable[MetricsSink]) -> None:
         self.sinks = tuple(sinks)
+        self._guarded = [(sink, Guard(partial(self._failed, sink))) for sink in self.sinks]
         self._begin()
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Hand one record to every sink."""
-        for sink in self.sinks:
-            try:
+        for sink, guard in self._guarded:
+            with guard:
                 sink.record(usage)
-            except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
-                self._failed(sink, error)
 
     def flush(self, timeout: float | None = None) -> tuple[object, ...]:
         """Flush every sink, all within ``timeout`` seconds; what each returned, in order."""
         end = None if timeout is None else time.monotonic() + timeout
-        return tuple(self._flush(sink, end) for sink in self.sinks)
+        results: list[object] = []
+        for sink, guard in self._guarded:
+            results.append(None)
+            with guard:
+                results[-1] = sink.flush(None if end is None else max(end - time.monotonic(), 0.0))
+        return tuple(results)
 
     def stats(self) -> SinkStats:
         """Return what became of all usage, of the sinks that tell it."""
         total = SinkStats(errors=self.sink_errors)
-        for sink in self.sinks:
-            told = getattr(sink, "stats", None)
-            try:
+        for sink, guard in self._guarded:
+            with guard:
+                told = getattr(sink, "stats", None)
                 total += told() if callable(told) else SinkStats()
-            except Exception as error:  # noqa: BLE001 - metrics boundary: a user's sink may have any stats
-                self._failed(sink, error)
         return total
 
     def close(self) -> None:
         """Close every sink."""
-        for sink in self.sinks:
-            try:
+        for sink, guard in self._guarded:
+            with guard:
                 sink.close()
-            except Exception as error:  # noqa: BLE001 - metrics boundary: closing one must not keep others open
-                self._failed(sink, error)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child; sinks that need it have a method of this name."""
         self._begin()
-        for sink in self.sinks:
+        for sink, guard in self._guarded:
             reset = getattr(sink, "reset_after_fork", None)
             if reset is not None:
-                reset()
+                with guard:
+                    reset()
 
     def _begin(self) -> None:
         self.sink_errors = 0
         self._lock = threading.RLock()
         self._log = QuietLog(logger)
-
-    def _flush(self, sink: MetricsSink, end: float | None) -> object:
-        timeout = None if end is None else max(end - time.monotonic(), 0.0)
-        try:
-            return sink.flush(timeout)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: the other sinks must be flushed too
-            self._failed(sink, error)
-            return None
 
     def _failed(self, sink: MetricsSink, error: Exception) -> None:
         with self._lock:

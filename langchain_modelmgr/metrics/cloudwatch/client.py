@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.journals import old_scope
 
@@ -73,7 +73,7 @@ class FixedClient:
 
     def fix(self) -> None:
         """Find account, region and endpoint now; the client is made when it is needed."""
-        with suppress(Exception):  # whatever boto3 raises comes again when it is used
+        with Guard():  # whatever boto3 raises comes again when it is used
             session = self._open_session()
             known = _PLACES.setdefault(session, {})
             wanted = (self._wanted_region, self.endpoint)
@@ -113,7 +113,7 @@ class FixedClient:
         if self._account is not None:
             return self._account
         found = None
-        with suppress(Exception):  # whatever boto3 raises comes again when it is used
+        with Guard():  # whatever boto3 raises comes again when it is used
             found = None if self._session is None else self._session.get_credentials()
         account = getattr(found, "account_id", None)
         if account:
@@ -133,13 +133,11 @@ class FixedClient:
         if self._session is None or now < self._ask_at:
             return None
         self._ask_at = now + ASK_AGAIN_SECONDS
-        try:
+        with Guard():  # without an answer, others' rows wait
             sts = _client(
                 self._session, self.region or None, self._sts_endpoint(), "sts", IDENTITY_SECONDS
             )
             self._account = self._known(_ACCOUNT, sts.get_caller_identity()["Account"])
-        except Exception:  # noqa: BLE001 - metrics boundary: without an answer, others' rows wait
-            return None
         return self._account
 
     def _known(self, kind: str, value: str) -> str:

@@ -8,6 +8,7 @@ import random
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.metrics.cloudwatch.outcome import (
     Outcome,
@@ -211,14 +212,13 @@ class Delivery:
     def _put(self, part: Datums) -> tuple[Outcome, str]:
         self._is_sending = False
         self._answer = None
-        error: Exception | None = None
+        errors: list[Exception] = []
         datums = [Datum(*datum) for datum in part]
-        try:
+        with Guard(errors.append):  # boto3 may raise anything: it is named and counted
             client = self._connect()
             data = [datum.to_request() for datum in datums]
             client.put_metric_data(Namespace=self._namespace, MetricData=data)
-        except Exception as raised:  # noqa: BLE001 - metrics boundary: whatever boto3 raises is named, counted and kept from the caller
-            error = raised
+        error = errors[0] if errors else None
         outcome = self._outcome(error)
         why = "not CloudWatch's answer" if error is None else reason(error)
         if outcome is Outcome.SENT:

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.forks import AFTER_FORK
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.ledger.destinations import destination_of, identities_waiting, reachable
 from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
@@ -79,6 +80,7 @@ class CloudWatchSink:
         self._extra, self._agents = tuple(extra), tuple(agents)
         self._max_series = max_series
         self._resend = on_ambiguous == "resend"
+        self._guard = Guard(self._failed)
         self._clock = clock or Clock()
         self._ledger = Ledger(
             None, Batches(), relay=self, interval_seconds=interval_seconds, clock=self._clock
@@ -95,14 +97,15 @@ class CloudWatchSink:
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Count one attempt. Takes microseconds, never blocks and never raises."""
-        try:
+        with self._guard:
             if usage.outcome != "cached":
                 self._points += self._points_of(usage)
                 if self._has_own_ledger:
                     self._ledger.ended(None, usage)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
-            self._errors += 1
-            self._log.warning("the CloudWatch sink failed: %s", type(error).__name__)
+
+    def _failed(self, error: Exception) -> None:
+        self._errors += 1
+        self._log.warning("the CloudWatch sink failed: %s", type(error).__name__)
 
     def _points_of(self, usage: ModelUsageMetrics) -> int:
         if self._extra:
