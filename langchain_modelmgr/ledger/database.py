@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.ledger.moving import move
 from langchain_modelmgr.ledger.store import (
     FILE_NAME,
     open_readonly,
@@ -55,6 +56,11 @@ class Counts:
     adopted: int = 0
     oldest: int | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Data points of which nothing has become yet."""
+        return self.recorded - self.sent - self.dropped - self.ambiguous
+
 
 class Database:
     """The database of a folder, or of this process. The caller holds the ledger's lock.
@@ -64,7 +70,7 @@ class Database:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self.folder = self._wanted_folder = folder
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> sqlite3.Connection:
@@ -96,6 +102,23 @@ class Database:
                 path.with_name(FILE_NAME + suffix).rename(aside.with_name(aside.name + suffix))
         logger.warning("the ledger's database was damaged: it is kept as %s", aside.name)
         return open_store(self.folder)
+
+    @property
+    def missing_folder(self) -> Path | None:
+        """The folder that couldn't be used, while all is in memory instead; else None."""
+        return self._wanted_folder if self.folder is None else None
+
+    def move_to(self, folder: Path, now: float) -> None:
+        """Move what is in memory into a folder, and use it from now on.
+
+        Raises:
+            OSError: The folder can't be used.
+            sqlite3.Error: The file can't be used.
+        """
+        connection = self.open()
+        move(connection, folder, now)
+        connection.close()
+        self.folder, self._connection = folder, None
 
     def release(self) -> None:
         """Close the file; what is in memory stays."""

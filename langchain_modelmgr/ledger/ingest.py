@@ -142,10 +142,10 @@ class Ingest:
             self._committed(source, offset)
 
     def _committed(self, source: Source, offset: int) -> None:
-        if source.segment is not None and source.path is None:
-            source.segment.forget(offset)
-        elif source.own is not None and source.segment is not None:
+        if source.own is not None and source.segment is not None:
             source.own.read_to = offset
+            if source.path is None:
+                source.segment.forget(offset)
         if source.is_done and source.is_closed and source.path is not None:
             with suppress(OSError):
                 source.path.unlink()

@@ -13,6 +13,7 @@ from langchain_modelmgr.privacy import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from langchain_modelmgr.ledger.segment import Writer
     from langchain_modelmgr.records import ModelUsageMetrics
@@ -47,6 +48,16 @@ class Departure(NamedTuple):
     metadata: str | None
     estimate: int | None
     time_ms: int
+
+    @classmethod
+    def of(
+        cls, usage: ModelUsageMetrics, call: int, metadata: str | None, tags: str | None
+    ) -> Self:
+        """Return how an attempt left of which only its end was told."""
+        return cls(
+            usage.agent_name, usage.model_id, 1, int(usage.is_fallback), call, usage.run_id, tags,
+            metadata, None, int(usage.timestamp.timestamp() * 1000),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.forks import AFTER_FORK
+from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger.database import Counts, Database
 from langchain_modelmgr.ledger.ingest import Ingest
 from langchain_modelmgr.ledger.lines import Departure, Entry, kept_of, write_ended, write_left
@@ -25,7 +27,7 @@ from langchain_modelmgr.ledger.worker import Clock, Order, Worker
 from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_modelmgr.ledger.ingest import Batcher
@@ -88,6 +90,7 @@ class Ledger:
         self._clock = clock or Clock()
         self._worker = Worker(self._work, self._pause, interval=interval_seconds, clock=self._clock)
         self._database = Database(folder)
+        self._guard = Guard(self._failed)
         self._writer: Writer | None = None
         self._begin_anew()
         AFTER_FORK.watch(self)
@@ -102,25 +105,19 @@ class Ledger:
 
     def left(self, departure: Departure) -> Entry | None:
         """Write that an attempt left."""
-        try:
+        with self._guard:
             writer = self._open_writer()
             number = next(self._numbers)
             write_left(writer, number, departure)
             self._open_entries += 1
             return Entry(writer, number, departure)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
-            self._failed(error)
-            return None
+        return None
 
     def ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
         """Write that an attempt ended; without an entry, that it left too."""
-        try:
+        with self._guard:
             if usage.outcome != "cached":
                 self._ended(entry, usage)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: a call must not fail for its metrics
-            # Python 3.12.1 starts no thread once exit handlers run: ours delivers without one.
-            if "interpreter shutdown" not in str(error):
-                self._failed(error)
 
     def _ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
         left = None
@@ -146,10 +143,7 @@ class Ledger:
     def departure_of(self, usage: ModelUsageMetrics) -> Departure:
         """Return how an attempt left of which only its end was told."""
         metadata, tags = self.kept(usage.metadata, usage.tags)
-        return Departure(
-            usage.agent_name, usage.model_id, 1, int(usage.is_fallback), next(self._calls),
-            usage.run_id, tags, metadata, None, int(usage.timestamp.timestamp() * 1000),
-        )  # fmt: skip
+        return Departure.of(usage, next(self._calls), metadata, tags)
 
     def kept(
         self, metadata: Mapping[str, Any], tags: Sequence[str]
@@ -182,8 +176,7 @@ class Ledger:
         """Give a read-only connection that sees everything that was written so far."""
         self.ingest()
         with self._working, self._database.reading() as connection:
-            pass_on = connection
-            yield pass_on
+            yield connection
 
     def close(self) -> None:
         """Move on what was written, within 5 seconds, and stop the thread. A record restarts it."""
@@ -234,17 +227,10 @@ class Ledger:
 
     def report_undelivered(self) -> None:
         """Log what nobody has sent."""
-        if self._relay is not None and not self._relay.is_gone:
-            kept = self._counts
-            waiting = kept.recorded - kept.sent - kept.dropped - kept.ambiguous
-            if waiting and self.folder is not None:
-                logger.warning(
-                    "%d data points could not be delivered to CloudWatch: the ledger keeps them "
-                    "for the next process",
-                    waiting,
-                )
-            elif waiting:
-                logger.warning("%d data points could not be delivered to CloudWatch", waiting)
+        waiting = self._counts.waiting
+        if waiting and self._relay is not None and not self._relay.is_gone:
+            kept = "" if self.folder is None else ": the ledger keeps them for the next process"
+            logger.warning("%d data points could not be delivered to CloudWatch%s", waiting, kept)
 
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: what was written before is the parent's."""
@@ -278,20 +264,36 @@ class Ledger:
         return writer
 
     def _new_writer(self) -> Writer:
-        head: dict[str, Any] = {"environment": self.environment}
-        if self._relay is not None:
-            head |= self._relay.head()
-        try:
-            return Writer(self.folder, head)
-        except Exception as error:  # noqa: BLE001 - metrics boundary: a lock library may raise its own
-            self._to_memory(error)
-            return Writer(None, head)
+        with Guard(self._to_memory):  # a lock library may raise errors of its own
+            return Writer(self.folder, self._head())
+        return Writer(None, self._head())
+
+    def _head(self) -> dict[str, Any]:
+        head = {} if self._relay is None else self._relay.head()
+        return {"environment": self.environment, **head}
+
+    def _leave_memory(self, folder: Path) -> None:
+        """Use a folder that couldn't be used before, with all that was recorded meanwhile."""
+        with Guard():  # it is tried again each time of work
+            new = Writer(folder, self._head())
+            with Guard(partial(self._stay_in_memory, new)):
+                old, self._writer = self._open_writer(), new
+                self._names.append(new.name)
+                connection = self._database.open()
+                while not old.seal():  # attempts that left before still end there
+                    self._ingest(connection, old, None)
+                self._database.move_to(folder, self._clock.wall())
+
+    def _stay_in_memory(self, new: Writer, error: Exception) -> None:
+        self._failed(error)
+        new.let_go()  # the next process reads what is in it
+        self._writer = None
 
     def _to_memory(self, error: Exception) -> None:
         self._database.folder = None
         logger.warning(
-            "the ledger's folder can't be used (%s): what is recorded does not survive the death "
-            "of this process; ledger names another folder",
+            "the ledger's folder can't be used (%s): until it can, what is recorded does not "
+            "survive the death of this process; ledger names another folder",
             type(error).__name__,
         )
 
@@ -312,16 +314,14 @@ class Ledger:
 
     def _work(self, order: Order | None) -> None:
         with self._working:
-            try:
+            with self._guard:
                 self._move_on(order)
-            except (OSError, sqlite3.Error) as error:
-                self._can_not_write(error)
-            except Exception as error:  # noqa: BLE001 - metrics boundary: the thread must live on
-                self._failed(error)
-            finally:
+            with self._guard:
                 self._database.release()
 
     def _move_on(self, order: Order | None) -> None:
+        if (folder := self._database.missing_folder) is not None:
+            self._leave_memory(folder)
         writer = self._open_writer()
         if self._relay is not None and self._relay.is_gone:
             self._forget(writer)
@@ -350,9 +350,7 @@ class Ledger:
     def _is_due(self, order: Order | None) -> bool:
         """Return whether to ingest: not if another process has just done it for all."""
         writer = self._writer
-        if order is not None or self.folder is None or writer is None:
-            return True
-        if writer.waiting >= WAKE_LINES:
+        if order or self.folder is None or writer is None or writer.waiting >= WAKE_LINES:
             return True
         since = self._database.seconds_since_others_ingest(writer.name, self._clock.wall())
         return not 0 <= since < min(self._interval, INTERVAL_SECONDS)
@@ -367,17 +365,9 @@ class Ledger:
             wall=self._clock.wall,
             reject=self._rejected.of(self.folder),
         )
-        if ingest.run(self._is_over(order)):
+        if ingest.run((lambda: False) if order is None else order.half_over(self._clock)):
             writer.waiting -= waiting
             self._database.note_ingest(writer.name, self._clock.wall())
-
-    def _is_over(self, order: Order | None) -> Callable[[], bool]:
-        if order is None:
-            return lambda: False
-        # Half of the time is for sending.
-        start = self._clock.monotonic()
-        end = start + (order.deadline - start) / (2 if order.publish else 1)
-        return lambda: self._clock.monotonic() >= end
 
     def _identify(self, writer: Writer, *, ask: bool) -> None:
         if self._relay is not None and self.folder is not None:
@@ -394,13 +384,15 @@ class Ledger:
             connection.execute("DELETE FROM batches")
             self._counts = Counts()
 
-    def _can_not_write(self, error: Exception) -> None:
-        self.errors += 1
-        self._log.warning(
-            "the ledger can't be written (%s): what was recorded waits in its segments",
-            error if isinstance(error, ForeignDatabaseError) else type(error).__name__,
-        )
-
     def _failed(self, error: Exception) -> None:
+        # Python 3.12.1 starts no thread once exit handlers run: ours delivers without one.
+        if "interpreter shutdown" in str(error):
+            return
         self.errors += 1
-        self._log.warning("the ledger failed: %s", type(error).__name__)
+        why = error if isinstance(error, ForeignDatabaseError) else type(error).__name__
+        if isinstance(error, (OSError, sqlite3.Error)):
+            self._log.warning(
+                "the ledger can't be written (%s): what was recorded waits in its segments", why
+            )
+        else:
+            self._log.warning("the ledger failed: %s", why)

@@ -15,7 +15,7 @@ from langchain_modelmgr.ledger.store import transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _COUNTS = ("sent", "dropped", "ambiguous", "resent")
 
@@ -186,6 +186,14 @@ def unpacked(body: bytes) -> list[list[Any]]:
     """Return the datums of a batch's body."""
     found: list[list[Any]] = json.loads(zlib.decompress(body))
     return found
+
+
+def with_writers(body: bytes, numbers: Mapping[int, int]) -> bytes:
+    """Return a batch's body with other numbers for its writers."""
+    datums = unpacked(body)
+    for datum in datums:
+        datum[-1] = {str(numbers[int(writer)]): points for writer, points in datum[-1].items()}
+    return _packed(datums)
 
 
 def _packed(datums: Sequence[list[Any]]) -> bytes:

@@ -30,6 +30,12 @@ class Order:
     is_last: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
+    def half_over(self, clock: Clock) -> Callable[[], bool]:
+        """Return what tells whether the time to ingest is up: half of it is for sending."""
+        start = clock.monotonic()
+        end = start + (self.deadline - start) / (2 if self.publish else 1)
+        return lambda: clock.monotonic() >= end
+
 
 class Worker:
     """Runs ``work`` every interval, when it is woken, and on orders, which a caller waits for.

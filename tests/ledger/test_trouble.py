@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr.ledger import log
-from tests.ledger.conftest import ROOT, in_another_process, invocations, opened
+from tests.ledger.conftest import ROOT, departure, in_another_process, invocations, opened, query
 from tests.ledger.conftest import write as write_attempts
+from tests.metrics.conftest import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,3 +168,32 @@ began.append(time.monotonic())
     )
 
     assert (done.stdout, done.stderr) == ("seconds True connections 0\n", "")
+
+
+def test_a_folder_that_can_be_used_later_gets_what_was_recorded_before(
+    folder: Path, local_aws: LocalAWS
+) -> None:
+    folder.write_text("not a folder")
+    ledger, sink = opened(folder)
+    entry = ledger.left(departure(ledger))
+    write_attempts(ledger, sink, 2)
+    ledger.flush()
+    local_aws.metrics.throttle(1.0)
+    write_attempts(ledger, sink, 3)
+    ledger.flush(0.5)
+    folder.unlink()
+
+    local_aws.metrics.clear_faults()
+    ledger.flush()
+    ledger.ended(entry, make())
+    write_attempts(ledger, sink, 1)
+    ledger.flush()
+
+    assert (folder / "ledger.db").exists()
+    assert query(ledger, "select count(*) from attempts") == [(7,)]
+    assert query(ledger, "select sum(attempts) from totals") == [(7,)]
+    assert query(ledger, "select sum(recorded), sum(sent) from destinations") == [(35, 35)]
+    assert invocations(local_aws) == 7
+    assert (sink.stats().recorded, sink.stats().sent, sink.stats().kept) == (35, 35, 0)
+    ledger.close()
+    assert not list((folder / "segments").iterdir())
