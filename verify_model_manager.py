@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
-from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.chain.builder import Overrides
 from langchain_modelmgr.console import run
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
 
 def _chain(manager: ModelManager, name: str) -> str:
     limit = (manager.chat_model(name).profile or {}).get("max_input_tokens")
-    candidates = manager.chains.chain(name, CallSettings()).candidates
+    candidates = manager.chains.chain(name, Overrides()).candidates
     return f"{' -> '.join(c.public_id for c in candidates)} ({limit} input tokens)"
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.callbacks import UsageCallbackHandler
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from langchain_modelmgr.manager import ModelManager
     from langchain_modelmgr.metrics import MetricsSink
     from langchain_modelmgr.records import ModelUsageMetrics
-    from langchain_modelmgr.usage import UsageCallbackHandler
 
 __all__ = [
     "AllModelsFailedError",
@@ -53,7 +53,7 @@ _HOME = {
     "ModelManager": "manager",
     "ModelManagerError": "errors",
     "ModelUsageMetrics": "records",
-    "UsageCallbackHandler": "usage",
+    "UsageCallbackHandler": "callbacks",
     "UsageTable": "ledger",
 }
 """Public name -> its module, imported on first use: configuration needs no LangChain, no boto3."""

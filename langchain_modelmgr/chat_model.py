@@ -3,51 +3,178 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.utils import count_tokens_approximately
+from pydantic import ConfigDict, Field, PrivateAttr
 
+from langchain_modelmgr.agent import Agent, ChatFields, Resolution, resolve
 from langchain_modelmgr.bedrock.token_count import count_tokens
 from langchain_modelmgr.bedrock.tool_schemas import check_tools
-from langchain_modelmgr.chain.compatibility import Needs, forced_choice
-from langchain_modelmgr.configured import ConfiguredModel
+from langchain_modelmgr.callbacks import (
+    config_with_listener,
+    mark_cached,
+    run_of,
+    with_listener,
+    with_model_name,
+)
+from langchain_modelmgr.catalog.profiles import ChainProfile
+from langchain_modelmgr.chain.compatibility import needs_of_blocks
+from langchain_modelmgr.chain.request import chat_request
+from langchain_modelmgr.config import ConfigurationManager
+from langchain_modelmgr.config.problems import unknown_field
+from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.manager import ModelManager
 from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.tools import (
-    NO_TOOL,
-    asks_for_structure,
-    check_choice,
+    bound_tools,
     json_schema_format,
     named_schema,
-    neutral_choice,
     neutral_tools,
+    settled,
 )
-from langchain_modelmgr.totals import CURRENT_RUN
+from langchain_modelmgr.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from langchain_core.callbacks import (
         AsyncCallbackManagerForLLMRun,
+        BaseRunManager,
         CallbackManagerForLLMRun,
     )
+    from langchain_core.callbacks.base import Callbacks
     from langchain_core.language_models import LanguageModelInput
-    from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-    from langchain_core.runnables import Runnable
+    from langchain_core.language_models.base import LangSmithParams
+    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+    from langchain_core.outputs import (
+        ChatGeneration,
+        ChatGenerationChunk,
+        ChatResult,
+        Generation,
+        LLMResult,
+    )
+    from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
+    from langchain_modelmgr.chain.call import ChainInput
+    from langchain_modelmgr.chain.fallback import CandidateChain
 
-class ManagedBedrockChat(ConfiguredModel):
+
+class ManagedBedrockChat(BaseChatModel):
     """An agent's chat model on Amazon Bedrock: configured, with fallbacks, and accounted for.
 
     Example:
-        ``ManagedBedrockChat(agent_name="sql_agent", environment="dev").invoke("...")``
+        ``ManagedBedrockChat("sql_agent", environment="dev").invoke("...")``
 
     Raises:
         ConfigurationError: The configuration is wrong, or has no such agent.
         ModelCompatibilityError: The agent's model can't do what the agent ``requires``.
     """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    agent_name: str
+    """The key under ``agents:``; the CloudWatch dimension ``Agent``."""
+
+    environment: str | None = None
+    """``<environment>.yaml``; None: the variable ``MODELMGR_ENV``, else ``dev``."""
+
+    config: ConfigurationManager | None = Field(default=None, repr=False)
+    """A configuration; over ``environment``."""
+
+    manager: ModelManager | None = Field(default=None, repr=False)
+    """A shared manager; over ``config``."""
+
+    use_fallback: bool = True
+    """False: the primary alone."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Output tokens at most; capped at each model's own limit."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature."""
+
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    """Nucleus sampling."""
+
+    stop_sequences: list[str] | None = Field(default=None, alias="stop")
+    """Texts that end the answer."""
+
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that one attempt may wait for bytes; None: the agent's ``timeout_seconds``."""
+
+    max_retries: int | None = Field(default=None, ge=0)
+    """Further attempts of the last model of the chain for passing failures; None: the agent's
+    ``retries``."""
+
+    streaming: bool | None = None
+    """True: ``invoke`` streams too, so that handlers hear each token. False: nothing streams."""
+
+    _resolution: Resolution[ModelManager] | None = PrivateAttr(default=None)
+
+    def __init__(self, agent_name: str, **kwargs: Unpack[ChatFields]) -> None:
+        if isinstance(kwargs.get("profile"), ChainProfile):
+            del kwargs["profile"]  # of the object that configurable_fields rebuilds
+        self._check_names(kwargs)
+        super().__init__(agent_name=agent_name, **kwargs)
+        # Not in a validator: pydantic would turn a ConfigurationError into its own.
+        self._agent().check()
+        if self.profile is None:
+            self.profile = self._agent().profile()  # type: ignore[assignment]
+
+    @classmethod
+    def _check_names(cls, given: Mapping[str, Any]) -> None:
+        known = {*cls.model_fields, *(f.alias for f in cls.model_fields.values() if f.alias)}
+        if cls.model_config["extra"] == "forbid" and (unknown := sorted({*given} - known)):
+            raise ConfigurationError(unknown_field(cls.__name__, unknown[0], known))
+
+    # -- the agent that the fields name
+
+    @property
+    def model_manager(self) -> ModelManager:
+        """The manager that this model uses: given, of its configuration, or of its environment."""
+        return self._resolve().manager
+
+    def _agent(self) -> Agent:
+        return self._resolve().agent
+
+    def _resolve(self, *, for_a_call: bool = False) -> Resolution[ModelManager]:
+        before = self._resolution
+        now = resolve(self.__dict__, before, ModelManager, for_a_call=for_a_call)
+        if now is not before:
+            self._resolution = now
+        return now
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; a changed agent or configuration is resolved again."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied._agent().check()
+        if isinstance(copied.profile, ChainProfile):
+            copied.profile = copied._agent().profile()  # type: ignore[assignment]
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what travels: the YAML, unfilled; no client, no credential."""
+        state = super().__getstate__()
+        values = dict(state["__dict__"])
+        if self.manager is None:  # the other process may have no such file
+            values["config"] = self.model_manager.config
+        return {**state, "__dict__": values, "__pydantic_private__": {"_resolution": None}}
 
     # -- LangChain's chat model
 
@@ -57,30 +184,20 @@ class ManagedBedrockChat(ConfiguredModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What tells two models apart in LangChain's response cache and in traces."""
-        chain = self._chain(None)
-        return {
-            "agent_name": self.agent_name,
-            "model": chain.candidates[0].public_id,
-            "models": [
-                {"model": c.public_id, "region": c.spec.region, **c.spec.parameters}
-                for c in chain.candidates
-            ],
-        }
+        return self._agent().identifying_params()
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        primary = self._chain(kwargs.get("model")).candidates[0]
-        given = {**primary.spec.parameters, **kwargs}
-        params = LangSmithParams(
-            ls_provider="amazon_bedrock", ls_model_name=primary.public_id, ls_model_type="chat"
-        )
-        if given.get("temperature") is not None:
-            params["ls_temperature"] = given["temperature"]
-        if given.get("max_tokens") is not None:
-            params["ls_max_tokens"] = given["max_tokens"]
-        if stop := stop or given.get("stop_sequences"):
-            params["ls_stop"] = stop
-        return params
+        return self._agent().langsmith_params(kwargs, stop)
+
+    def _open(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: BaseRunManager | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[CandidateChain, ChainInput]:
+        request = chat_request(messages, stop, kwargs, of=f"agent {self.agent_name!r}")
+        return self._resolve(for_a_call=True).agent.open(request, run_of(run_manager))
 
     def _generate(
         self,
@@ -134,13 +251,55 @@ class ManagedBedrockChat(ConfiguredModel):
         """Mark an answer of the response cache: it was no call and costs nothing."""
         generations = super()._convert_cached_generations(cache_val)
         for generation in generations:
-            metadata = generation.message.response_metadata
-            told = {**metadata.get("model_manager", {}), "cached": True, "cost_usd": "0"}
-            generation.message = generation.message.model_copy(
-                update={"response_metadata": {**metadata, "model_manager": told}}
-            )
-            self._account(CURRENT_RUN.get()).cached(str(told.get("model_id")))
+            self._agent().account(CURRENT_RUN.get() or Run()).cached(mark_cached(generation))
         return generations
+
+    # -- runs: each is heard by the listener first, whatever the model's callbacks are
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Generate, heard by the listener."""
+        return with_model_name(super().generate(messages, stop, with_listener(callbacks), **kwargs))
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Generate, heard by the listener."""
+        result = await super().agenerate(messages, stop, with_listener(callbacks), **kwargs)
+        return with_model_name(result)
+
+    def stream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[AIMessageChunk]:
+        """Stream, heard by the listener."""
+        return super().stream(input, config_with_listener(config), **kwargs)
+
+    def astream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Stream, heard by the listener."""
+        return super().astream(input, config_with_listener(config), **kwargs)
+
+    def stream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """Stream events, heard by the listener."""
+        return super().stream_events(input, config_with_listener(config), **kwargs)
+
+    def astream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """Stream events, heard by the listener."""
+        return super().astream_events(input, config_with_listener(config), **kwargs)
 
     # -- tools and schemas: kept as given, formed for each model when it is asked
 
@@ -157,10 +316,8 @@ class ManagedBedrockChat(ConfiguredModel):
         Args:
             tools: Functions, pydantic classes, LangChain tools, OpenAI or Bedrock tool dicts.
             tool_choice: ``auto``, ``any``, ``none``, or a tool's name. A forced choice is never
-                lowered: a fallback that can't take it drops out. The one that LangChain's agents
-                make for a ``ToolStrategy`` is for the structure's sake: see
-                ``with_structured_output``.
-            strict: Ask for arguments that hold to the schema, where the model can.
+                weakened: a fallback that can't take it drops out.
+            strict: Ask for arguments that follow the schema, where the model can.
             **kwargs: Further keywords of the call.
 
         Raises:
@@ -168,21 +325,9 @@ class ManagedBedrockChat(ConfiguredModel):
             ConfigurationError: By its schema, the arguments of a tool are no object.
             ValueError: ``tool_choice`` names no tool that is bound.
         """
-        choice = neutral_choice(tool_choice)
-        bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict)}
-        check_choice(choice, bound["tools"])
-        if asks_for_structure(choice, tools):
-            kwargs["for_structured_output"] = True
-        is_forced = not kwargs.get("for_structured_output")
-        needs = Needs(
-            tools=bool(tools) and choice != NO_TOOL,
-            tool_choice=forced_choice(choice) if is_forced else None,
-        )
-        self._require(needs, kwargs.get("model"), tool_count=len(tools))
+        bound = bound_tools(tools, tool_choice, strict=strict) | kwargs
+        self._require(bound)
         check_tools(bound["tools"])
-        bound |= kwargs
-        if choice is not None:
-            bound["tool_choice"] = choice
         return self.bind(**bound)
 
     def with_structured_output(
@@ -199,11 +344,10 @@ class ManagedBedrockChat(ConfiguredModel):
         Args:
             schema: A pydantic class, TypedDict, or JSON schema.
             include_raw: Return a dict of ``raw``, ``parsed`` and ``parsing_error``.
-            method: ``function_calling`` forces a tool call where the model takes that, and asks
-                unforced where it does not, as Claude while it thinks: ``adapted`` says so, and an
-                answer without the call is an ``OutputParserException``. ``json_schema`` asks for
-                Bedrock's native structured output; ``json_mode``, which the Converse API lacks,
-                is served by ``function_calling``: it promises more.
+            method: ``function_calling`` forces a tool call, or asks for one where the model
+                can't be forced; an answer without the call is an ``OutputParserException``.
+                ``json_schema`` is Bedrock's native structured output. ``json_mode``, which the
+                Converse API lacks, is served by ``function_calling``.
             strict: As in ``bind_tools``.
             **kwargs: Further keywords of the call.
 
@@ -212,27 +356,21 @@ class ManagedBedrockChat(ConfiguredModel):
             ValueError: Another method.
         """
         schema = named_schema(schema)
+        traced = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": schema}}
         if method in ("function_calling", "json_mode"):
-            model = self.bind_tools(
-                [schema],
-                tool_choice="any",
-                strict=strict,
-                for_structured_output=True,
-                ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
-                **kwargs,
-            )
+            asked = {**traced, "for_structured_output": True, **kwargs}
+            model = self.bind_tools([schema], tool_choice="any", strict=strict, **asked)
             return parsed(model, schema_from_call(schema), include_raw=include_raw)
         if method != "json_schema":
-            raise ValueError(
-                f"method={method!r} is not known; use 'function_calling' or 'json_schema'"
-            )
-        self._require(Needs(structured_output=True), kwargs.get("model"))
-        bound = self.bind(
-            response_format=json_schema_format(schema),
-            ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
-            **kwargs,
-        )
-        return parsed(bound, schema_from_text(schema), include_raw=include_raw)
+            raise ValueError(f"unknown method {method!r}: use 'function_calling' or 'json_schema'")
+        bound = {"response_format": json_schema_format(schema), **traced, **kwargs}
+        self._require(bound)
+        return parsed(self.bind(**bound), schema_from_text(schema), include_raw=include_raw)
+
+    def _require(self, bound: dict[str, Any]) -> None:
+        needs = needs_of_blocks([], settled(bound))
+        count = len(bound.get("tools", ()))
+        self._agent().require(needs, model=bound.get("model"), tool_count=count)
 
     # -- counting, without a call to AWS
 
@@ -247,10 +385,7 @@ class ManagedBedrockChat(ConfiguredModel):
         *,
         exact: bool = False,
     ) -> int:
-        """Return about how many tokens messages have.
-
-        Text counts as LangChain counts it. A document, an image and a video count as such, not as
-        their bytes: a PDF by its pages, 2,000 tokens each.
+        """Return about how many tokens messages have; a document counts by its pages.
 
         Args:
             messages: The messages.
@@ -258,6 +393,6 @@ class ManagedBedrockChat(ConfiguredModel):
             exact: Ask Bedrock's CountTokens, for the models that have it.
         """
         if exact:
-            model = self._chain(None).candidates[0].model
-            return int(model.get_num_tokens_from_messages(messages, tools))
+            primary = self._agent().chain().candidates[0]
+            return int(primary.model.get_num_tokens_from_messages(messages, tools))
         return count_tokens(messages, neutral_tools(tools) if tools else None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from langchain_core.messages import BaseMessage, SystemMessage
 
 from langchain_modelmgr.chain.compatibility import needs_of, needs_of_blocks
+from langchain_modelmgr.chain.keywords import keywords_of
 from langchain_modelmgr.chain.request import ChatRequest, RawConversation
 from langchain_modelmgr.converse_input import conversation_of, system_of
 from langchain_modelmgr.pricing import TokenCounts
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk
 
     from langchain_modelmgr.chain.call import CallOutcome
-    from langchain_modelmgr.chain.compatibility import Needs
 
 
 class TokenUsage(TypedDict):
@@ -72,14 +72,11 @@ class StreamEvent(TypedDict):
     result: NotRequired[InvokeResult]
 
 
-def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
+def request_of(
     messages: Sequence[Any],
     system_prompt: str,
     tools: Sequence[Any] | None,
     keywords: Mapping[str, Any],
-    *,
-    required: Needs,
-    timeout: float,
 ) -> ChatRequest:
     """Return the request for the chain.
 
@@ -88,15 +85,17 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
             message's ``content`` may be a text.
         system_prompt: The system prompt; empty: none.
         tools: Converse tools or LangChain's.
-        keywords: Request fields of ChatBedrockConverse.
-        required: What the agent requires.
-        timeout: Seconds that one attempt may wait for bytes.
+        keywords: Request fields of ChatBedrockConverse, ``timeout`` and ``model``.
 
     Raises:
-        ConfigurationError: Messages, system prompt or tools have a wrong form.
+        ConfigurationError: Messages, system prompt or tools have a wrong form, or a keyword is
+            unknown.
     """
+    keywords = keywords_of(keywords, of="invoke_model", langchain=False)
+    model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
     messages, system_prompt = conversation_of(messages), system_of(system_prompt)
-    kwargs = {k: v for k, v in keywords.items() if v is not None}
+    # No cache_control at all: the agent's. None: no caching.
+    kwargs = {k: v for k, v in keywords.items() if v is not None or k == "cache_control"}
     if tools:
         kwargs["tools"] = neutral_tools(tools)
         check_choice(neutral_choice(kwargs.get("tool_choice")), kwargs["tools"])
@@ -107,8 +106,9 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
             messages=[*system, *messages],
             stop=None,
             kwargs=kwargs,
-            needs=needs_of(messages, kwargs) | required,
-            timeout=timeout,
+            needs=needs_of(messages, kwargs),
+            timeout=timeout or 0.0,
+            model=model,
             keep_content=True,
         )
     blocks = [block for message in messages for block in message["content"]]
@@ -117,8 +117,9 @@ def request_of(  # noqa: PLR0913 - what the guide's invoke_model is given
         messages=[],
         stop=None,
         kwargs=kwargs,
-        needs=needs_of_blocks(blocks, kwargs, prefill=prefill) | required,
-        timeout=timeout,
+        needs=needs_of_blocks(blocks, kwargs, prefill=prefill),
+        timeout=timeout or 0.0,
+        model=model,
         raw=RawConversation(messages, [{"text": system_prompt}] if system_prompt else []),
         keep_content=True,
     )

@@ -6,14 +6,13 @@ import time
 import weakref
 from contextlib import aclosing, closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from langchain_modelmgr.agent import Agent, ChatFields
 from langchain_modelmgr.bedrock.clients import Clients
-from langchain_modelmgr.chain.builder import CallSettings, ChainBuilder
-from langchain_modelmgr.chain.call import ChainInput
+from langchain_modelmgr.chain.builder import NO_OVERRIDES, ChainBuilder, Overrides
 from langchain_modelmgr.chain.check import check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
-from langchain_modelmgr.chain.keywords import keywords_of
 from langchain_modelmgr.closer import CLOSER
 from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
@@ -24,8 +23,8 @@ from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
 from langchain_modelmgr.metrics.summary import UsageSummary
 from langchain_modelmgr.portable import ManagerArguments
-from langchain_modelmgr.registry import Shareable
-from langchain_modelmgr.totals import CallAccount, Run, UsageTotals
+from langchain_modelmgr.registry import REGISTRY, restored
+from langchain_modelmgr.totals import Run, UsageTotals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import boto3
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
+    from langchain_modelmgr.chain.call import ChainInput
     from langchain_modelmgr.chain.check import ChainMember
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chat_model import ManagedBedrockChat
@@ -48,7 +48,7 @@ MAX_CONCURRENCY = 320
 """Async calls that run at once: 256 of one model, which may have four fifths of the slots."""
 
 
-class ModelManager(Shareable):
+class ModelManager:
     """What the agents of a process share: configuration, catalog, clients, usage and metrics.
 
     Args:
@@ -76,8 +76,9 @@ class ModelManager(Shareable):
         ledger: str | Path | None = None,
         max_concurrency: int = MAX_CONCURRENCY,
     ) -> None:
-        arguments = ManagerArguments(region, session, sinks, max_concurrency, ledger)
-        super().__init__(config, arguments)
+        self.config = config
+        self.is_forgotten = False
+        self._arguments = ManagerArguments(region, session, sinks, max_concurrency, ledger)
         self.clients = Clients(
             session=session,
             profile=config.aws.profile,
@@ -100,6 +101,7 @@ class ModelManager(Shareable):
             self.totals, CLOSER.put, self.ledger, *own, self.pool, self.clients
         )
         finalizer.atexit = False
+        self._name = REGISTRY.add(self)
         AFTER_FORK.watch(self)
 
     @property
@@ -107,7 +109,11 @@ class ModelManager(Shareable):
         """The models that are known, the YAML's ``models:`` included."""
         return self.config.catalog
 
-    def chat_model(self, agent_name: str, **overrides: Any) -> ManagedBedrockChat:
+    def agent(self, agent_name: str, overrides: Overrides = NO_OVERRIDES) -> Agent:
+        """Return an agent, which shares this manager's parts."""
+        return Agent(agent_name, self.config, self.chains, self.totals, overrides)
+
+    def chat_model(self, agent_name: str, **overrides: Unpack[ChatFields]) -> ManagedBedrockChat:
         """Return an agent's chat model that shares this manager.
 
         Args:
@@ -120,7 +126,8 @@ class ModelManager(Shareable):
         """
         from langchain_modelmgr import ManagedBedrockChat
 
-        return ManagedBedrockChat(agent_name=agent_name, manager=self, **overrides)
+        overrides["manager"] = self
+        return ManagedBedrockChat(agent_name, **overrides)
 
     # -- the design guide's methods, for code without LangChain
 
@@ -277,7 +284,7 @@ class ModelManager(Shareable):
             for member in check_chain(
                 name,
                 self.config,
-                self.chains.chain(name, CallSettings()).candidates,
+                self.agent(name).chain().candidates,
                 self.chains.serves_retired,
                 self.totals if live else None,
             )
@@ -360,6 +367,15 @@ class ModelManager(Shareable):
         self.totals.sinks.close()
         self.clients.close()
 
+    def forget(self) -> None:
+        """Close this manager, and let models that share it by their configuration get a new one.
+
+        The new one has its own clients, summary and cooldowns; see ``docs/managers.md``.
+        """
+        self.is_forgotten = True
+        REGISTRY.forget(self)
+        self.close()
+
     def reset_after_fork(self) -> None:
         """Start anew in a forked child: the parent reports what was counted before the fork."""
         self.clients.reset()
@@ -376,26 +392,29 @@ class ModelManager(Shareable):
         use_fallback: bool,  # noqa: FBT001
         keywords: dict[str, Any],
     ) -> tuple[CandidateChain, ChainInput]:
-        agent = self.config.agent(agent_name)
-        keywords = keywords_of(keywords, of="invoke_model", langchain=False)
-        model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
-        keywords.setdefault("cache_control", agent.cache_control)
-        request = request_of(
-            messages,
-            system_prompt,
-            tools,
-            keywords,
-            required=Needs.of_agent(agent.requires),
-            timeout=timeout or agent.timeout_seconds,
-        )
-        chain = self.chains.chain(agent_name, CallSettings(use_fallback=use_fallback), model)
-        return chain, ChainInput(request, CallAccount(self.totals, agent_name, Run()))
+        agent = self.agent(agent_name, Overrides(use_fallback=use_fallback))
+        return agent.open(request_of(messages, system_prompt, tools, keywords), Run())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what travels to another process; in this one a pickle is this very manager.
+
+        Raises:
+            TypeError: It was given a boto3 session or a sink that can't leave this process.
+        """
+        given = None if REGISTRY.is_shared(self) else self._arguments.portable(repr(self))
+        return restored, (type(self), self._name, self.config, given)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config!r})"

@@ -6,7 +6,7 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from langchain_modelmgr.aws_settings import AwsSettings
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.metrics.summary import UsageSummary
-    from langchain_modelmgr.portable import ManagerArguments
     from langchain_modelmgr.totals import UsageTotals
 
 logger = logging.getLogger(__name__)
@@ -30,52 +29,13 @@ SUMMARIES_KEPT = 1_000
 """Environments whose usage is remembered after their managers were let go."""
 
 
-class Shareable:
-    """A manager as others find it: in this process by name or configuration, elsewhere by pickle.
-
-    Args:
-        config: Its configuration.
-        arguments: What else it was made with.
-    """
+class Manager(Protocol):
+    """A ``ModelManager``, as far as the registry knows it."""
 
     totals: UsageTotals
 
-    def __init__(self, config: ConfigurationManager, arguments: ManagerArguments) -> None:
-        self.config = config
-        self.is_forgotten = False
-        self._arguments = arguments
-        self._name = uuid4().hex
-        REGISTRY.add(self._name, self)
 
-    def close(self) -> None:
-        """Let go of threads, files and connections."""
-
-    def forget(self) -> None:
-        """Close this manager, and let models that share it by their configuration get a new one.
-
-        The new one has clients, summary and cooldowns of its own; ``docs/managers.md`` tells more.
-        """
-        self.is_forgotten = True
-        REGISTRY.forget(self)
-        self.close()
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return what travels to another process; in this one a pickle is this very manager.
-
-        Raises:
-            TypeError: It was given a boto3 session or a sink that can't leave this process.
-        """
-        given = None if REGISTRY.is_shared(self) else self._arguments.portable(repr(self))
-        return _restored, (type(self), self._name, self.config, given)
-
-
-M = TypeVar("M", bound=Shareable)
+M = TypeVar("M", bound=Manager)
 
 
 class Registry(Generic[M]):
@@ -97,12 +57,13 @@ class Registry(Generic[M]):
         """Make the lock anew in a forked child; its managers start anew by themselves."""
         self._lock = threading.RLock()
 
-    def add(self, name: str, manager: M) -> None:
-        """Let a manager be found by its name, as long as it lives."""
+    def add(self, manager: M) -> str:
+        """Let a manager be found as long as it lives; return its name."""
+        name = uuid4().hex
         with self._lock:
             self._in_use[name] = manager
-
         CLOSER.work()
+        return name
 
     def get(self, name: str) -> M | None:
         """Return the manager of this name, if it lives."""
@@ -170,7 +131,7 @@ REGISTRY: Registry[Any] = Registry()
 """The managers of this process."""
 
 
-def _restored(
+def restored(
     kind: type[M], name: str, config: ConfigurationManager, given: dict[str, Any] | None
 ) -> M:
     """Return the manager that a pickle stands for.

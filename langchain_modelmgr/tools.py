@@ -33,6 +33,29 @@ _BEDROCK_TOOL_KEYS = frozenset({"toolSpec", "cachePoint", "systemTool"})
 _SCHEMA_KEYS = frozenset({"type", "anyOf", "oneOf", "allOf", "$ref"})
 
 
+def bound_tools(
+    tools: Sequence[Tool],
+    choice: str | bool | Mapping[str, Any] | None = None,  # noqa: FBT001 - LangChain's own forms
+    *,
+    strict: bool | None = None,
+) -> dict[str, Any]:
+    """Return the keywords that bind tools to a model.
+
+    Raises:
+        ConfigurationError: The tools or the choice have a wrong form, or the choice names no tool
+            that is bound.
+        ValueError: LangChain can't convert a tool.
+    """
+    choice = neutral_choice(choice)
+    bound: dict[str, Any] = {"tools": neutral_tools(tools, strict=strict)}
+    check_choice(choice, bound["tools"])
+    if choice is not None:
+        bound["tool_choice"] = choice
+    if _asks_for_structure(choice, tools):
+        bound["for_structured_output"] = True
+    return bound
+
+
 def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[Any]:
     """Return tools in OpenAI's form, which langchain-aws turns into each model's own.
 
@@ -129,7 +152,7 @@ def settled(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def asks_for_structure(choice: str | None, tools: Sequence[Any]) -> bool:
+def _asks_for_structure(choice: str | None, tools: Sequence[Any]) -> bool:
     """Return whether a forced choice only serves structured output, as of ``ToolStrategy``.
 
     LangChain's agents (``create_agent`` of langchain 1.4.7) then force ``any`` and bind the schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import json
 import operator
 import pickle
@@ -75,7 +76,7 @@ def test_only_what_was_set_is_sent(configured: Configure, local_aws: LocalAWS) -
         max_tokens=7,
         temperature=0.1,
         top_p=0.2,
-        stop=["END"],  # type: ignore[call-arg]  # the alias, which pydantic's plugin hides
+        stop=["END"],  # the alias, which pydantic's plugin hides
     ).invoke("x")
 
     bare, full, over = (call.body for call in local_aws.calls(SONNET))
@@ -353,3 +354,19 @@ def test_latencies_are_what_was_waited(
         assert 200 <= first < answered
     summary = llm.model_manager.get_usage_summary()
     assert summary["average_latency_ms"] == pytest.approx(told["latency_ms"], abs=0.01)
+
+
+def test_the_agent_name_may_be_given_by_position(configured: Configure) -> None:
+    assert ManagedBedrockChat("planner", config=configured(AGENTS)).agent_name == "planner"
+
+
+def test_every_field_is_described() -> None:
+    own = {
+        name: field.description
+        for name, field in ManagedBedrockChat.model_fields.items()
+        if name in ManagedBedrockChat.__annotations__
+    }
+
+    assert own
+    assert all(own.values()), own
+    assert next(iter(inspect.signature(ManagedBedrockChat).parameters)) == "agent_name"

@@ -173,7 +173,7 @@ def test_json_mode_is_served_by_a_forced_call_and_an_unknown_method_refused(
 
     assert isinstance(reply, Pallets)
     assert "any" in local_aws.calls()[0].body["toolConfig"]["toolChoice"]
-    with pytest.raises(ValueError, match="method='guess' is not known"):
+    with pytest.raises(ValueError, match="unknown method 'guess'"):
         llm.with_structured_output(Pallets, method="guess")  # type: ignore[arg-type]
 
 

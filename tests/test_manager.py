@@ -152,7 +152,7 @@ def test_the_family_rule_is_the_fallback_of_an_agent_that_names_none(
     alone = ModelManager(config).chat_model("b")
 
     assert by_rule.response_metadata["model_name"] == f"eu.{HAIKU}"
-    assert len(alone._chain(None).candidates) == 1
+    assert len(alone._agent().chain().candidates) == 1
 
 
 def test_an_unpriced_model_is_warned_about_once(

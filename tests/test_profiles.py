@@ -9,8 +9,8 @@ import pytest
 
 from langchain_modelmgr import ManagedBedrockChat
 from langchain_modelmgr.catalog import ModelCatalog
+from langchain_modelmgr.catalog.profiles import chain_profile
 from langchain_modelmgr.catalog.shipped import installed_profiles
-from langchain_modelmgr.profiles import chain_profile
 from tests.models import SONNET
 
 if TYPE_CHECKING:

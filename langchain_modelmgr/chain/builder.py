@@ -34,7 +34,7 @@ _CHAINS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class CallSettings:
+class Overrides:
     """What a chat model sets over its agent's YAML; None leaves it to the YAML.
 
     Attributes:
@@ -56,6 +56,9 @@ class CallSettings:
     max_retries: int | None = None
 
 
+NO_OVERRIDES = Overrides()
+
+
 class ChainBuilder:
     """Builds chains over one manager's clients and threads.
 
@@ -71,27 +74,25 @@ class ChainBuilder:
         self._pool = pool
         self._profiles = InferenceProfiles(clients, config.catalog)
         self._cooldowns = Cooldowns()
-        self._built: OrderedDict[tuple[str, CallSettings, str | None], CandidateChain] = (
-            OrderedDict()
-        )
+        self._built: OrderedDict[tuple[str, Overrides, str | None], CandidateChain] = OrderedDict()
 
     def chain(
-        self, agent_name: str, settings: CallSettings, model: str | None = None
+        self, agent_name: str, overrides: Overrides, model: str | None = None
     ) -> CandidateChain:
         """Return the candidates of an agent, in their order of trial.
 
         Args:
             agent_name: The key under ``agents:``.
-            settings: What goes over the YAML.
+            overrides: What goes over the YAML.
             model: A model id in place of the agent's own.
 
         Raises:
             ConfigurationError: No such agent, or it is disabled.
         """
-        key = (agent_name, settings, model)
+        key = (agent_name, overrides, model)
         chain = self._built.get(key)
         if chain is None:
-            chain = self._built[key] = self._build(agent_name, settings, model)
+            chain = self._built[key] = self._build(agent_name, overrides, model)
             while len(self._built) > _CHAINS_KEPT:
                 self._built.popitem(last=False)
         return chain
@@ -105,9 +106,9 @@ class ChainBuilder:
         self._profiles.reset()
         self._cooldowns.reset()
 
-    def _build(self, agent_name: str, settings: CallSettings, model: str | None) -> CandidateChain:
+    def _build(self, agent_name: str, overrides: Overrides, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
-        specs = list(self._specs(agent, settings, model or agent.chosen_model))
+        specs = list(self._specs(agent, overrides, model or agent.chosen_model))
         primary, *rest = (
             Candidate(spec, self._clients, self._pool, self._profiles) for spec in specs
         )
@@ -116,7 +117,7 @@ class ChainBuilder:
                 logger.warning(
                     "agent %s: %s is never asked: %s", agent_name, candidate.public_id, outside
                 )
-        retries = settings.max_retries
+        retries = overrides.max_retries
         rules = ChainRules(
             agent_name=agent_name,
             max_retries=agent.retries if retries is None else retries,
@@ -145,12 +146,12 @@ class ChainBuilder:
         return self._config.catalog
 
     def _specs(
-        self, agent: AgentConfig, settings: CallSettings, primary: str
+        self, agent: AgentConfig, overrides: Overrides, primary: str
     ) -> Iterator[CandidateSpec]:
-        fallbacks = self._fallbacks(agent, primary) if settings.use_fallback else ()
+        fallbacks = self._fallbacks(agent, primary) if overrides.use_fallback else ()
         here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
-        set_here = _settings(agent, settings)
+        set_here = _settings(agent, overrides)
         yield CandidateSpec(first, None, set_here).of(first)
         home = place_of(first, here)
         for fallback in fallbacks:
@@ -197,12 +198,14 @@ class ChainBuilder:
         ]
 
 
-def _settings(agent: AgentConfig, settings: CallSettings) -> dict[str, Any]:
+def _settings(agent: AgentConfig, overrides: Overrides) -> dict[str, Any]:
     """Return the request fields that YAML or constructor set; nothing else is ever sent."""
     wanted = {
-        "max_tokens": agent.max_tokens if settings.max_tokens is None else settings.max_tokens,
-        "temperature": agent.temperature if settings.temperature is None else settings.temperature,
-        "top_p": settings.top_p,
-        "stop_sequences": list(settings.stop_sequences) if settings.stop_sequences else None,
+        "max_tokens": agent.max_tokens if overrides.max_tokens is None else overrides.max_tokens,
+        "temperature": agent.temperature
+        if overrides.temperature is None
+        else overrides.temperature,
+        "top_p": overrides.top_p,
+        "stop_sequences": list(overrides.stop_sequences) if overrides.stop_sequences else None,
     }
     return {**agent.parameters, **{k: v for k, v in wanted.items() if v is not None}}

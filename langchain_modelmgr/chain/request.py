@@ -10,7 +10,10 @@ from langchain_core.messages import AIMessage
 
 from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, takes_thinking
 from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
+from langchain_modelmgr.chain.compatibility import needs_of
+from langchain_modelmgr.chain.keywords import check_kind, keywords_of
 from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.tools import settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +57,9 @@ class ChatRequest:
         stop: Stop sequences of this call.
         kwargs: The call's keywords, tools among them, unformed.
         needs: What serving it takes.
-        timeout: Seconds that one attempt may wait for its first content, and for each further.
+        timeout: Seconds that one attempt may wait for its first content, and for each further;
+            0: the agent's.
+        model: A model id in place of the agent's own.
         raw: The conversation in Bedrock's own shapes, in place of ``messages``.
         keep_content: Keep the answer in Bedrock's shapes.
     """
@@ -63,7 +68,8 @@ class ChatRequest:
     stop: list[str] | None
     kwargs: Mapping[str, Any]
     needs: Needs
-    timeout: float
+    timeout: float = 0.0
+    model: str | None = None
     raw: RawConversation | None = None
     keep_content: bool = False
 
@@ -88,6 +94,28 @@ class ChatRequest:
     def bound(self) -> ChatRequest:
         """The request as far as the caller's code fixes it, whatever the messages hold."""
         return replace(self, needs=self.needs.bound)
+
+
+def chat_request(
+    messages: list[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any], *, of: str
+) -> ChatRequest:
+    """Return the request of a LangChain chat model.
+
+    Args:
+        messages: LangChain messages.
+        stop: Stop sequences of the call.
+        keywords: The call's keywords, as LangChain hands them on.
+        of: What was called, for an error's text.
+
+    Raises:
+        ConfigurationError: A keyword is unknown, or its value is wrong.
+    """
+    check_kind("stop_sequences", stop, of=of)
+    kwargs = keywords_of(keywords, of=of, langchain=True)
+    model, timeout = kwargs.pop("model", None), kwargs.pop("timeout", None)
+    kwargs = settled(kwargs)
+    needs = needs_of(messages, kwargs)
+    return ChatRequest(messages, stop, kwargs, needs, timeout or 0.0, model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,12 @@ _PATTERNS = {
 }
 
 
+def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
+    """Return the text of the error for a field that a class does not have."""
+    hint = f": in the YAML, {PLACES[name]}" if name in PLACES else nearest(name, known)
+    return f"{owner} has no field {name!r}{hint}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean ...?`` for the nearest of the known words, or all of them."""
     words = sorted(known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
-from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.chain.builder import Overrides
 from langchain_modelmgr.chain.check import members_of
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET, TITAN
@@ -30,7 +30,7 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 
 
 def _on(manager: ModelManager, agent: str, day: str, *, served: bool = False) -> list[ChainMember]:
-    chain = manager.chains.chain(agent, CallSettings())
+    chain = manager.chains.chain(agent, Overrides())
     today = dt.date.fromisoformat(day)
     given = manager.config.agent(agent)
     told = members_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)

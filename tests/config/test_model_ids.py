@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr import ConfigurationError, ModelCompatibilityError, ModelManager
-from langchain_modelmgr.chain.builder import CallSettings
+from langchain_modelmgr.chain.builder import Overrides
 from langchain_modelmgr.errors import BedrockError
 from tests.models import HAIKU, SONNET
 
@@ -98,7 +98,7 @@ def test_a_new_version_works_with_a_warning_and_without_a_fallback_that_nobody_n
         reply = manager.chat_model("a").invoke("x")
 
     assert reply.response_metadata["model_name"] == model
-    assert len(manager.chains.chain("a", CallSettings()).candidates) == 1
+    assert len(manager.chains.chain("a", Overrides()).candidates) == 1
     assert "its price is unknown, and capabilities that langchain-aws does not know" in caplog.text
     (member,) = manager.check_chains()
     assert any(w.startswith("not in the catalog") for w in member.warnings)

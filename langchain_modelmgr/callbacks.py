@@ -1,4 +1,4 @@
-"""UsageCallbackHandler: records the usage of chat models that are not managed."""
+"""Callback handlers: one hears every run of a managed model, one records unmanaged models."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
+from langchain_core.runnables.config import ensure_config
 
 from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.pricing import cost_of
+from langchain_modelmgr.privacy import mask_account_ids
 from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run, UsageTotals, tokens_of_message
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from langchain_core.callbacks import BaseRunManager
+    from langchain_core.callbacks.base import Callbacks
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import LLMResult
+    from langchain_core.outputs import Generation, LLMResult
+    from langchain_core.runnables import RunnableConfig
 
     from langchain_modelmgr.catalog import ModelCatalog
 
 _OPEN_RUNS = 10_000
 """Runs of plain models remembered between start and end; the oldest goes first."""
+
+_RESOLVED_MODEL = "lc_gateway_metadata"
+"""The key of ``generation_info`` from which LangChain's tracers correct ``ls_model_name`` when a
+run ends (``_TracerCore._attach_gateway_metadata``, read and run in langchain-core 1.7.2)."""
 
 
 class _Manager(Protocol):
@@ -163,3 +172,102 @@ def _message_of(response: LLMResult) -> AIMessage | None:
             if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
                 return generation.message
     return None
+
+
+class RunListener(BaseCallbackHandler):
+    """Notes each run of a managed model at its start, and names the model that served at its end.
+
+    It comes first among a run's handlers: what it notes and names, the others find. It counts
+    nothing, so a run is counted once, by the chain, whatever a subclass calls itself.
+    """
+
+    run_inline = True
+    """Called in the caller's own thread and context, also on async runs: no executor hop."""
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note the run's id, tags and metadata."""
+        CURRENT_RUN.set(Run(str(run_id), tuple(tags or ()), metadata or {}))
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Name the model that served, for the handlers that come after this one."""
+        with_model_name(response)
+        # Copies: the caller and the response cache hold the same generations.
+        response.generations = [[_resolved(g) for g in row] for row in response.generations]
+
+
+LISTENER = RunListener()
+"""Without state, so one serves all models."""
+
+
+def with_listener(callbacks: Callbacks) -> Callbacks:
+    """Return the callbacks of a run with ``LISTENER`` ahead of all others.
+
+    Among a model's own ``callbacks`` it would be lost by ``callbacks=None``, by a copy, or by a
+    user's callback manager.
+    """
+    if isinstance(callbacks, BaseCallbackManager):
+        joined = callbacks.copy()
+        joined.handlers.insert(0, LISTENER)
+        return joined
+    return [LISTENER, *(callbacks or ())]
+
+
+def config_with_listener(config: RunnableConfig | None) -> RunnableConfig:
+    """Return the config of a run, ``LISTENER`` ahead of all other callbacks."""
+    joined = ensure_config(config)
+    joined["callbacks"] = with_listener(joined.get("callbacks"))
+    return joined
+
+
+def run_of(run_manager: BaseRunManager | None) -> Run:
+    """Return the run of a call; without a run manager, the one that began last in this context."""
+    if run_manager is None:
+        return CURRENT_RUN.get() or Run()
+    return Run(str(run_manager.run_id), tuple(run_manager.tags), run_manager.metadata)
+
+
+def with_model_name(result: LLMResult) -> LLMResult:
+    """Put the name of the model that served into ``llm_output``, if one served all of it."""
+    served = {_model_of(generation) for row in result.generations for generation in row}
+    name = served.pop() if len(served) == 1 else None
+    output = result.llm_output or {}
+    result.llm_output = {**output, "model_name": name} if name else output
+    return result
+
+
+def mark_cached(generation: ChatGeneration) -> str:
+    """Mark an answer of LangChain's response cache as one; return the model that gave it."""
+    metadata = generation.message.response_metadata
+    report = {**metadata.get("model_manager", {}), "cached": True, "cost_usd": "0"}
+    generation.message = generation.message.model_copy(
+        update={"response_metadata": {**metadata, "model_manager": report}}
+    )
+    return str(report.get("model_id"))
+
+
+def _resolved(generation: Generation) -> Generation:
+    """Return the generation, or a copy that corrects a trace where a fallback served."""
+    told = _metadata_of(generation).get("model_manager") or {}
+    if not told.get("fallback_used"):
+        return generation
+    resolved = {_RESOLVED_MODEL: {"model": _model_of(generation)}}
+    info = {**(generation.generation_info or {}), **resolved}
+    return generation.model_copy(update={"generation_info": info})
+
+
+def _model_of(generation: Generation) -> str | None:
+    name = _metadata_of(generation).get("model_name")
+    return mask_account_ids(str(name)) if name else None
+
+
+def _metadata_of(generation: Generation) -> dict[str, Any]:
+    return generation.message.response_metadata if isinstance(generation, ChatGeneration) else {}

@@ -1,0 +1,246 @@
+"""Agent: one agent of a configuration, resolved and ready to call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypedDict, TypeVar
+
+from langchain_core.language_models.base import LangSmithParams
+
+from langchain_modelmgr.aws_settings import endpoint_now
+from langchain_modelmgr.catalog.profiles import chain_profile
+from langchain_modelmgr.chain.builder import NO_OVERRIDES, Overrides
+from langchain_modelmgr.chain.call import ChainInput
+from langchain_modelmgr.chain.compatibility import Needs
+from langchain_modelmgr.chain.keywords import check_kind
+from langchain_modelmgr.config import ConfigurationManager
+from langchain_modelmgr.registry import REGISTRY
+from langchain_modelmgr.totals import CallAccount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langchain_core.callbacks.base import Callbacks
+
+    from langchain_modelmgr.catalog.profiles import ChainProfile
+    from langchain_modelmgr.chain.builder import ChainBuilder
+    from langchain_modelmgr.chain.fallback import CandidateChain
+    from langchain_modelmgr.chain.request import ChatRequest
+    from langchain_modelmgr.totals import Run, UsageTotals
+
+
+class ChatFields(TypedDict, total=False):
+    """The fields of ``ManagedBedrockChat`` beside its agent's name, where they are keywords."""
+
+    environment: str | None
+    config: ConfigurationManager | None
+    manager: Any
+    use_fallback: bool
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop_sequences: list[str] | None
+    stop: list[str] | None
+    timeout: float | None
+    max_retries: int | None
+    streaming: bool | None
+    name: str | None
+    cache: Any
+    callbacks: Callbacks
+    custom_get_token_ids: Any
+    disable_streaming: bool | Literal["tool_calling"]
+    metadata: dict[str, Any] | None
+    output_version: str | None
+    profile: Any
+    rate_limiter: Any
+    tags: list[str] | None
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent: its name, what overrides its YAML, and the parts of its manager.
+
+    Attributes:
+        name: The key under ``agents:``.
+        config: The manager's configuration.
+        chains: The manager's chains.
+        totals: The manager's usage totals.
+        overrides: What a chat model or a call sets over the YAML.
+    """
+
+    name: str
+    config: ConfigurationManager
+    chains: ChainBuilder
+    totals: UsageTotals
+    overrides: Overrides = NO_OVERRIDES
+
+    def chain(self, model: str | None = None) -> CandidateChain:
+        """Return the agent's candidates, in their order of trial.
+
+        Args:
+            model: A model id in place of the agent's own.
+
+        Raises:
+            ConfigurationError: There is no such agent, it is disabled, or ``model`` is not text.
+        """
+        check_kind("model", model, of=f"agent {self.name!r}")
+        return self.chains.chain(self.name, self.overrides, model)
+
+    def require(self, needs: Needs, *, model: str | None = None, tool_count: int = 1) -> None:
+        """Check that the primary can serve some needs.
+
+        Args:
+            needs: The needs.
+            model: A model id in place of the agent's own.
+            tool_count: How many tools are bound.
+
+        Raises:
+            ModelCompatibilityError: It can't.
+        """
+        primary = self.chain(model).candidates[0]
+        self.chains.require(self.name, primary.spec.model, needs, tool_count=tool_count)
+
+    def check(self) -> None:
+        """Check that the primary can do what the YAML ``requires`` of it.
+
+        Raises:
+            ConfigurationError: There is no such agent, or it is disabled.
+            ModelCompatibilityError: It can't.
+        """
+        self.require(Needs.of_agent(self.config.agent(self.name).requires))
+
+    def open(self, request: ChatRequest, run: Run) -> tuple[CandidateChain, ChainInput]:
+        """Return the chain for a request, and its input: the request with the YAML's settings.
+
+        Args:
+            request: What the caller asks for.
+            run: LangChain's run of the call.
+        """
+        agent = self.config.agent(self.name)
+        timeout = request.timeout or self.overrides.timeout or agent.timeout_seconds
+        completed = replace(
+            request,
+            kwargs={"cache_control": agent.cache_control, **request.kwargs},
+            needs=request.needs | Needs.of_agent(agent.requires),
+            timeout=timeout,
+        )
+        return self.chain(request.model), ChainInput(completed, self.account(run))
+
+    def account(self, run: Run) -> CallAccount:
+        """Return where the usage of one call of this agent is entered."""
+        return CallAccount(self.totals, self.name, run)
+
+    def profile(self) -> ChainProfile:
+        """Return what every model of the chain can do, with the keys of LangChain's profiles."""
+        return chain_profile([candidate.spec.model for candidate in self.chain().candidates])
+
+    def identifying_params(self) -> dict[str, Any]:
+        """Return what tells two models apart in LangChain's response cache and in traces."""
+        candidates = self.chain().candidates
+        return {
+            "agent_name": self.name,
+            "model": candidates[0].public_id,
+            "models": [
+                {"model": c.public_id, "region": c.spec.region, **c.spec.parameters}
+                for c in candidates
+            ],
+        }
+
+    def langsmith_params(
+        self, keywords: Mapping[str, Any], stop: list[str] | None
+    ) -> LangSmithParams:
+        """Return what traces say of a call: the primary, and its main request fields.
+
+        Args:
+            keywords: The call's keywords.
+            stop: The call's stop sequences.
+        """
+        primary = self.chain(keywords.get("model")).candidates[0]
+        params = LangSmithParams(
+            ls_provider="amazon_bedrock", ls_model_name=primary.public_id, ls_model_type="chat"
+        )
+        given = {**primary.spec.parameters, **keywords}
+        if given.get("temperature") is not None:
+            params["ls_temperature"] = given["temperature"]
+        if given.get("max_tokens") is not None:
+            params["ls_max_tokens"] = given["max_tokens"]
+        if stop := stop or given.get("stop_sequences"):
+            params["ls_stop"] = stop
+        return params
+
+
+class _Manager(Protocol):
+    """The part of ``ModelManager`` that is needed here, below it."""
+
+    config: ConfigurationManager
+    is_forgotten: bool
+
+    def agent(self, agent_name: str, overrides: Overrides = ...) -> Agent:
+        """Return an agent."""
+
+
+M = TypeVar("M", bound=_Manager)
+
+_OVERRIDES = tuple(f.name for f in fields(Overrides) if f.name != "stop_sequences")
+_FIELDS = ("agent_name", "environment", "config", "manager", *_OVERRIDES)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution(Generic[M]):
+    """The manager and the agent that the fields of a chat model name.
+
+    Copies of a model share it while their fields are the same.
+
+    Attributes:
+        key: The values of the fields.
+        manager: The manager.
+        agent: The agent.
+        endpoint: The AWS environment that it was made in.
+    """
+
+    key: tuple[Any, ...]
+    manager: M
+    agent: Agent
+    endpoint: tuple[str | None, str | None] = field(default_factory=endpoint_now)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def resolve(
+    values: Mapping[str, Any],
+    previous: Resolution[M] | None,
+    make: Callable[[ConfigurationManager], M],
+    *,
+    for_a_call: bool = False,
+) -> Resolution[M]:
+    """Return the manager and the agent that fields name: the previous ones while they still hold.
+
+    They hold until a field changes or the manager is forgotten.
+
+    Args:
+        values: The values of a chat model's fields.
+        previous: What they were resolved to before, if at all.
+        make: ``ModelManager``.
+        for_a_call: Resolve again also if the environment names another AWS endpoint than before.
+
+    Raises:
+        ConfigurationError: The configuration can't be read.
+    """
+    stops = values["stop_sequences"]
+    stops = None if stops is None else tuple(stops)
+    key = (*map(values.get, _FIELDS), stops)
+    manager: M | None = values["manager"]
+    if previous is None or previous.key != key:
+        if manager is None:
+            config = values["config"] or ConfigurationManager(values["environment"])
+            manager = REGISTRY.shared(config, make)
+    elif manager is None and (
+        previous.manager.is_forgotten or (for_a_call and previous.endpoint != endpoint_now())
+    ):
+        manager = REGISTRY.shared(previous.manager.config, make)
+    else:
+        return previous
+    set_here = Overrides(**{name: values[name] for name in _OVERRIDES}, stop_sequences=stops)
+    return Resolution(key, manager, manager.agent(values["agent_name"], set_here))
