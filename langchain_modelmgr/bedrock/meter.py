@@ -162,6 +162,12 @@ class Meter:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
                 self._raw.shutdown()
 
+    def close(self) -> None:
+        """Close the reply's connection, unless the reply was read to its end."""
+        if self._raw is not None:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._raw.close()
+
     def touch(self) -> None:
         """Note that bytes were received."""
         self.last_byte = time.perf_counter()

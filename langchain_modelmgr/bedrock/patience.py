@@ -65,6 +65,7 @@ class Patience:
         self._waiting_since: float | None = None
         self._replied = False
         self._shut: Callable[[], None] = nothing
+        self._close: Callable[[], None] = nothing
         self._watch: Watch | None = None
         self.restart()
 
@@ -89,9 +90,14 @@ class Patience:
 
     # -- one attempt, from its beginning to its end
 
-    def begin(self, shut: Callable[[], None]) -> None:
-        """Watch the attempt; ``shut`` breaks its open reply, from any thread."""
-        self._shut = shut
+    def begin(self, shut: Callable[[], None], close: Callable[[], None] = nothing) -> None:
+        """Watch the attempt.
+
+        Args:
+            shut: Breaks its open reply, from any thread.
+            close: Closes its connection; called only while nobody reads from it.
+        """
+        self._shut, self._close = shut, close
         self._watch = self.watchdog.watch(self._look, self._next_look(time.perf_counter()))
 
     def end(self) -> None:
@@ -145,6 +151,10 @@ class Patience:
         since, later = self._waiting_since, self._later()
         if now >= self.deadline + later:
             self._end(_DEADLINE)
+            if since is None and self._replied:
+                # The reader is busy elsewhere and may never come back. If it does, it sees in
+                # ``each`` that the deadline has passed, before it would read.
+                self._close()
         elif since is not None and now >= since + self.timeout - self._waited + later:
             self._end(f"no content for {self.timeout:g} s")
         else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.catalog.shipped import known_request_fields
+from langchain_modelmgr.catalog.shipped import known_beta_flags, known_request_fields
+from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
     Note = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
+_quiet = QuietLog(logger)
 
 _ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences": "stopSequences"}
 _FIELDS = "additionalModelRequestFields"
@@ -73,7 +79,15 @@ def _fit_flags(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
     flags = fields.get("anthropic_beta")
     if model.beta_flags is None or not isinstance(flags, list | tuple):
         return
-    kept = [flag for flag in flags if flag in model.beta_flags]
+    known = known_beta_flags() if model.beta_flags else flags
+    unknown = [flag for flag in flags if flag not in known]
+    kept = [flag for flag in flags if flag in model.beta_flags or flag in unknown]
+    if unknown:
+        _quiet.warning(
+            "anthropic_beta %s: not known whether %s takes it; sent as it is",
+            ", ".join(map(str, unknown)),
+            mask_account_ids(model.model_id),
+        )
     for flag in flags:
         if flag not in kept:
             note(f"anthropic_beta {flag} not sent: the model does not take it")

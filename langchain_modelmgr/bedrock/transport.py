@@ -85,6 +85,9 @@ class _Http:
         sender.patience.start_waiting()
         streams, request.stream_output = request.stream_output, True
         response = self._session.send(request)
+        # botocore takes a reply that ends early for a whole one, whose connection goes back to
+        # the pool: also one that was shut, and that its server still sends.
+        response.raw.enforce_content_length = True
         sender.meter.opened(response.raw)
         sender.patience.replied()
         if not streams:

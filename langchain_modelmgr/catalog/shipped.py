@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 _PRICE_FIELDS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
 
+_OTHER_FLAGS = frozenset(
+    {
+        "claude-code-20250219",
+        "effort-2025-11-24",
+        "tool-examples-2025-10-29",
+        "tool-search-tool-2025-10-19",
+    }
+)
+"""Flags that AWS's table or the reports below have, and no model's list: the models that take them
+have no complete list. Source: BerriAI/litellm#19877, anthropics/claude-code#49370 and #49648, read
+2026-11-26."""
+
+
 @functools.cache
 def shipped() -> Mapping[str, Any]:
     """Return ``data/models.json``, read once: ``sources``, and ``models`` by base model id."""
@@ -39,6 +52,13 @@ def known_request_fields() -> frozenset[str]:
     return frozenset(
         name for model in shipped_models().values() for name in model.get("request_fields", ())
     )
+
+
+@functools.cache
+def known_beta_flags() -> tuple[str, ...]:
+    """Return the flags of ``anthropic_beta`` that some model is known to take or to refuse."""
+    flags = (f for model in shipped_models().values() for f in model.get("beta_flags", ()))
+    return tuple(sorted(_OTHER_FLAGS.union(flags)))
 
 
 def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:

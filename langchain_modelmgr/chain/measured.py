@@ -27,7 +27,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         self._patience = trial.patience
 
     def __enter__(self) -> None:
-        self._patience.begin(self._meter.shut)
+        self._patience.begin(self._meter.shut, self._meter.close)
 
     def __exit__(
         self,
@@ -36,6 +36,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         traceback: TracebackType | None,
     ) -> None:
         self._patience.end()
+        self._meter.close()  # here: a reply that is left to the garbage collector closes late
         if error is None:
             self._meter.finish("answered")
             return

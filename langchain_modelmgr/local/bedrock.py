@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from langchain_modelmgr.local import frames
-from langchain_modelmgr.local.facts import load_facts
+from langchain_modelmgr.local.facts import base_of, facts_of, load_facts
 from langchain_modelmgr.local.name_rules import answer_violation
 from langchain_modelmgr.local.rules import rule_violation
 from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
@@ -89,7 +89,8 @@ class Bedrock:
             await asyncio.sleep(latency)
         asked = ScriptedRequest(operation, model_id, body)
         answer = state.model.answer(asked, state.scripted(asked))
-        if broken := answer_violation(model_id, answer.content):
+        facts = {**facts_of(base_of(model_id)), **state.facts_of(model_id)}
+        if broken := answer_violation(facts, answer.content):
             raise AwsError("ModelErrorException", broken)
         answer.echo = {
             key: body[key] for key in ("serviceTier", "performanceConfig") if key in body

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.local import tokens
+from langchain_modelmgr.local.facts import base_of, facts_of
 from langchain_modelmgr.local.schema import InstanceMaker
 from langchain_modelmgr.local.scripted import Answer, ScriptedReply, ScriptedRequest
 
@@ -51,7 +52,7 @@ class ScriptedModel:
         content: list[dict[str, Any]] = []
         if reply.reasoning:
             reasoned = {"text": reply.reasoning}
-            if "anthropic." in request.model_id:  # no other provider signs its reasoning
+            if facts_of(base_of(request.model_id)).get("reasoning_history") == "signed":
                 reasoned["signature"] = "c2lnbmVk"
             content.append({"reasoningContent": {"reasoningText": reasoned}})
         content += (dict(block) for block in reply.blocks)

@@ -1,4 +1,4 @@
-"""Bedrock's rules, and those of models' families, for what the caller names: tools, documents."""
+"""Bedrock's rules, and those of models, for what the caller names: tools, documents."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ on-aws#709, zed-industries/zed#28521, anomalyco/opencode#48843 and SEMOSS/Semoss
 2026-11-26."""
 
 
-def name_violations(base: str, body: Mapping[str, Any]) -> Iterator[str]:
+def name_violations(facts: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
     """Yield what Bedrock or the model refuses of names and tools' schemas.
 
     Args:
-        base: The model id without its geography.
+        facts: What is known of the model; its ``tool_limits`` count here.
         body: The request's JSON.
     """
+    limits = frozenset(facts.get("tool_limits", ()))
     yield from _of_documents(body["messages"])
     first: dict[str, int] = {}
     for i, tool in enumerate(body.get("toolConfig", {}).get("tools", ())):
@@ -34,14 +35,14 @@ def name_violations(base: str, body: Mapping[str, Any]) -> Iterator[str]:
             if first.setdefault(name, i) != i:
                 yield f"The tool {name} is already defined at toolConfig.tools.{first[name]}."
             schema = tool["toolSpec"]["inputSchema"].get("json") or {}
-            yield from _of_schema(base, i, schema)
-    yield from _of_ids(base, body["messages"])
+            yield from _of_schema(limits, i, schema)
+    yield from _of_ids(limits, body["messages"])
 
 
-def answer_violation(model_id: str, content: Iterable[Mapping[str, Any]]) -> str | None:
+def answer_violation(facts: Mapping[str, Any], content: Iterable[Mapping[str, Any]]) -> str | None:
     """Return the text of AWS's ModelErrorException for an answer that the model can't give."""
     names = [block["toolUse"]["name"] for block in content if "toolUse" in block]
-    if "amazon.nova" in model_id and any("-" in name for name in names):
+    if "no_hyphens" in facts.get("tool_limits", ()) and any("-" in name for name in names):
         return (
             "Model produced invalid sequence as part of ToolUse. Please refer to the model tool "
             "use troubleshooting guide."
@@ -65,22 +66,22 @@ def _of_documents(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def _of_schema(base: str, i: int, schema: Mapping[str, Any]) -> Iterator[str]:
+def _of_schema(limits: frozenset[str], i: int, schema: Mapping[str, Any]) -> Iterator[str]:
     if schema.get("type") != "object":
         path = f"toolConfig.tools.{i}.toolSpec.inputSchema.json.type"
         yield f"The value at {path} must be one of the following: object."
-    if base.startswith("anthropic."):
-        if _UNIONS & schema.keys():
-            yield (
-                f"{_MODEL_ERROR}tools.{i}.custom.input_schema: input_schema does not support "
-                "oneOf, allOf, or anyOf at the top level"
-            )
-        if not all(map(_PROPERTY_NAME.fullmatch, schema.get("properties", ()))):
-            yield (
-                f"{_MODEL_ERROR}tools.{i}.custom.input_schema.properties: Property keys should "
-                "match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
-            )
-    if base.startswith("amazon.nova") and (extra := schema.keys() - _BARE):
+    if "no_unions" in limits and _UNIONS & schema.keys():
+        yield (
+            f"{_MODEL_ERROR}tools.{i}.custom.input_schema: input_schema does not support "
+            "oneOf, allOf, or anyOf at the top level"
+        )
+    properties = schema.get("properties", ())
+    if "plain_property_names" in limits and not all(map(_PROPERTY_NAME.fullmatch, properties)):
+        yield (
+            f"{_MODEL_ERROR}tools.{i}.custom.input_schema.properties: Property keys should "
+            "match pattern '^[a-zA-Z0-9_.-]{1,64}$'"
+        )
+    if "bare_schema" in limits and (extra := schema.keys() - _BARE):
         yield (
             f"{_MODEL_ERROR}Malformed input request: #/toolConfig/tools/{i}/toolSpec/inputSchema/"
             f"json: extraneous key [{min(extra)}] is not permitted, please reformat your input "
@@ -88,14 +89,14 @@ def _of_schema(base: str, i: int, schema: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _of_ids(base: str, messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _of_ids(limits: frozenset[str], messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     ids = [block["toolUse"]["toolUseId"] for block in _blocks(messages) if "toolUse" in block]
-    if base.startswith("anthropic.") and any(re.search(r"[^a-zA-Z0-9_-]", i) for i in ids):
+    if "plain_ids" in limits and any(re.search(r"[^a-zA-Z0-9_-]", i) for i in ids):
         yield (
             f"{_MODEL_ERROR}messages.1.content.0.tool_use.id: String should match pattern "
             "'^[a-zA-Z0-9_-]+$'"
         )
-    for i in ids if base.startswith("mistral.") else ():
+    for i in ids if "nine_character_ids" in limits else ():
         if not i.startswith("tooluse_") and not re.fullmatch(r"[a-zA-Z0-9]{9}", i):
             yield (
                 f"{_MODEL_ERROR}Tool call id was {i} but must be a-z, A-Z, 0-9, with a length of 9."

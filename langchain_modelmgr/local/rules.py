@@ -48,7 +48,7 @@ def _violations(
             yield "Roles must alternate between user and assistant."
     yield from _of_blocks(messages)
     yield from _of_tools(messages, body)
-    yield from name_violations(base, body)
+    yield from name_violations(facts, body)
     if facts:
         yield from model_violations(facts, operation, body)
         yield from field_violations(facts, body)

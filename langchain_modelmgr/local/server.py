@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local.cloudwatch import CloudWatchStore
     from langchain_modelmgr.local.price_list import PriceList
     from langchain_modelmgr.local.state import State
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -115,6 +118,9 @@ class Server:
             return await self._answer(request, await request.content.read())
         except RecursionError:
             return error_reply("ValidationException", "The request body is nested too deeply.")
+        except ConnectionError:  # aiohttp would log a traceback for each abandoned stream
+            logger.debug("the connection of a request was closed before its reply was sent")
+            return web.Response()  # is sent to nobody
         except UnicodeError:  # JSON can name half of a pair of surrogates, UTF-8 can't
             return error_reply("ValidationException", "The request body is no valid Unicode.")
 

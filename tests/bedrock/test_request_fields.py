@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_modelmgr import ModelManager
+from langchain_modelmgr.bedrock import request_fields
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.catalog import ModelCatalog
-from tests.agents import Pallets
+from langchain_modelmgr.quiet import QuietLog
 
 if TYPE_CHECKING:
-    from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
 
+SONNET_3 = "anthropic.claude-3-sonnet-20240229-v1:0"
 SONNET_35 = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 SONNET_37 = "us.anthropic.claude-3-7-sonnet-20250219-v1:0"
 SONNET_45 = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -38,6 +38,8 @@ NO_THINKING = "thinking not sent: the model does not take it"
 NO_STOPS = "stop_sequences not sent: the model refuses it"
 INTERLEAVED = "interleaved-thinking-2025-05-14"
 MILLION = "context-1m-2025-08-07"
+EFFORT = "effort-2025-11-24"
+TOOL_SEARCH = "tool-search-tool-2025-10-19"
 
 
 def _fit(model_id: str, **sections: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -197,6 +199,9 @@ def test_stop_sequences_are_sent_as_far_as_the_model_takes_them(
         (HAIKU_45, [INTERLEAVED, MILLION], [INTERLEAVED]),
         (OPUS_47, [INTERLEAVED, MILLION], [INTERLEAVED]),
         (SONNET_35, [INTERLEAVED], None),
+        (SONNET_45, [EFFORT, INTERLEAVED], [INTERLEAVED]),
+        (OPUS_47, [TOOL_SEARCH, "claude-code-20250219"], None),
+        (OPUS_46, [EFFORT], [EFFORT]),  # nobody knows: it stays
         (SONNET_5, ["some-later-flag"], ["some-later-flag"]),  # nobody knows: it stays
     ],
 )
@@ -210,6 +215,25 @@ def test_beta_flags_are_sent_to_the_models_that_take_them(
     assert told == tuple(
         f"anthropic_beta {flag} not sent: the model does not take it" for flag in left_out
     )
+
+
+def test_a_beta_flag_that_no_model_is_known_to_take_is_sent_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(request_fields, "_quiet", QuietLog(request_fields.logger))
+    fields = {"anthropic_beta": ["some-later-flag", MILLION]}
+
+    formed, told = _fit(HAIKU_45, additionalModelRequestFields=fields)
+    again, _ = _fit(HAIKU_45, additionalModelRequestFields=fields)
+    none, _ = _fit(SONNET_3, additionalModelRequestFields=fields)
+
+    assert formed["additionalModelRequestFields"] == {"anthropic_beta": ["some-later-flag"]}
+    assert again == formed
+    assert told == (f"anthropic_beta {MILLION} not sent: the model does not take it",)
+    assert none == {}  # one that takes no flag at all gets none
+    (warned,) = caplog.messages
+    assert "some-later-flag" in warned
+    assert HAIKU_45 in warned
 
 
 @pytest.mark.parametrize(
@@ -269,145 +293,3 @@ def test_the_yaml_corrects_what_the_catalog_says_a_model_refuses(configured: Con
     }
 
     assert fitted(request, config.catalog.resolve(SONNET_45)) == (request, ())
-
-
-# -- over the wire: the local server refuses what these models refuse
-
-CHAIN = """
-a:
-  model: {first}
-  fallbacks: ['{second}']
-  cooldown_seconds: 0
-"""
-
-
-def _served_by_the_second(
-    configured: Configure,
-    aws: LocalAWS,
-    first: str,
-    second: str,
-    agent: str = "",
-    **kwargs: Any,
-) -> tuple[dict[str, Any], list[str]]:
-    config = configured(CHAIN.format(first=first, second=second) + agent)
-    aws.fail(first, "ThrottlingException")
-    reply = ModelManager(config, sinks=[]).chat_model("a").invoke("x", **kwargs)
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == second
-    return aws.calls(second)[-1].body, told["attempts"][-1]["adapted"]
-
-
-def test_an_agents_thinking_goes_to_no_model_that_can_not(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    agent = "  parameters: {additional_model_request_fields: {thinking: {type: adaptive}}}\n"
-
-    for second in (NOVA, SONNET_35, LLAMA, GPT_OSS):
-        body, adapted = _served_by_the_second(configured, local_aws, OPUS_46, second, agent)
-        assert "additionalModelRequestFields" not in body
-        assert adapted == [NO_THINKING]
-
-
-def test_a_calls_own_fields_go_to_no_other_providers_model(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    fields = {"thinking": ENABLED, "something_new": 1}
-
-    body, adapted = _served_by_the_second(
-        configured,
-        local_aws,
-        SONNET_45,
-        NOVA,
-        additional_model_request_fields=fields,
-        additional_model_response_field_paths=["/stop_sequence"],
-    )
-
-    assert "additionalModelRequestFields" not in body
-    assert "additionalModelResponseFieldPaths" not in body
-    assert set(adapted) == {
-        NO_THINKING,
-        "something_new not sent: the model does not take it",
-        "additional_model_response_field_paths not sent: the model does not take it",
-    }
-
-
-def test_a_providers_own_fields_reach_its_fallbacks(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    agent = "  parameters: {additional_model_request_fields: {something_new: 1}}\n"
-
-    body, adapted = _served_by_the_second(configured, local_aws, SONNET_45, HAIKU_45, agent)
-
-    assert body["additionalModelRequestFields"] == {"something_new": 1}
-    assert adapted == []
-
-
-@pytest.mark.parametrize("level", ["high", "max"])
-def test_an_effort_goes_to_the_fallbacks_that_know_it(
-    configured: Configure, local_aws: LocalAWS, level: str
-) -> None:
-    body, adapted = _served_by_the_second(
-        configured, local_aws, OPUS_46, GPT_OSS, reasoning_effort=level
-    )
-
-    sent = body.get("additionalModelRequestFields", {}).get("reasoning_effort")
-    assert sent == ("high" if level == "high" else None)
-    left_out = ["reasoning_effort not sent: the model does not take it"]
-    assert adapted == ([] if level == "high" else left_out)
-
-
-def test_thinking_that_is_left_out_keeps_no_model_from_a_forced_choice(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    fields = "{additional_model_request_fields: {thinking: {type: adaptive}}}"
-    config = configured(f"a: {{model: '{SONNET_45}', fallbacks: [], parameters: {fields}}}")
-    llm = ModelManager(config, sinks=[]).chat_model("a")
-
-    reply = llm.bind_tools([Pallets], tool_choice="any").invoke("3 pallets")
-
-    assert local_aws.calls(SONNET_45)[-1].body["toolConfig"]["toolChoice"] == {"any": {}}
-    assert reply.response_metadata["model_manager"]["attempts"][-1]["adapted"] == [NO_THINKING]
-
-
-def test_a_budget_fits_the_fallbacks_lower_max_tokens(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    agent = (
-        "  max_tokens: 64000\n"
-        "  parameters: {additional_model_request_fields: "
-        "{thinking: {type: enabled, budget_tokens: 40000}}}\n"
-    )
-
-    body, adapted = _served_by_the_second(configured, local_aws, SONNET_45, OPUS_41, agent)
-
-    most = body["inferenceConfig"]["maxTokens"]
-    assert most < 64_000
-    assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == most - 1
-    assert adapted == [f"thinking budget lowered to {most - 1}: it must be below max_tokens"]
-
-
-def test_a_classic_agents_stop_reaches_only_models_that_take_one(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    body, adapted = _served_by_the_second(
-        configured, local_aws, SONNET_45, GPT_OSS, stop=["\nObservation"]
-    )
-
-    assert "stopSequences" not in body.get("inferenceConfig", {})
-    assert adapted == [NO_STOPS]
-    assert local_aws.calls(SONNET_45)[-1].body["inferenceConfig"]["stopSequences"]
-
-
-def test_an_agents_tier_and_sampling_fit_each_model(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    agent = "  temperature: 0.2\n  parameters: {top_p: 0.5, service_tier: flex}\n"
-
-    body, adapted = _served_by_the_second(configured, local_aws, NOVA, HAIKU_45, agent)
-
-    assert body["inferenceConfig"] == {"temperature": 0.2}
-    assert "serviceTier" not in body
-    assert len(adapted) == 2
-    first = local_aws.calls(NOVA)[-1].body
-    assert first["serviceTier"] == {"type": "flex"}
-    assert first["inferenceConfig"] == {"temperature": 0.2, "topP": 0.5}

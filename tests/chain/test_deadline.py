@@ -66,10 +66,10 @@ def test_the_deadline_ends_retries_and_tells_how_the_time_was_spent(
 def test_a_hop_has_what_is_left_and_is_not_begun_without(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    seconds = 0.6 * _pace(configured)
+    seconds = 3 * _pace(configured)
     llm = _model(configured, f"deadline_seconds: {seconds:.2f}, timeout_seconds: 60")
-    local_aws.stall(SONNET, 30 + seconds)
-    local_aws.stall(HAIKU, 30 + seconds)
+    local_aws.stall(SONNET, 100 * seconds)
+    local_aws.stall(HAIKU, 100 * seconds)
 
     with pytest.raises(
         BedrockTimeoutError, match=r"deadline of [\d.]+ s: [\d.]+ s in 1 attempt on"
@@ -82,10 +82,10 @@ def test_a_hop_has_what_is_left_and_is_not_begun_without(
 
 async def test_async_calls_have_it_too(configured: Configure, local_aws: LocalAWS) -> None:
     llm = _model(configured, "deadline_seconds: 0.4", "[]")
-    local_aws.stall(SONNET, 30, times=2)
+    local_aws.stall(SONNET, 600, times=2)
 
     with pytest.raises(BedrockTimeoutError, match="deadline"):
-        await asyncio.wait_for(llm.ainvoke("x"), 120)
+        await llm.ainvoke("x")
     with pytest.raises(BedrockTimeoutError, match="deadline"):
         async for _ in llm.astream("x"):
             pass
@@ -95,30 +95,34 @@ def test_a_stream_ends_at_the_deadline_with_what_it_had_said(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     slower = _pace(configured)
-    llm = _model(configured, f"deadline_seconds: {2 * slower:.2f}")
-    local_aws.script(lambda _: ScriptedReply(text=LONG))
-    local_aws.latency(SONNET, 0, chunk_delay=0.25 * slower)
+    llm = _model(configured, f"deadline_seconds: {4 * slower:.2f}")
+    text = LONG * 60  # takes 25 times as long as it may
+    local_aws.script(lambda _: ScriptedReply(text=text))
+    local_aws.latency(SONNET, 0, chunk_delay=0.1 * slower)
     said = []
 
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
         for chunk in llm.stream("x"):
             said.append(chunk.text)
 
-    assert 2 < len(said) < 17
+    assert len(said) > 2
     assert caught.value.partial_text == "".join(said)
-    assert caught.value.partial_text in LONG
+    assert text.startswith(caught.value.partial_text)
+    assert len(caught.value.partial_text) < len(text)
     assert "word" not in str(caught.value)
     assert local_aws.requests(HAIKU) == 0
 
 
 def test_a_slow_reader_is_no_silent_stream(configured: Configure, local_aws: LocalAWS) -> None:
-    llm = _model(configured, "timeout_seconds: 0.2")
+    slower = _pace(configured)
+    llm = _model(configured, f"timeout_seconds: {slower:.2f}")
     local_aws.script(lambda _: ScriptedReply(text="word " * 6))
     said = []
 
     for chunk in llm.stream("x"):
         said.append(chunk.text)
-        time.sleep(0.3)
+        if len(said) < 3:
+            time.sleep(1.5 * slower)
 
     assert "".join(said) == "word " * 6
 
@@ -128,8 +132,8 @@ def test_a_stream_of_events_without_content_falls_back_in_time(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
     """Bytes keep coming, so that no socket's time-out ever ends it."""
-    llm = _model(configured, "timeout_seconds: 0.4")
-    local_aws.trickle(SONNET, 30, every=0.05)
+    llm = _model(configured, f"timeout_seconds: {_pace(configured):.2f}")
+    local_aws.trickle(SONNET, 600, every=0.05)  # longer than a test may take
 
     async def streamed() -> list[Any]:
         return [chunk async for chunk in llm.astream("x")]
@@ -138,7 +142,6 @@ def test_a_stream_of_events_without_content_falls_back_in_time(
 
     told = chunks[-1].response_metadata["model_manager"]
     assert [a["error"] for a in told["attempts"]] == ["BedrockTimeoutError", None]
-    assert told["attempts"][0]["latency_ms"] < 25_000
     assert local_aws.wait_closed(60)
 
 
@@ -189,7 +192,7 @@ def test_the_watchdog_looks_when_it_is_due_and_as_often_as_it_is_told() -> None:
     never.cancel()
     dog.watch(look, begun + 0.05)
 
-    assert done.wait(10)
+    assert done.wait(120)
     assert looked[0] >= begun + 0.05
     assert -1.0 not in looked
 
@@ -203,17 +206,17 @@ def test_a_look_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixt
     dog.watch(fails, time.perf_counter())
     dog.watch(lambda _: looked.set(), time.perf_counter() + 0.01)
 
-    assert looked.wait(10)
+    assert looked.wait(120)
     assert caplog.messages == ["an attempt could not be looked at: AttributeError"]
 
 
 def test_only_waiting_counts() -> None:
     dog = Watchdog()
-    patience = Patience(0.2, time.perf_counter() + 60, dog)
+    patience = Patience(1, time.perf_counter() + 600, dog)
 
     def events() -> Iterator[int]:
-        for i in range(4):
-            time.sleep(0.1)
+        for i in range(3):
+            time.sleep(0.05)
             yield i
 
     seen = []
@@ -222,10 +225,10 @@ def test_only_waiting_counts() -> None:
     for i in patience.each(events()):
         seen.append(i)
         patience.content_came()
-        time.sleep(0.3)
+        time.sleep(1.2)
     patience.end()
 
-    assert seen == [0, 1, 2, 3]
+    assert seen == [0, 1, 2]
     assert not patience.ended
 
 

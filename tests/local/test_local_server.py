@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
+from langchain_modelmgr.local import ScriptedReply
 from tests.models import SONNET
 
 if TYPE_CHECKING:
@@ -222,3 +224,22 @@ def test_a_whole_pair_of_surrogates_is_a_character(local_aws: LocalAWS) -> None:
     reply = local_aws.client("bedrock-runtime").converse(modelId=SONNET, messages=messages)
 
     assert "\N{PACKAGE}" in reply["output"]["message"]["content"][0]["text"]
+
+
+def test_clients_that_go_away_and_connections_that_are_reset_are_not_logged(
+    local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+) -> None:
+    local_aws.script(lambda _: ScriptedReply("word " * 20_000))
+    messages = [{"role": "user", "content": [{"text": "x"}]}]
+    client = local_aws.client("bedrock-runtime")
+
+    for _ in range(5):
+        reply = client.converse_stream(modelId=SONNET, messages=messages)
+        next(iter(reply["stream"]))
+        reply["stream"].close()
+    local_aws.reset(SONNET)
+    with pytest.raises(ConnectionClosedError):
+        client.converse(modelId=SONNET, messages=messages)
+
+    assert local_aws.wait_closed(30)
+    assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []
