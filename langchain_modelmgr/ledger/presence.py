@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Presence:
         self._file = locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if self._file is None:
             raise OSError(f"{path.name} can't be locked")
+        # A ledger that nobody closes may be collected with its open file.
+        weakref.finalize(self, self._file.close).atexit = False
 
     def end(self) -> None:
         """Let go of the lock, and remove its file."""
