@@ -35,11 +35,12 @@ def opened(folder: Path | None, **settings: Any) -> tuple[Ledger, CloudWatchSink
     return ledger_for([sink], folder, **settings), sink
 
 
-def configured_manager(folder: Path, **given: Any) -> ModelManager:
+def configured_manager(folder: Path, *, extra: str = "", **given: Any) -> ModelManager:
     """Return a manager of a file that names a ledger in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dev.yaml").write_text(
         f"ledger: '{folder}'\naws: {{region: us-east-1}}\n"
+        f"metrics: {{extra: [{extra}]}}\n"
         "agents: {a: {model: anthropic.claude-3-5-sonnet-20241022-v2:0, fallbacks: []}}\n"
     )
     return ModelManager(ConfigurationManager("dev", folder), **given)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import LedgerError, ModelManager, UsageTable
+from tests.ledger.conftest import configured_manager, in_another_process
 from tests.models import HAIKU, SONNET
 from tests.test_docs import ROOT
 
@@ -164,3 +165,37 @@ def test_a_ledger_that_cant_be_opened_is_an_error_of_the_question_alone(
     with pytest.raises(LedgerError):
         manager.usage_sql("select 1")
     assert manager.get_usage_summary()["attempts"] == 1
+
+
+def test_a_lost_attempt_is_the_same_in_the_table_and_in_cloudwatch(
+    tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "conf"
+    in_another_process(
+        tmp_path,
+        f"manager = configured_manager(Path({str(folder)!r}), extra='wasted_cost')\n"
+        "manager.invoke_model('a', [{'role': 'user', 'content': 'x'}])\n"
+        "manager.ledger.left(departure(manager.ledger))",
+    )
+    manager = configured_manager(folder, extra="wasted_cost")
+    manager.chat_model("a").invoke("x")
+
+    manager.flush_metrics()
+
+    table = manager.usage(by="outcome")
+    by_outcome = {row["outcome"]: row for row in table}
+    assert {outcome: row["attempts"] for outcome, row in by_outcome.items()} == {
+        "answered": 2,
+        "lost": 1,
+    }
+    namespace = "modelmgr/Models"
+    assert local_aws.metrics.sum(namespace, "ModelInvocations") == table.totals["attempts"] == 3
+    assert local_aws.metrics.sum(namespace, "WastedCost") == pytest.approx(
+        float(by_outcome["lost"]["estimated_wasted_cost_usd"])
+    )
+    assert local_aws.metrics.sum(namespace, "ModelCost") == pytest.approx(
+        float(table.totals["cost_usd"])
+    )
+    manager.close()
