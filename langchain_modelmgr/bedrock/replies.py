@@ -146,22 +146,17 @@ def make_readable(reply: dict[str, Any], model_id: str) -> list[InvalidToolCall]
     return broken
 
 
-def reply_without_message(error: Exception, http: Mapping[str, Any]) -> dict[str, Any] | None:
+def reply_without_message(http: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a Converse reply whose ``output`` is empty, which botocore refuses to parse.
 
     It is an answer that says nothing, and is billed: asked again it would be billed again.
 
     Args:
-        error: What botocore raised.
         http: The HTTP reply, as botocore's ``before-parse`` event has it.
 
     Returns:
         The reply; None if something else is wrong with it.
     """
-    from botocore.parsers import ResponseParserError
-
-    if not isinstance(error, ResponseParserError):
-        return None
     try:
         reply = json.loads(http["body"])
     except (KeyError, TypeError, ValueError):

@@ -88,11 +88,13 @@ class WireClient:
         params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
         self.meter.form(params)
+        from botocore.parsers import ResponseParserError
+
         token = SENDER.set(self)
         try:
             reply: dict[str, Any] = operation(**params)
-        except Exception as error:
-            told = reply_without_message(error, self.http_reply)
+        except ResponseParserError:
+            told = reply_without_message(self.http_reply)
             if told is None:
                 raise
             reply = told

@@ -162,9 +162,11 @@ def _check(region: str | None) -> int:
         _say("genai-prices is not installed: pip install genai-prices", error=True)
         return 2
     if region is not None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             found += against_aws(_pricing_client(), region)
-        except Exception as error:  # noqa: BLE001 - a command line says what AWS said
+        except (BotoCoreError, ClientError) as error:
             _say(f"the AWS Price List can't be read: {type(error).__name__}: {error}", error=True)
             return 2
     for difference in found:
