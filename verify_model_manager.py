@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
 from langchain_modelmgr.chain.builder import Overrides
-from langchain_modelmgr.console import run
+from langchain_modelmgr.runtime.console import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger import UsageTable
     from langchain_modelmgr.manager import ModelManager
     from langchain_modelmgr.metrics import MetricsSink
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 __all__ = [
     "AllModelsFailedError",
@@ -52,7 +52,7 @@ _HOME = {
     "ModelConfig": "catalog",
     "ModelManager": "manager",
     "ModelManagerError": "errors",
-    "ModelUsageMetrics": "records",
+    "ModelUsageMetrics": "usage.record",
     "UsageCallbackHandler": "callbacks",
     "UsageTable": "ledger",
 }

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypedDi
 
 from langchain_core.language_models.base import LangSmithParams
 
-from langchain_modelmgr.aws_settings import endpoint_now
 from langchain_modelmgr.catalog.profiles import chain_profile
 from langchain_modelmgr.chain.builder import NO_OVERRIDES, Overrides
 from langchain_modelmgr.chain.call import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs
 from langchain_modelmgr.chain.keywords import check_kind
 from langchain_modelmgr.config import ConfigurationManager
-from langchain_modelmgr.registry import REGISTRY
-from langchain_modelmgr.totals import CallAccount
+from langchain_modelmgr.runtime.aws_settings import endpoint_now
+from langchain_modelmgr.sharing.registry import REGISTRY
+from langchain_modelmgr.usage.totals import CallUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.builder import ChainBuilder
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chain.request import ChatRequest
-    from langchain_modelmgr.totals import Run, UsageTotals
+    from langchain_modelmgr.usage.totals import Run, UsageTotals
 
 
 class ChatFields(TypedDict, total=False):
@@ -76,7 +76,7 @@ class Agent:
     overrides: Overrides = NO_OVERRIDES
 
     def chain(self, model: str | None = None) -> CandidateChain:
-        """Return the agent's candidates, in their order of trial.
+        """Return the agent's candidates, in their order of attempt.
 
         Args:
             model: A model id in place of the agent's own.
@@ -99,7 +99,7 @@ class Agent:
             ModelCompatibilityError: It can't.
         """
         primary = self.chain(model).candidates[0]
-        self.chains.require(self.name, primary.spec.model, needs, tool_count=tool_count)
+        self.chains.require(self.name, primary.settings.model, needs, tool_count=tool_count)
 
     def check(self) -> None:
         """Check that the primary can do what the YAML ``requires`` of it.
@@ -127,13 +127,13 @@ class Agent:
         )
         return self.chain(request.model), ChainInput(completed, self.account(run))
 
-    def account(self, run: Run) -> CallAccount:
+    def account(self, run: Run) -> CallUsage:
         """Return where the usage of one call of this agent is entered."""
-        return CallAccount(self.totals, self.name, run)
+        return CallUsage(self.totals, self.name, run)
 
     def profile(self) -> ChainProfile:
         """Return what every model of the chain can do, with the keys of LangChain's profiles."""
-        return chain_profile([candidate.spec.model for candidate in self.chain().candidates])
+        return chain_profile([candidate.settings.model for candidate in self.chain().candidates])
 
     def identifying_params(self) -> dict[str, Any]:
         """Return what tells two models apart in LangChain's response cache and in traces."""
@@ -142,7 +142,7 @@ class Agent:
             "agent_name": self.name,
             "model": candidates[0].public_id,
             "models": [
-                {"model": c.public_id, "region": c.spec.region, **c.spec.parameters}
+                {"model": c.public_id, "region": c.settings.region, **c.settings.parameters}
                 for c in candidates
             ],
         }
@@ -160,7 +160,7 @@ class Agent:
         params = LangSmithParams(
             ls_provider="amazon_bedrock", ls_model_name=primary.public_id, ls_model_type="chat"
         )
-        given = {**primary.spec.parameters, **keywords}
+        given = {**primary.settings.parameters, **keywords}
         if given.get("temperature") is not None:
             params["ls_temperature"] = given["temperature"]
         if given.get("max_tokens") is not None:

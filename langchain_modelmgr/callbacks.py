@@ -15,9 +15,15 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables.config import ensure_config
 
 from langchain_modelmgr.bedrock.failures import classify
-from langchain_modelmgr.pricing import cost_of
-from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.totals import CURRENT_RUN, CallAccount, Run, UsageTotals, tokens_of_message
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.pricing import cost_of
+from langchain_modelmgr.usage.totals import (
+    CURRENT_RUN,
+    CallUsage,
+    Run,
+    UsageTotals,
+    tokens_of_message,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -158,8 +164,8 @@ class UsageCallbackHandler(BaseCallbackHandler):
         with self._lock:
             return self._open.pop(run_id, None)
 
-    def _account(self, open_run: _OpenRun) -> CallAccount:
-        return CallAccount(self._manager.totals, self._agent_name, open_run.run)
+    def _account(self, open_run: _OpenRun) -> CallUsage:
+        return CallUsage(self._manager.totals, self._agent_name, open_run.run)
 
 
 def _since(open_run: _OpenRun) -> float:

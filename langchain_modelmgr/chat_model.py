@@ -22,11 +22,11 @@ from langchain_modelmgr.callbacks import (
 from langchain_modelmgr.catalog.profiles import ChainProfile
 from langchain_modelmgr.chain.compatibility import needs_of_blocks
 from langchain_modelmgr.chain.request import chat_request
+from langchain_modelmgr.chain.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.config.problems import unknown_field
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.manager import ModelManager
-from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.tools import (
     bound_tools,
     json_schema_format,
@@ -34,7 +34,7 @@ from langchain_modelmgr.tools import (
     neutral_tools,
     settled,
 )
-from langchain_modelmgr.totals import CURRENT_RUN, Run
+from langchain_modelmgr.usage.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -41,7 +41,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

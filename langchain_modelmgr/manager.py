@@ -13,18 +13,18 @@ from langchain_modelmgr.bedrock.clients import Clients
 from langchain_modelmgr.chain.builder import NO_OVERRIDES, ChainBuilder, Overrides
 from langchain_modelmgr.chain.check import check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
-from langchain_modelmgr.closer import CLOSER
-from langchain_modelmgr.concurrency import CallPool
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
-from langchain_modelmgr.forks import AFTER_FORK
 from langchain_modelmgr.ledger.log import FLUSH_SECONDS
 from langchain_modelmgr.ledger.query import usage, usage_sql
 from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
-from langchain_modelmgr.metrics.summary import UsageSummary
-from langchain_modelmgr.portable import ManagerArguments
-from langchain_modelmgr.registry import REGISTRY, restored
-from langchain_modelmgr.totals import Run, UsageTotals
+from langchain_modelmgr.runtime.call_pool import CallPool
+from langchain_modelmgr.runtime.closer import CLOSER
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.sharing.arguments import ManagerArguments
+from langchain_modelmgr.sharing.registry import REGISTRY, restored
+from langchain_modelmgr.usage.summary import UsageSummary
+from langchain_modelmgr.usage.totals import Run, UsageTotals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.call import ChainInput
-    from langchain_modelmgr.chain.check import ChainMember
+    from langchain_modelmgr.chain.check import CandidateCheck
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger.span import Moment
     from langchain_modelmgr.ledger.table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
-    from langchain_modelmgr.tracks import UsageTrack
+    from langchain_modelmgr.usage.tracks import UsageTrack
 
 MAX_CONCURRENCY = 320
 """Async calls that run at once: 256 of one model, which may have four fifths of the slots."""
@@ -266,7 +266,7 @@ class ModelManager:
 
     # -- proof before the outage
 
-    def check_chains(self, *, live: bool = False) -> list[ChainMember]:
+    def check_chains(self, *, live: bool = False) -> list[CandidateCheck]:
         """Tell for every enabled agent whether each model of its chain could serve it.
 
         By what the catalog knows: what the agent ``requires``, guardrail and region, retirement,
@@ -276,7 +276,7 @@ class ModelManager:
             live: Ask each model for one token too, which is billed and accounted.
 
         Returns:
-            One entry a model, agent by agent, in the order of trial.
+            One entry a model, agent by agent, in the order of attempt.
         """
         return [
             member

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
-from langchain_modelmgr.at_exit import AT_EXIT
 from langchain_modelmgr.local import LocalAWS
+from langchain_modelmgr.runtime.at_exit import AT_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+pytest_plugins = ["tests.metrics_fixtures"]
 
 # A loaded machine is slow; that is no property of what is tested.
 settings.register_profile(

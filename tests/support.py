@@ -1,10 +1,12 @@
-"""Local bytes for tests that fetch files from the internet, and replies of odd shape."""
+"""Helpers of several tests: paths, code blocks, the speed of the machine, local files, odd replies."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     import pytest
 
     from langchain_modelmgr.local import LocalAWS
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository."""
+
+BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""A code block of a Markdown page: its language and its text."""
 
 _AT_REST = 0.02
 """Seconds that a call to the local AWS takes at most on a machine that does nothing else."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
 from langchain_modelmgr.local import LocalAWS
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 HAIKU = "anthropic.claude-3-5-haiku-20241022-v1:0"
 OPUS = "anthropic.claude-3-opus-20240229-v1:0"

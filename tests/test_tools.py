@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langchain_modelmgr.structured_output import parsed, schema_from_call, schema_from_text
+from langchain_modelmgr.chain.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.tools import (
     check_choice,
     json_schema_format,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

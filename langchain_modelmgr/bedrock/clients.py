@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from langchain_modelmgr.aws_regions import nearest_region, typo_in_region
-from langchain_modelmgr.aws_settings import ENDPOINT_VARIABLE, AwsSettings
 from langchain_modelmgr.bedrock.transport import instrument, watched
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.local_servers import LOCAL_SERVERS
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.runtime.aws_regions import nearest_region, typo_in_region
+from langchain_modelmgr.runtime.aws_settings import ENDPOINT_VARIABLE, AwsSettings
+from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

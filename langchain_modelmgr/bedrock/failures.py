@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 
-from langchain_modelmgr.aws_regions import known_regions, nearest_region
 from langchain_modelmgr.bedrock import wordings
 from langchain_modelmgr.bedrock.causes import REFUSED
 from langchain_modelmgr.errors import (
@@ -25,7 +24,8 @@ from langchain_modelmgr.errors import (
     BedrockRateLimitError,
     BedrockTimeoutError,
 )
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.aws_regions import known_regions, nearest_region
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.bedrock.failures import classify
-from langchain_modelmgr.bedrock.watchdog import WATCHDOG
 from langchain_modelmgr.catalog import may_be_inference_profile, model_behind
-from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.workers import WORKERS
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.watchdog import WATCHDOG
+from langchain_modelmgr.runtime.workers import WORKERS
 
 if TYPE_CHECKING:
     from langchain_modelmgr.bedrock.clients import Clients

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.catalog.shipped import known_beta_flags, known_request_fields
-from langchain_modelmgr.privacy import mask_account_ids
-from langchain_modelmgr.quiet import QuietLog
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Note = Callable[[str], None]
 
 logger = logging.getLogger(__name__)
-_quiet = QuietLog(logger)
+_quiet = RateLimitedLog(logger)
 
 _ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences": "stopSequences"}
 _FIELDS = "additionalModelRequestFields"

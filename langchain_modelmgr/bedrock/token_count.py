@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages.utils import count_tokens_approximately
 
-from langchain_modelmgr.bedrock.media_tokens import (
+from langchain_modelmgr.usage.media_tokens import (
     BYTES_PER_TOKEN,
     IMAGE_TOKENS,
     PAGE_TOKENS,

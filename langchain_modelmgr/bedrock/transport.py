@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     import boto3
 
-    from langchain_modelmgr.bedrock.meter import Meter
-    from langchain_modelmgr.bedrock.patience import Patience
+    from langchain_modelmgr.bedrock.time_budget import TimeBudget
+    from langchain_modelmgr.usage.meter import Meter
 
 
 class Sender(Protocol):
     """One attempt whose request is on its way."""
 
     meter: Meter
-    patience: Patience
+    time_budget: TimeBudget
     http_reply: Mapping[str, Any]
 
 
@@ -78,22 +78,22 @@ class _Http:
         sender = SENDER.get()
         if sender is None:
             return self._session.send(request)
-        if sender.patience.is_over():
+        if sender.time_budget.is_over():
             sender.meter.withhold()
-            raise TimeoutError(sender.patience.ended)
+            raise TimeoutError(sender.time_budget.ended)
         sender.meter.send()
-        sender.patience.start_waiting()
+        sender.time_budget.start_waiting()
         streams, request.stream_output = request.stream_output, True
         response = self._session.send(request)
         # botocore takes a reply that ends early for a whole one, whose connection goes back to
         # the pool: also one that was shut, and that its server still sends.
         response.raw.enforce_content_length = True
         sender.meter.opened(response.raw)
-        sender.patience.replied()
+        sender.time_budget.replied()
         if not streams:
             _read(request, response)
-        if sender.patience.ended:
-            raise TimeoutError(sender.patience.ended)
+        if sender.time_budget.ended:
+            raise TimeoutError(sender.time_budget.ended)
         return response
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ def _set_timeout(context: dict[str, Any], **_: Any) -> None:
     # botocore >= 1.43.68 reads a request's own read_timeout from its context. A shared client's
     # Config can't hold it: it is one for all.
     if sender := SENDER.get():
-        context["read_timeout"] = sender.patience.seconds()
+        context["read_timeout"] = sender.time_budget.seconds()
 
 
 def _keep_reply(response_dict: dict[str, Any], **_: Any) -> None:

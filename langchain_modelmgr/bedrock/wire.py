@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import InvalidToolCall
 
-    from langchain_modelmgr.bedrock.meter import Meter
     from langchain_modelmgr.bedrock.names import NameMap
-    from langchain_modelmgr.bedrock.patience import Patience
+    from langchain_modelmgr.bedrock.time_budget import TimeBudget
     from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.usage.meter import Meter
 
 
 class WireClient:
@@ -33,7 +33,7 @@ class WireClient:
     Args:
         client: The shared boto3 client, instrumented.
         meter: The attempt's meter.
-        patience: How long it may wait.
+        time_budget: How long it may wait.
         model: The model that is asked, whose rules the request is made to fit.
         forming: What is still done to a request.
     """
@@ -42,7 +42,7 @@ class WireClient:
         self,
         client: Any,
         meter: Meter,
-        patience: Patience,
+        time_budget: TimeBudget,
         model: ModelConfig,
         forming: Forming,
     ) -> None:
@@ -50,7 +50,7 @@ class WireClient:
         self._forming = forming
         self._model = model
         self.meter = meter
-        self.patience = patience
+        self.time_budget = time_budget
         self.meta = client.meta
         self.names: NameMap | None = None
         self.http_reply: Mapping[str, Any] = {}
@@ -81,7 +81,7 @@ class WireClient:
         """Open one ConverseStream request."""
         reply = self._send(self._client.converse_stream, params)
         self.meter.touch()
-        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.patience, self.names)
+        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.time_budget, self.names)
         return reply
 
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class WireClient:
             reply = told
         finally:
             SENDER.reset(token)
-            self.patience.stop_waiting()
+            self.time_budget.stop_waiting()
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
         return reply
 
@@ -109,12 +109,12 @@ class _MeteredStream:
     """A ConverseStream event stream that tells the meter what passes."""
 
     def __init__(
-        self, stream: Any, meter: Meter, patience: Patience, names: NameMap | None
+        self, stream: Any, meter: Meter, time_budget: TimeBudget, names: NameMap | None
     ) -> None:
         self._stream = stream
         self._names = names
         self._meter = meter
-        self._patience = patience
+        self._time_budget = time_budget
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         assembler = ContentAssembler() if self._meter.keep_content else None
@@ -138,10 +138,10 @@ class _MeteredStream:
         self._meter.touch()
         if "contentBlockStart" in event:
             if self._meter.received(event["contentBlockStart"]["start"]):
-                self._patience.content_came()
+                self._time_budget.content_came()
         elif "contentBlockDelta" in event:
             if self._meter.received(event["contentBlockDelta"]["delta"]):
-                self._patience.content_came()
+                self._time_budget.content_came()
         elif "metadata" in event:
             self._meter.read(event["metadata"])
         elif "messageStop" in event:
@@ -150,7 +150,7 @@ class _MeteredStream:
 
     def _received(self) -> Iterator[dict[str, Any]]:
         """Yield the stream's events; after messageStop the answer is whole, whatever breaks."""
-        events = self._patience.each(self._stream)
+        events = self._time_budget.each(self._stream)
         whole = False
         while True:
             try:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.catalog.check import against_aws, against_genai_prices
 from langchain_modelmgr.catalog.known import ModelCatalog
 from langchain_modelmgr.catalog.lists import FIELDS
-from langchain_modelmgr.console import run
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.console import run
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from langchain_modelmgr.catalog.check import Disagreement

@@ -13,7 +13,7 @@ from langchain_modelmgr.catalog.ids import named_model, price_geography, split_p
 from langchain_modelmgr.catalog.model import ModelConfig, TokenPrices
 from langchain_modelmgr.catalog.shipped import profile_facts, shipped_facts, shipped_models
 from langchain_modelmgr.catalog.typos import typo_in
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import TYPE_CHECKING, Literal
 
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.catalog.ids import PREFIXES, split_prefix
-from langchain_modelmgr.spelling import is_a_letter_away
+from langchain_modelmgr.runtime.spelling import is_a_letter_away
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -14,18 +14,18 @@ from langchain_modelmgr.chain.candidate import Candidate
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.cooldown import Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
-from langchain_modelmgr.chain.request import Bounds, CandidateSpec
+from langchain_modelmgr.chain.request import Bounds, CandidateSettings
 from langchain_modelmgr.config import FallbackConfig
 from langchain_modelmgr.errors import ModelCompatibilityError
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.concurrency import CallPool
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
+    from langchain_modelmgr.runtime.call_pool import CallPool
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class ChainBuilder:
     def chain(
         self, agent_name: str, overrides: Overrides, model: str | None = None
     ) -> CandidateChain:
-        """Return the candidates of an agent, in their order of trial.
+        """Return the candidates of an agent, in their order of attempt.
 
         Args:
             agent_name: The key under ``agents:``.
@@ -113,7 +113,7 @@ class ChainBuilder:
             Candidate(spec, self._clients, self._pool, self._profiles) for spec in specs
         )
         for candidate in rest:
-            if (outside := candidate.spec.outside) is not None:
+            if (outside := candidate.settings.outside) is not None:
                 logger.warning(
                     "agent %s: %s is never asked: %s", agent_name, candidate.public_id, outside
                 )
@@ -147,17 +147,17 @@ class ChainBuilder:
 
     def _specs(
         self, agent: AgentConfig, overrides: Overrides, primary: str
-    ) -> Iterator[CandidateSpec]:
+    ) -> Iterator[CandidateSettings]:
         fallbacks = self._fallbacks(agent, primary) if overrides.use_fallback else ()
         here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
         set_here = _settings(agent, overrides)
-        yield CandidateSpec(first, None, set_here).of(first)
+        yield CandidateSettings(first, None, set_here).of(first)
         home = place_of(first, here)
         for fallback in fallbacks:
             region = fallback.region or here
             model = self._catalog.resolve(fallback.model, fallback.base_model, region)
-            yield CandidateSpec(
+            yield CandidateSettings(
                 model,
                 fallback.region,
                 {**set_here, **fallback.parameters},

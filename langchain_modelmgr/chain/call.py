@@ -12,8 +12,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_modelmgr.bedrock.failures import died_before_reply
-from langchain_modelmgr.bedrock.meter import Meter
-from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.bedrock.time_budget import TimeBudget
+from langchain_modelmgr.chain.candidate_order import CandidateOrder
 from langchain_modelmgr.chain.cooldown import Caller
 from langchain_modelmgr.chain.first_chunks import FirstChunks
 from langchain_modelmgr.chain.policy import (
@@ -27,22 +27,22 @@ from langchain_modelmgr.chain.policy import (
     health_effect,
 )
 from langchain_modelmgr.chain.report import CallReport
-from langchain_modelmgr.chain.request import ChatRequest, Trial
-from langchain_modelmgr.chain.turns import Turns
+from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest
 from langchain_modelmgr.errors import BedrockError, ModelCompatibilityError
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.outputs import ChatResult
 
-    from langchain_modelmgr.bedrock.watchdog import Watchdog
     from langchain_modelmgr.chain.candidate import Candidate
+    from langchain_modelmgr.chain.candidate_order import CandidateState
     from langchain_modelmgr.chain.compatibility import Needs
     from langchain_modelmgr.chain.cooldown import Cooldowns
-    from langchain_modelmgr.chain.turns import Turn
-    from langchain_modelmgr.totals import CallAccount
+    from langchain_modelmgr.runtime.watchdog import Watchdog
+    from langchain_modelmgr.usage.totals import CallUsage
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class ChainInput:
     """A request, the account that it goes on, and where its outcome is put."""
 
     request: ChatRequest
-    account: CallAccount
+    account: CallUsage
     outcome: CallOutcome = field(default_factory=CallOutcome)
 
 
@@ -112,7 +112,7 @@ class Call:
             timeout=min(given.request.timeout, rules.deadline_seconds),
             prompt=given.request.fingerprint,
         )
-        self._turns = Turns(self._fitting(), given.request, rules.cooldowns, self._caller)
+        self._turns = CandidateOrder(self._fitting(), given.request, rules.cooldowns, self._caller)
         self._answered: bool | None = None
         self._left_by_reader = False
 
@@ -138,7 +138,7 @@ class Call:
 
     # -- one attempt
 
-    def trial(self) -> Trial:
+    def attempt(self) -> AttemptRequest:
         """Return the next attempt."""
         self._chunks = FirstChunks()
         self._meter = Meter(
@@ -147,14 +147,14 @@ class Call:
             on_send=self._attempt_left,
             keep_content=self._request.keep_content,
         )
-        self._patience = Patience(self._request.timeout, self._deadline, self._rules.watchdog)
+        self._time_budget = TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
         self._began = self._rules.cooldowns.now()
-        return Trial(self._request, self._meter, self._patience)
+        return AttemptRequest(self._request, self._meter, self._time_budget)
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
         turn = self._turns.current
-        self._report.failures.append((turn.candidate.spec.label, failure))
+        self._report.failures.append((turn.candidate.settings.label, failure))
         self._note_health(turn, failure)
         turn.failures, turn.failure = turn.failures + 1, failure
         for dropped in self._turns.drop(failure):
@@ -172,7 +172,7 @@ class Call:
             return back.delay
         raise self._exhausted(failure, decision) from failure.__cause__
 
-    def _decide(self, turn: Turn, left: int) -> Decision:
+    def _decide(self, turn: CandidateState, left: int) -> Decision:
         """Return what to do after the turn's last failure, with so many candidates left."""
         if turn.failure is None:
             return Stop()
@@ -187,7 +187,7 @@ class Call:
         retries = self._rules.max_retries
         return decide(turn.failure, history, max_retries=retries, jitter=random.uniform)
 
-    def _stands_in(self, turn: Turn) -> bool:
+    def _stands_in(self, turn: CandidateState) -> bool:
         """Return whether a fallback is asked because a model before it failed in passing."""
         if turn.candidate is self._candidates[0]:
             return False
@@ -201,8 +201,8 @@ class Call:
         decision = self._decide(last, 0)
         return decision if isinstance(decision, Retry) else None
 
-    def _note_health(self, turn: Turn, failure: BedrockError) -> None:
-        effect = health_effect(failure, self._patience.waited, paused=self._patience.paused)
+    def _note_health(self, turn: CandidateState, failure: BedrockError) -> None:
+        effect = health_effect(failure, self._time_budget.waited, paused=self._time_budget.paused)
         self._rules.cooldowns.failed(turn.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
@@ -238,21 +238,21 @@ class Call:
         """Return the candidates that can serve the request, and note why others can't."""
         fitting = []
         for position, candidate in enumerate(self._candidates):
-            reason = candidate.why_unfit(self._request)
+            reason = candidate.unsuited_because(self._request)
             if position and reason is None:
                 reason = self._too_small(candidate)
             if reason is None:
                 fitting.append(candidate)
                 continue
             self._report.skip(candidate.model_id, reason)
-            if position == 0 and candidate.why_unfit(self._request.bound):
+            if position == 0 and candidate.unsuited_because(self._request.bound):
                 raise self._incompatible()  # what is bound is configuration: the primary must fit
         if not fitting:
             raise self._incompatible()
         return fitting
 
     def _too_small(self, candidate: Candidate) -> str | None:
-        window = candidate.spec.model.context_window
+        window = candidate.settings.model.context_window
         if window is None or self._request.least_tokens <= window:
             return None
         return f"Model's context window of {window} tokens is smaller than the prompt"
@@ -279,7 +279,7 @@ class Call:
     def _attempt_left(self, meter: Meter) -> None:
         self._account.attempt_left(
             meter,
-            self.candidate.spec.model,
+            self.candidate.settings.model,
             is_fallback=self.candidate is not self._candidates[0],
         )
 
@@ -288,7 +288,7 @@ class Call:
         self._last_byte = meter.last_byte
         record = self._account.attempt_ended(
             meter,
-            self.candidate.spec.model,
+            self.candidate.settings.model,
             is_fallback=self.candidate is not self._candidates[0],
         )
         self._report.cost = record.cost_usd
@@ -312,7 +312,7 @@ class Call:
 
     def _exhausted(self, failure: BedrockError, decision: Stop) -> Exception:
         """Return the error of the whole call."""
-        self._left_by_reader = self._patience.by_reader
+        self._left_by_reader = self._time_budget.by_reader
         committed = self._chunks.committed
         if committed:
             failure.partial_text = self._chunks.text

@@ -19,19 +19,19 @@ from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_nam
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.unsendable import wrong_parameters
 from langchain_modelmgr.bedrock.wire import WireClient
+from langchain_modelmgr.chain.attempt import measured
 from langchain_modelmgr.chain.compatibility import check, forced_choice
-from langchain_modelmgr.chain.measured import measured
 from langchain_modelmgr.chain.request import (
-    CandidateSpec,
+    AttemptRequest,
+    CandidateSettings,
     ChatRequest,
-    Trial,
     capped,
     fit_tool_choice,
     own_messages,
     thinking_parameters,
 )
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
-    from langchain_modelmgr.bedrock.meter import Meter
-    from langchain_modelmgr.bedrock.watchdog import Watchdog
     from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.concurrency import CallPool
+    from langchain_modelmgr.runtime.call_pool import CallPool
+    from langchain_modelmgr.runtime.watchdog import Watchdog
+    from langchain_modelmgr.usage.meter import Meter
 
 _NOT_FOR_THE_WIRE = frozenset(
     {
@@ -81,7 +81,7 @@ _HIDDEN = {
 itself it would ask GetInferenceProfile again, and die where that is denied (1.9.1)."""
 
 
-class Candidate(Runnable[Trial, Any]):
+class Candidate(Runnable[AttemptRequest, Any]):
     """One model, callable through LangChain's interface but without a callback run of its own.
 
     The chat model around it opens the one run of a call. ``ChatBedrockConverse._generate`` and
@@ -91,12 +91,12 @@ class Candidate(Runnable[Trial, Any]):
 
     def __init__(
         self,
-        spec: CandidateSpec,
+        spec: CandidateSettings,
         clients: Clients,
         pool: CallPool,
         profiles: InferenceProfiles | None = None,
     ) -> None:
-        self.spec = spec
+        self.settings = spec
         self._profiles = profiles
         self._clients = clients
         self._pool = pool
@@ -106,7 +106,7 @@ class Candidate(Runnable[Trial, Any]):
     @property
     def model_id(self) -> str:
         """What goes to Bedrock."""
-        return self.spec.model.model_id
+        return self.settings.model.model_id
 
     @property
     def public_id(self) -> str:
@@ -117,7 +117,7 @@ class Candidate(Runnable[Trial, Any]):
     def model(self) -> Any:
         """The ``ChatBedrockConverse`` that forms this model's requests, built on first use."""
         if self._model is None:  # two threads may both build one: cheaper than a lock to fork with
-            self._model = self._build(self.spec.parameters)
+            self._model = self._build(self.settings.parameters)
         return self._model
 
     @property
@@ -125,44 +125,44 @@ class Candidate(Runnable[Trial, Any]):
         """The thread that ends streams which wait too long."""
         return self._pool.watchdog
 
-    def like(self, spec: CandidateSpec) -> Candidate:
+    def like(self, spec: CandidateSettings) -> Candidate:
         """Return a candidate with the same clients and threads."""
         return Candidate(spec, self._clients, self._pool, self._profiles)
 
     @property
     def is_unresolved(self) -> bool:
         """True while its model is an ARN of which it is not known what it stands for."""
-        return self.spec.model.base_model_id is None
+        return self.settings.model.base_model_id is None
 
     def search(self) -> Future[None] | None:
         """Start to resolve its ARN, if that may help; return what to wait for, if anything."""
-        if self._profiles is None or not self._profiles.may_resolve(self.spec.model):
+        if self._profiles is None or not self._profiles.may_resolve(self.settings.model):
             return None
-        return self._profiles.search(self.spec.model, self.spec.region)
+        return self._profiles.search(self.settings.model, self.settings.region)
 
     def resolve(self) -> None:
         """Take what was found out of its ARN."""
         if self._profiles is not None and self.is_unresolved:
-            self._take(self._profiles.resolved(self.spec.model))
+            self._take(self._profiles.resolved(self.settings.model))
 
     def _take(self, model: ModelConfig) -> None:
-        if model is not self.spec.model:
-            self.spec = self.spec.of(model)
+        if model is not self.settings.model:
+            self.settings = self.settings.of(model)
             self._model = None
 
-    def why_unfit(self, request: ChatRequest) -> str | None:
+    def unsuited_because(self, request: ChatRequest) -> str | None:
         """Return why this model can't serve the request, or None."""
-        if self.spec.outside is not None:
-            return self.spec.outside
-        if reason := check(request.needs, self.spec.model, tool_count=request.tool_count):
+        if self.settings.outside is not None:
+            return self.settings.outside
+        if reason := check(request.needs, self.settings.model, tool_count=request.tool_count):
             return reason
-        guarded = {**self.spec.parameters, **request.kwargs}.get("guardrail_config")
-        if guarded and self.spec.region not in (None, self._clients.region):
+        guarded = {**self.settings.parameters, **request.kwargs}.get("guardrail_config")
+        if guarded and self.settings.region not in (None, self._clients.region):
             return "Model is in another region than the guardrail"
-        model = self.spec.model
+        model = self.settings.model
         known = model.base_model_id is None or model.tool_choices is not None
-        given, _ = self.spec.taken(request.kwargs)
-        thinking = thinking_parameters(self.spec.parameters, given, model=self.spec.model)
+        given, _ = self.settings.taken(request.kwargs)
+        thinking = thinking_parameters(self.settings.parameters, given, model=self.settings.model)
         if not request.needs.tool_choice or (known and not thinking):
             return None
         choices = self._tool_choices(thinking)
@@ -171,7 +171,9 @@ class Candidate(Runnable[Trial, Any]):
             return f"{reason} while it thinks" if thinking else reason
         return None
 
-    def invoke(self, input: Trial, config: RunnableConfig | None = None, **_: Any) -> ChatResult:
+    def invoke(
+        self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
+    ) -> ChatResult:
         """Make one attempt.
 
         Raises:
@@ -194,15 +196,15 @@ class Candidate(Runnable[Trial, Any]):
             return result
 
     async def ainvoke(
-        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+        self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Make one attempt on a thread of the pool; cancelled, it is accounted at once."""
         return await self._pool.run(
-            lambda: self.invoke(input), input, (self.spec.region, self.model_id)
+            lambda: self.invoke(input), input, (self.settings.region, self.model_id)
         )
 
     def stream(
-        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+        self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
         """Make one attempt and yield its chunks; a model that can't stream gives one."""
         if self._answers_whole(input.request):
@@ -224,11 +226,11 @@ class Candidate(Runnable[Trial, Any]):
                     yield chunk
 
     async def astream(
-        self, input: Trial, config: RunnableConfig | None = None, **_: Any
+        self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Make one attempt, read by threads of the pool."""
         pumped = self._pool.stream(
-            lambda: self.stream(input), input, (self.spec.region, self.model_id)
+            lambda: self.stream(input), input, (self.settings.region, self.model_id)
         )
         async with aclosing(pumped) as chunks:
             async for chunk in chunks:
@@ -237,25 +239,25 @@ class Candidate(Runnable[Trial, Any]):
     @property
     def _share(self) -> tuple[str | None, str]:
         """Whose share of the slots its attempts count to: the model's, in its region."""
-        return self.spec.region, self.model_id
+        return self.settings.region, self.model_id
 
     def _answers_whole(self, request: ChatRequest) -> bool:
         disabled = self.model.disable_streaming
         return disabled is True or (disabled == "tool_calling" and bool(request.tool_count))
 
-    def _wired(self, trial: Trial, *, names_kept: bool) -> Any:
+    def _wired(self, attempt: AttemptRequest, *, names_kept: bool) -> Any:
         """Return the model with this attempt's own way to the wire: a shallow copy."""
-        client = self._clients.runtime(self.spec.region)
-        request, raw = trial.request, trial.request.raw
+        client = self._clients.runtime(self.settings.region)
+        request, raw = attempt.request, attempt.request.raw
         asked = Asked(
             messages=request.messages,
             system=None if raw is None else raw.system,
             cache_control=request.kwargs.get("cache_control"),
-            parameters={**self.spec.given, **request.kwargs},
-            left_out=(*self.spec.left_out, *self.spec.taken(request.kwargs)[1]),
+            parameters={**self.settings.given, **request.kwargs},
+            left_out=(*self.settings.left_out, *self.settings.taken(request.kwargs)[1]),
         )
         forming = Forming(asked, names_kept)
-        wire = WireClient(client, trial.meter, trial.patience, self.spec.model, forming)
+        wire = WireClient(client, attempt.meter, attempt.time_budget, self.settings.model, forming)
         update: dict[str, Any] = {
             "client": wire,
             "raw_blocks": None if raw is None else raw.messages,
@@ -264,19 +266,19 @@ class Candidate(Runnable[Trial, Any]):
             update["request_metadata"] = metadata  # as a keyword its keys would be renamed
         return self.model.model_copy(update=update)
 
-    def _form(self, trial: Trial) -> dict[str, Any]:
+    def _form(self, attempt: AttemptRequest) -> dict[str, Any]:
         """Return the call's keywords by this model's rules; note in the meter what was changed."""
-        given, _ = self.spec.taken(trial.request.kwargs)
+        given, _ = self.settings.taken(attempt.request.kwargs)
         formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
-            formed["max_tokens"] = capped(max_tokens, self.spec.model)
+            formed["max_tokens"] = capped(max_tokens, self.settings.model)
         if given.get("tools"):
-            formed |= self._form_tools(given, trial.meter)
+            formed |= self._form_tools(given, attempt.meter)
         return formed
 
     def _form_tools(self, given: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
         choices = self._tool_choices(
-            thinking_parameters(self.spec.parameters, given, model=self.spec.model)
+            thinking_parameters(self.settings.parameters, given, model=self.settings.model)
         )
         wanted, tools = given.get("tool_choice"), given["tools"]
         choice = fit_tool_choice(wanted, choices, len(tools))
@@ -290,14 +292,14 @@ class Candidate(Runnable[Trial, Any]):
     def _tool_choices(self, thinking: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the kinds of tool choice that the model takes with these parameters."""
         model = self.model
-        if thinking != thinking_parameters(self.spec.parameters, {}, as_given=True):
+        if thinking != thinking_parameters(self.settings.parameters, {}, as_given=True):
             model = self._build(thinking)
         return tuple(model.supports_tool_choice_values or ())
 
-    def _warn_of_a_short_timeout(self, trial: Trial) -> None:
+    def _warn_of_a_short_timeout(self, attempt: AttemptRequest) -> None:
         """Say once if an answer of the length that was asked for can't come in time."""
-        request = trial.request
-        asked = request.kwargs.get("max_tokens") or self.spec.parameters.get("max_tokens")
+        request = attempt.request
+        asked = request.kwargs.get("max_tokens") or self.settings.parameters.get("max_tokens")
         if self._warned or not asked or asked / FAST_TOKENS_PER_SECOND <= request.timeout:
             return
         self._warned = True
@@ -312,7 +314,7 @@ class Candidate(Runnable[Trial, Any]):
     def _build(self, parameters: Mapping[str, Any]) -> Any:
         from langchain_aws import ChatBedrockConverse
 
-        model = self.spec.model
+        model = self.settings.model
         facts: dict[str, Any] = dict(_HIDDEN)
         if model.base_model_id is not None:
             facts = {"base_model_id": model.base_model_id}
@@ -327,8 +329,8 @@ class Candidate(Runnable[Trial, Any]):
         try:
             built = ChatBedrockConverse(
                 model_id=model.model_id,
-                client=self._clients.runtime(self.spec.region),
-                bedrock_client=_Lazy(lambda: self._clients.control(self.spec.region)),
+                client=self._clients.runtime(self.settings.region),
+                bedrock_client=_Lazy(lambda: self._clients.control(self.settings.region)),
                 **facts,
                 **parameters,
             )

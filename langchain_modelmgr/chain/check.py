@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage
 
 from langchain_modelmgr.bedrock.adaptation import Asked, fitted
-from langchain_modelmgr.bedrock.meter import Meter
-from langchain_modelmgr.bedrock.patience import Patience
+from langchain_modelmgr.bedrock.time_budget import TimeBudget
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.lifecycle import age_of_catalog, life_of
-from langchain_modelmgr.chain.request import ChatRequest, Trial, thinking_parameters
+from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest, thinking_parameters
 from langchain_modelmgr.chain.resolution import resolve
 from langchain_modelmgr.errors import BedrockError
-from langchain_modelmgr.totals import CallAccount, Run
+from langchain_modelmgr.usage.meter import Meter
+from langchain_modelmgr.usage.totals import CallUsage, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
-    from langchain_modelmgr.chain.request import CandidateSpec
+    from langchain_modelmgr.chain.request import CandidateSettings
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
-    from langchain_modelmgr.totals import UsageTotals
+    from langchain_modelmgr.usage.totals import UsageTotals
 
 _TIMEOUT = 30.0
 """Seconds that a live check may wait for an answer."""
@@ -44,7 +44,7 @@ _THINKING = ("additional_model_request_fields", "reasoning_effort")
 
 
 @dataclass(frozen=True, slots=True)
-class ChainMember:
+class CandidateCheck:
     """What one model of an agent's chain is worth to the agent.
 
     Attributes:
@@ -77,7 +77,7 @@ def check_chain(
     candidates: tuple[Candidate, ...],
     retired_are_served: Callable[[], bool],
     ask: UsageTotals | None,
-) -> list[ChainMember]:
+) -> list[CandidateCheck]:
     """Return the members of an agent's chain.
 
     Args:
@@ -105,30 +105,30 @@ def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is 
     catalog: ModelCatalog,
     today: dt.date,
     retired_are_served: Callable[[], bool] = lambda: False,
-) -> Iterator[ChainMember]:
+) -> Iterator[CandidateCheck]:
     """Yield the members of an agent's chain, judged by what the catalog knows of them."""
-    primary = candidates[0].spec.model
+    primary = candidates[0].settings.model
     needs = Needs.of_agent(agent.requires)
     for position, candidate in enumerate(candidates):
-        model = candidate.spec.model
+        model = candidate.settings.model
         life = life_of(model, catalog, today, retired_are_served)
         problems = [*_unable(needs, candidate), *life.problems]
         warnings = [*_unknown(model, catalog), *life.warnings, *_unforced(candidate)]
         warnings += _uncached(model, agent)
-        warnings += _left_out(candidate.spec)
+        warnings += _left_out(candidate.settings)
         warnings += _doubts(candidate)
         warnings += _weaker(model, primary) if position else age_of_catalog(today)
-        yield ChainMember(
+        yield CandidateCheck(
             agent_name, candidate.public_id, position, tuple(problems), tuple(warnings)
         )
 
 
-def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> ChainMember:
+def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> CandidateCheck:
     """Return the member after a call of one token, which is accounted like any other."""
-    spec = candidate.spec
+    spec = candidate.settings
     plain = {k: v for k, v in spec.parameters.items() if k not in _THINKING}
     tried = candidate.like(replace(spec, parameters=plain))
-    account = CallAccount(totals, member.agent_name, Run(tags=("check_chains",)))
+    account = CallUsage(totals, member.agent_name, Run(tags=("check_chains",)))
 
     def enter(ended: Meter) -> None:
         account.attempt_ended(ended, spec.model)
@@ -138,10 +138,10 @@ def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> Cha
 
     meter = Meter(spec.model.model_id, enter, on_send=leave)
     request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)
-    patience = Patience(_TIMEOUT, time.perf_counter() + _TIMEOUT, candidate.watchdog)
+    time_budget = TimeBudget(_TIMEOUT, time.perf_counter() + _TIMEOUT, candidate.watchdog)
     error: str | None = None
     try:
-        tried.invoke(Trial(request, meter, patience))
+        tried.invoke(AttemptRequest(request, meter, time_budget))
     except BedrockError as failure:
         error = f"{type(failure).__name__}: {failure}"
     account.call_ended(answered=error is None, latency_ms=meter.latency_ms)
@@ -150,24 +150,24 @@ def asked(member: ChainMember, candidate: Candidate, totals: UsageTotals) -> Cha
 
 
 def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
-    needed = check(needs, candidate.spec.model)
-    plain = candidate.why_unfit(ChatRequest([], None, {}, Needs(), _TIMEOUT))
+    needed = check(needs, candidate.settings.model)
+    plain = candidate.unsuited_because(ChatRequest([], None, {}, Needs(), _TIMEOUT))
     yield from dict.fromkeys(reason for reason in (needed, plain) if reason)
 
 
 def _unforced(candidate: Candidate) -> Iterator[str]:
     """Yield that thinking, which the YAML turns on, keeps the model from a forced tool choice."""
-    model = candidate.spec.model
-    thinking = thinking_parameters(candidate.spec.parameters, {}, model=model)
+    model = candidate.settings.model
+    thinking = thinking_parameters(candidate.settings.parameters, {}, model=model)
     if not model.supports_tools or not thinking:
         return
     wanted: dict[str, Any] = {"tool_choice": "any"}
     request = ChatRequest([], None, wanted, Needs(tool_choice="any"), _TIMEOUT)
-    if candidate.why_unfit(request):
+    if candidate.unsuited_because(request):
         yield "can't be forced to call a tool while it thinks: structured output is asked unforced"
 
 
-def _left_out(spec: CandidateSpec) -> Sequence[str]:
+def _left_out(spec: CandidateSettings) -> Sequence[str]:
     """Return what of the agent's own parameters the model does not get."""
     given = spec.parameters
     inference = {
@@ -196,7 +196,7 @@ def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:
 
 
 def _doubts(candidate: Candidate) -> Iterator[str]:
-    if doubt := candidate.spec.doubt:
+    if doubt := candidate.settings.doubt:
         yield doubt
 
 

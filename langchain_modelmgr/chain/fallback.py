@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CandidateChain(RunnableWithFallbacks[Any, Any]):
-    """Candidates in their order of trial: LangChain's fallbacks under our policy.
+    """Candidates in their order of attempt: LangChain's fallbacks under our policy.
 
     It opens no callback run and keeps no chunks. ``exceptions_to_handle`` plays no part: what
     goes on, and where to, is ``policy.decide``'s alone.
@@ -37,7 +37,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         """All candidates, the primary first."""
         return (self.runnable, *self.fallbacks)  # type: ignore[arg-type]
 
-    def _patience(self, given: ChainInput) -> float:
+    def _time_budget(self, given: ChainInput) -> float:
         return min(given.request.timeout, self.rules.deadline_seconds)
 
     def invoke(
@@ -48,11 +48,11 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         Raises:
             ModelManagerError: No candidate can serve the request, or none did.
         """
-        resolve(self.candidates, self._patience(input))
+        resolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
-                    result: ChatResult = call.candidate.invoke(call.trial())
+                    result: ChatResult = call.candidate.invoke(call.attempt())
                 except BedrockError as failure:
                     time.sleep(call.after(failure))
                 else:
@@ -62,11 +62,11 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
         """Return the first answer; the decisions are those of ``invoke``."""
-        await aresolve(self.candidates, self._patience(input))
+        await aresolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
-                    result: ChatResult = await call.candidate.ainvoke(call.trial())
+                    result: ChatResult = await call.candidate.ainvoke(call.attempt())
                 except BedrockError as failure:
                     await asyncio.sleep(call.after(failure))
                 else:
@@ -76,11 +76,11 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
         """Yield the chunks of the first candidate that gives content, then one with metadata."""
-        resolve(self.candidates, self._patience(input))
+        resolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
-                    with closing(call.candidate.stream(call.trial())) as chunks:
+                    with closing(call.candidate.stream(call.attempt())) as chunks:
                         for chunk in chunks:
                             yield from call.release(chunk)
                 except BedrockError as failure:
@@ -93,11 +93,11 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Yield chunks as ``stream`` does."""
-        await aresolve(self.candidates, self._patience(input))
+        await aresolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
                 try:
-                    async with aclosing(call.candidate.astream(call.trial())) as chunks:
+                    async with aclosing(call.candidate.astream(call.attempt())) as chunks:
                         async for chunk in chunks:
                             for released in call.release(chunk):
                                 yield released

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import AllModelsFailedError, Attempt
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from langchain_modelmgr.errors import BedrockError

@@ -12,7 +12,8 @@ from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, takes_thi
 from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
 from langchain_modelmgr.chain.compatibility import needs_of
 from langchain_modelmgr.chain.keywords import check_kind, keywords_of
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.errors import BedrockTimeoutError, ModelManagerError
+from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.tools import settled
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_modelmgr.bedrock.meter import Meter
-    from langchain_modelmgr.bedrock.patience import Patience
+    from langchain_modelmgr.bedrock.time_budget import TimeBudget
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.chain.compatibility import Needs
+    from langchain_modelmgr.usage.meter import Meter
 
 _FIELDS = "additional_model_request_fields"
 _PATHS = "additional_model_response_field_paths"
@@ -119,12 +120,20 @@ def chat_request(
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class AttemptRequest:
     """One attempt: the request, the meter that measures it, and how long it may wait."""
 
     request: ChatRequest
     meter: Meter
-    patience: Patience
+    time_budget: TimeBudget
+
+    def timed_out(self, reason: str, code: str) -> BedrockTimeoutError:
+        """Return the error for an attempt that waited too long."""
+        return BedrockTimeoutError(reason, code=code)
+
+    def closed(self, reason: str) -> ModelManagerError:
+        """Return the error for an attempt that is ended because its manager is closed."""
+        return ModelManagerError(f"{reason}: its ModelManager was closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class CandidateSpec:
+class CandidateSettings:
     """One model of a chain and how this agent asks it.
 
     Attributes:
@@ -175,7 +184,7 @@ class CandidateSpec:
     bounds: Bounds | None = None
     outside: str | None = None
 
-    def of(self, model: ModelConfig) -> CandidateSpec:
+    def of(self, model: ModelConfig) -> CandidateSettings:
         """Return the spec with ``model``, and the parameters that it takes."""
         given = self.given or self.parameters
         inherited = {name: value for name, value in given.items() if name in self.inherited}
@@ -350,8 +359,8 @@ def thinking_parameters(
 def fit_tool_choice(choice: str | None, supported: Sequence[str], tool_count: int) -> str | None:
     """Return the choice in a form that the model takes; None: leave it out.
 
-    A forced choice that the model can't take gives None too: ``why_unfit`` drops such a model
-    before anything is formed. With one tool bound, its name and "any" say the same.
+    A forced choice that the model can't take gives None too: ``unsuited_because`` drops such a
+    model before anything is formed. With one tool bound, its name and "any" say the same.
     """
     if choice in (None, "auto"):
         return choice if "auto" in supported else None

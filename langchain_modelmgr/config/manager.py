@@ -26,7 +26,7 @@ from langchain_modelmgr.config.schema import (
 )
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

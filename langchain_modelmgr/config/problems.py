@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from langchain_modelmgr.aws_regions import nearest_region
 from langchain_modelmgr.config.filling import VARIABLE_HINT, has_reference, looks_like_a_variable
 from langchain_modelmgr.config.parameters import PROBLEM
 from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS, UnknownParameterError
 from langchain_modelmgr.config.yaml_tree import Located, Problem
+from langchain_modelmgr.runtime.aws_regions import nearest_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

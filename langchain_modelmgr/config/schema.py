@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from langchain_modelmgr.aws_regions import typo_in_region
 from langchain_modelmgr.catalog.model import Lifecycle, ReasoningHistory
 from langchain_modelmgr.config.parameters import PROBLEM, Parameters
+from langchain_modelmgr.runtime.aws_regions import typo_in_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.config import ConfigurationManager
-from langchain_modelmgr.console import run
 from langchain_modelmgr.dashboard import iam_policy, template_of
 from langchain_modelmgr.dashboard.alarms import COST_EXTRAS
 from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.runtime.console import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

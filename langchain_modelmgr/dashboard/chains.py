@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics.datums import dimension_value, public_model_id
+from langchain_modelmgr.metrics.series import dimension_value
+from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class DashboardModel:
     """One model of a chain.
 
     Attributes:
@@ -33,12 +34,12 @@ class Chain:
 
     Attributes:
         agent_name: The agent.
-        members: Its models.
+        candidates: Its models.
         parameters: The agent's request fields.
     """
 
     agent_name: str
-    members: tuple[Member, ...]
+    candidates: tuple[DashboardModel, ...]
     parameters: dict[str, Any]
 
     @property
@@ -50,7 +51,7 @@ class Chain:
     def models(self) -> tuple[str, ...]:
         """The values of the dimension ``Model``, each once."""
         return tuple(
-            dict.fromkeys(dimension_value(public_model_id(m.model_id)) for m in self.members)
+            dict.fromkeys(dimension_value(mask_account_ids(m.model_id)) for m in self.candidates)
         )
 
 
@@ -67,10 +68,10 @@ def chains_of(config: ConfigurationManager) -> list[Chain]:
 
 
 def _chain(config: ConfigurationManager, name: str, agent: AgentConfig) -> Chain:
-    own = Member(agent.chosen_model)
+    own = DashboardModel(agent.chosen_model)
     if agent.fallbacks is not None:
-        rest = [Member(f.model, f.region, f.base_model) for f in agent.fallbacks]
+        rest = [DashboardModel(f.model, f.region, f.base_model) for f in agent.fallbacks]
     else:
         by_family = config.catalog.fallback_for(agent.chosen_model)
-        rest = [Member(by_family)] if by_family else []
+        rest = [DashboardModel(by_family)] if by_family else []
     return Chain(name, (own, *rest), dict(agent.parameters))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from langchain_modelmgr.config import ConfigurationManager
-    from langchain_modelmgr.dashboard.chains import Chain, Member
+    from langchain_modelmgr.dashboard.chains import Chain, DashboardModel
 
 _INVOKE = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
 """What Converse and ConverseStream need. Source: AWS, their API reference, read 2026-11-23."""
@@ -32,27 +32,27 @@ def iam_policy(
     """
     chains = chains_of(config)
     here = region or config.aws.region or "*"
-    members = {m: None for chain in chains for m in chain.members}
+    candidates = {m: None for chain in chains for m in chain.candidates}
     direct: list[str] = []
     profiles: list[str] = []
     behind: list[str] = []
-    for member in members:
-        place = _Place(member.region or here, account)
-        told = config.catalog.resolve(member.model_id, member.base_model).base_model_id
-        if member.model_id.startswith("arn:"):
-            kind = member.model_id.split(":", 5)[-1].split("/")[0]
-            (direct if kind == "foundation-model" else profiles).append(member.model_id)
+    for candidate in candidates:
+        place = _Place(candidate.region or here, account)
+        told = config.catalog.resolve(candidate.model_id, candidate.base_model).base_model_id
+        if candidate.model_id.startswith("arn:"):
+            kind = candidate.model_id.split(":", 5)[-1].split("/")[0]
+            (direct if kind == "foundation-model" else profiles).append(candidate.model_id)
             if kind != "foundation-model":
                 behind += place.behind(told)
             continue
-        prefix, base = split_prefix(member.model_id)
+        prefix, base = split_prefix(candidate.model_id)
         if prefix is None:
             direct.append(place.model(base))
             continue
-        profiles.append(place.profile(member.model_id, prefix))
+        profiles.append(place.profile(candidate.model_id, prefix))
         behind += place.behind(base, prefix)
     statements = [*_invoke(direct, profiles, behind)]
-    statements += _hidden(config, members)
+    statements += _hidden(config, candidates)
     statements += _guardrails(chains, _Place(here, account))
     if config.metrics.sink in {"auto", "cloudwatch"}:
         statements.append(_publish(config.namespace))
@@ -100,13 +100,15 @@ def _invoke(direct: list[str], profiles: list[str], behind: list[str]) -> Iterat
         yield {**_statement("InvokeModelsThroughThem", _INVOKE, behind), "Condition": through}
 
 
-def _hidden(config: ConfigurationManager, members: Iterable[Member]) -> Iterator[dict[str, Any]]:
+def _hidden(
+    config: ConfigurationManager, candidates: Iterable[DashboardModel]
+) -> Iterator[dict[str, Any]]:
     """Yield what is needed to find the models behind ARNs that the configuration does not tell."""
     arns = [
-        member.model_id
-        for member in members
-        if named_model(member.model_id) is None
-        and config.catalog.resolve(member.model_id, member.base_model).base_model_id is None
+        candidate.model_id
+        for candidate in candidates
+        if named_model(candidate.model_id) is None
+        and config.catalog.resolve(candidate.model_id, candidate.base_model).base_model_id is None
     ]
     if arns:
         yield _statement("FindModelsBehindProfiles", ["bedrock:GetInferenceProfile"], arns)

@@ -16,7 +16,7 @@ from langchain_modelmgr.dashboard.widgets import (
     widgets_of,
 )
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics.datums import ROLLUP, indexes_of
+from langchain_modelmgr.metrics.series import ROLLUP, indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.ledger.destinations import destination_of, identify
-from langchain_modelmgr.ledger.lines import Departure
 from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
 from langchain_modelmgr.ledger.reading import NoLineError, Reader
 from langchain_modelmgr.ledger.rows import grouped
@@ -19,6 +18,7 @@ from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
 from langchain_modelmgr.ledger.sources import MAX_BYTES, Source, parsed, sources_of, whole_lines
 from langchain_modelmgr.ledger.store import transaction
 from langchain_modelmgr.ledger.sums import Sums
+from langchain_modelmgr.usage.record import Departure
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,58 +6,20 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.rows import OUTCOMES, finite, pico_of
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.ledger.rows import OUTCOMES, finite
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.pricing import pico_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
 
     from langchain_modelmgr.ledger.segment import Writer
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import Departure, ModelUsageMetrics
 
 _NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 _NO_TOKENS = "null,null,null,null,null"
-
-
-class Departure(NamedTuple):
-    """What is known of an attempt when it leaves.
-
-    Attributes:
-        agent: The agent's name.
-        model: The model id.
-        attempt: 1 is the first of its call.
-        is_fallback: True if another than the chain's first model is asked.
-        call: The call's number in its ledger.
-        run_id: LangChain's run id.
-        tags: JSON list of the tags that are allowed; None: none.
-        metadata: JSON object of the metadata that is allowed; None: none.
-        estimate: Pico USD that it costs at least if no end of it is heard of.
-        time_ms: Milliseconds since 1970.
-    """
-
-    agent: str
-    model: str
-    attempt: int
-    is_fallback: int
-    call: int
-    run_id: str | None
-    tags: str | None
-    metadata: str | None
-    estimate: int | None
-    time_ms: int
-
-    @classmethod
-    def of(
-        cls, usage: ModelUsageMetrics, call: int, metadata: str | None, tags: str | None
-    ) -> Self:
-        """Return how an attempt left of which only its end was told."""
-        return cls(
-            usage.agent_name, usage.model_id, 1, int(usage.is_fallback), call, usage.run_id, tags,
-            metadata, None, int(usage.timestamp.timestamp() * 1000),
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

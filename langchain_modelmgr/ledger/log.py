@@ -11,20 +11,21 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.at_exit import AT_EXIT, EXIT_SECONDS
-from langchain_modelmgr.forks import AFTER_FORK
-from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger.database import Counts, Database
 from langchain_modelmgr.ledger.ingest import Ingest
-from langchain_modelmgr.ledger.lines import Departure, Entry, kept_of, write_ended, write_left
+from langchain_modelmgr.ledger.lines import Entry, kept_of, write_ended, write_left
 from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
 from langchain_modelmgr.ledger.presence import lives
 from langchain_modelmgr.ledger.rejected import Rejected
 from langchain_modelmgr.ledger.retention import keep_within
 from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
 from langchain_modelmgr.ledger.store import ForeignDatabaseError
-from langchain_modelmgr.ledger.worker import Clock, Order, Worker
-from langchain_modelmgr.quiet import QuietLog
+from langchain_modelmgr.runtime.at_exit import AT_EXIT, EXIT_SECONDS
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.runtime.guard import Guard
+from langchain_modelmgr.runtime.interval_worker import Clock, Order, Worker
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
+from langchain_modelmgr.usage.record import Departure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.ledger.ingest import Batcher
     from langchain_modelmgr.ledger.relay import Relay
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -250,7 +251,7 @@ class Ledger:
         self._last_ingest = -float("inf")
         self._working = threading.RLock()
         self._opening = threading.RLock()
-        self._log = QuietLog(logger, self._clock.monotonic)
+        self._log = RateLimitedLog(logger, self._clock.monotonic)
         self._rejected = Rejected(self._log)
         self._told_of_room = False
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from langchain_modelmgr.quiet import QuietLog
+    from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 FILE_NAME = "rejected.jsonl"
 MAX_BYTES = 4_000_000
@@ -26,7 +26,7 @@ class Rejected:
         count: Lines so far.
     """
 
-    def __init__(self, log: QuietLog) -> None:
+    def __init__(self, log: RateLimitedLog) -> None:
         self.count = 0
         self._log = log
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_modelmgr.ledger.log import Ledger
-    from langchain_modelmgr.ledger.worker import Order
+    from langchain_modelmgr.runtime.interval_worker import Order
 
 
 class Relay(Protocol):

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_modelmgr.privacy import mask_account_ids
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.pricing import pico_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 OUTCOMES = ("answered", "failed", "aborted", "lost")
 """``lost``: its process died before it ended."""
-
-PICO = 10**12
-"""Parts of a USD that costs are counted in."""
 
 MAX_INTEGER = 2**63 - 1
 """SQLite's largest."""
 
 MINUTE_TEXT = 16
 """Characters of a time up to its minute."""
-
-# The application's own decimal context may round, or trap what is inexact.
-_EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)
 
 
 class AttemptRow(NamedTuple):
@@ -134,18 +128,6 @@ def grouped(rows: Iterable[AttemptRow]) -> list[Group]:
         else:
             same.append(row)
     return [Group.of(same) for same in groups.values()]
-
-
-def pico_of(usd: Decimal | None) -> int | None:
-    """Return an amount in whole pico USD; None if it is unknown, or no amount at all."""
-    if usd is None or not usd.is_finite() or usd.is_signed() or usd.adjusted() > 6:  # noqa: PLR2004 - 10 million USD
-        return None
-    return int(_EXACT.to_integral_value(_EXACT.scaleb(usd, 12)))
-
-
-def usd_of(pico: int) -> Decimal:
-    """Return whole pico USD as USD, exactly."""
-    return _EXACT.scaleb(Decimal(pico), -12)
 
 
 def finite(value: float | None) -> float | None:

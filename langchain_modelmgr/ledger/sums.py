@@ -18,6 +18,7 @@ from langchain_modelmgr.ledger.schema import (
     TOTALS_KEY,
     TOTALS_SUMS,
 )
+from langchain_modelmgr.usage.record import OTHER
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 MAX_VALUES = 1_000
 """Values of a metadata key that totals tell apart; further ones are added up as ``other``."""
-
-OTHER = "other"
 
 _FIRST_SUM = ATTEMPT_COLUMNS.index("input_tokens")
 _LATENCY = ATTEMPT_COLUMNS.index("latency_ms")

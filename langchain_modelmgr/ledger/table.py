@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.rows import usd_of
 from langchain_modelmgr.ledger.schema import LATENCY_BOUNDS_MS, LATENCY_COLUMNS
+from langchain_modelmgr.usage.pricing import usd_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

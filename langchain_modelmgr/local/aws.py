@@ -15,7 +15,7 @@ from langchain_modelmgr.local.faults import Fault
 from langchain_modelmgr.local.price_list import PriceList
 from langchain_modelmgr.local.server import HOST, Server
 from langchain_modelmgr.local.state import State
-from langchain_modelmgr.local_servers import LOCAL_SERVERS
+from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_modelmgr.config import ConfigurationManager
-    from langchain_modelmgr.metrics.sinks import MetricsSink
+    from langchain_modelmgr.usage.sinks import MetricsSink
 
 SinkName = Literal["auto", "cloudwatch", "emf", "memory", "none"]
 

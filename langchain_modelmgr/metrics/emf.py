@@ -13,10 +13,9 @@ from datetime import UTC
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger.rows import AttemptRow
-from langchain_modelmgr.metrics.cloudwatch.places import FOLDING, MAX_SERIES, Places
-from langchain_modelmgr.metrics.datums import (
+from langchain_modelmgr.metrics.cloudwatch.cardinality import FOLDING, MAX_SERIES, Places
+from langchain_modelmgr.metrics.series import (
     METRICS,
     ROLLUP,
     checked_namespace,
@@ -25,13 +24,14 @@ from langchain_modelmgr.metrics.datums import (
     series_of,
     wire_value,
 )
-from langchain_modelmgr.metrics.stats import SinkStats
-from langchain_modelmgr.quiet import QuietLog
+from langchain_modelmgr.runtime.guard import Guard
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
+from langchain_modelmgr.usage.stats import SinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class EMFSink:
         self._max_series = max_series
         self._places = Places()
         self._stream = stream
-        self._log = QuietLog(logger)
+        self._log = RateLimitedLog(logger)
         self._sent = self._folded = self._errors = 0
         self._told_of_folding = False
         self._guard = Guard(self._failed)

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 
 class MemorySink:

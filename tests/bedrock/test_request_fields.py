@@ -10,7 +10,7 @@ import pytest
 from langchain_modelmgr.bedrock import request_fields
 from langchain_modelmgr.bedrock.adaptation import fitted
 from langchain_modelmgr.catalog import ModelCatalog
-from langchain_modelmgr.quiet import QuietLog
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from tests.agents import Configure
@@ -220,7 +220,7 @@ def test_beta_flags_are_sent_to_the_models_that_take_them(
 def test_a_beta_flag_that_no_model_is_known_to_take_is_sent_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(request_fields, "_quiet", QuietLog(request_fields.logger))
+    monkeypatch.setattr(request_fields, "_quiet", RateLimitedLog(request_fields.logger))
     fields = {"anthropic_beta": ["some-later-flag", MILLION]}
 
     formed, told = _fit(HAIKU_45, additionalModelRequestFields=fields)

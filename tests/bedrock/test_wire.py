@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from langchain_modelmgr.bedrock.meter import Meter, token_counts
-from langchain_modelmgr.pricing import TokenCounts
-from langchain_modelmgr.totals import tokens_of_message
+from langchain_modelmgr.usage.meter import Meter, token_counts
+from langchain_modelmgr.usage.pricing import TokenCounts
+from langchain_modelmgr.usage.totals import tokens_of_message
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from langgraph.errors import GraphInterrupt
 
-from langchain_modelmgr.bedrock import meter, patience
-from langchain_modelmgr.bedrock.watchdog import Watchdog
+from langchain_modelmgr.bedrock import time_budget
 from langchain_modelmgr.chain import call, fallback
 from langchain_modelmgr.chain.call import ChainInput, ChainRules
 from langchain_modelmgr.chain.compatibility import Needs
 from langchain_modelmgr.chain.cooldown import Caller, Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
 from langchain_modelmgr.chain.policy import BACKOFF_CAP_SECONDS, HealthEffect
-from langchain_modelmgr.chain.request import ChatRequest, Trial
+from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest
 from langchain_modelmgr.errors import (
     BedrockAPIError,
     BedrockAuthenticationError,
@@ -39,6 +38,8 @@ from langchain_modelmgr.errors import (
     BedrockTimeoutError,
     ModelManagerError,
 )
+from langchain_modelmgr.runtime.watchdog import Watchdog
+from langchain_modelmgr.usage import meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,24 +105,24 @@ steps = st.builds(
 )
 
 
-class Fake(Runnable[Trial, Any]):
+class Fake(Runnable[AttemptRequest, Any]):
     """A candidate that does what its script says, and then answers."""
 
     def __init__(self, world: World, name: str, script: list[Step]) -> None:
         self.world, self.called, self.script = world, name, list(script)
         self.model_id = self.public_id = name
         model = SimpleNamespace(model_id=name, context_window=len(name), price_unknown=None)
-        self.spec = SimpleNamespace(model=model, label=name, health_key=lambda _: name)
+        self.settings = SimpleNamespace(model=model, label=name, health_key=lambda _: name)
         self.is_unresolved = False
 
-    def why_unfit(self, request: ChatRequest) -> str | None:
+    def unsuited_because(self, request: ChatRequest) -> str | None:
         return None
 
-    def _fate(self, trial: Trial) -> tuple[int, BedrockError | None]:
+    def _fate(self, attempt: AttemptRequest) -> tuple[int, BedrockError | None]:
         step = self.script.pop(0) if self.script else Step(seconds=0.1, failure=None, said=1)
         self.world.asked.append(self.called)
-        trial.meter.sent = True
-        allowed = trial.patience.begun_with
+        attempt.meter.sent = True
+        allowed = attempt.time_budget.begun_with
         self.world.now += min(step.seconds, allowed)
         failure: BedrockError | None = None
         if step.seconds > allowed:
@@ -132,30 +133,30 @@ class Fake(Runnable[Trial, Any]):
             failure.is_lasting = lasting
         return step.said, failure
 
-    def invoke(self, input: Trial, config: Any = None, **_: Any) -> ChatResult:
+    def invoke(self, input: AttemptRequest, config: Any = None, **_: Any) -> ChatResult:
         _said, failure = self._fate(input)
         self._end(input, failure)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(self.called))])
 
-    async def ainvoke(self, input: Trial, config: Any = None, **_: Any) -> ChatResult:
+    async def ainvoke(self, input: AttemptRequest, config: Any = None, **_: Any) -> ChatResult:
         return self.invoke(input)
 
-    def stream(self, input: Trial, config: Any = None, **_: Any) -> Iterator[Any]:
+    def stream(self, input: AttemptRequest, config: Any = None, **_: Any) -> Iterator[Any]:
         said, failure = self._fate(input)
         for _i in range(said):
             yield ChatGenerationChunk(message=AIMessageChunk(content=self.called))
         self._end(input, failure)
 
-    async def astream(self, input: Trial, config: Any = None, **_: Any) -> Any:
+    async def astream(self, input: AttemptRequest, config: Any = None, **_: Any) -> Any:
         for chunk in self.stream(input):
             yield chunk
 
     @staticmethod
-    def _end(trial: Trial, failure: BedrockError | None) -> None:
+    def _end(attempt: AttemptRequest, failure: BedrockError | None) -> None:
         if failure is None:
-            trial.meter.finish("answered")
+            attempt.meter.finish("answered")
             return
-        trial.meter.finish("failed", type(failure).__name__)
+        attempt.meter.finish("failed", type(failure).__name__)
         raise failure
 
 
@@ -197,7 +198,7 @@ def _given(account: Account) -> ChainInput:
 
 def _clocks(world: World) -> ExitStack:
     stack = ExitStack()
-    for module in (call, fallback, patience, meter):
+    for module in (call, fallback, time_budget, meter):
         stack.enter_context(patch.object(module, "time", world))
     stack.enter_context(patch.object(fallback, "asyncio", SimpleNamespace(sleep=world.asleep)))
     return stack

@@ -17,7 +17,7 @@ from tests.models import HAIKU, SONNET, TITAN
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_modelmgr.chain.check import ChainMember
+    from langchain_modelmgr.chain.check import CandidateCheck
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
 
@@ -29,7 +29,9 @@ HAIKU_45 = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 
 
-def _on(manager: ModelManager, agent: str, day: str, *, served: bool = False) -> list[ChainMember]:
+def _on(
+    manager: ModelManager, agent: str, day: str, *, served: bool = False
+) -> list[CandidateCheck]:
     chain = manager.chains.chain(agent, Overrides())
     today = dt.date.fromisoformat(day)
     given = manager.config.agent(agent)

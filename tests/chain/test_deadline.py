@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ModelManager
-from langchain_modelmgr.bedrock.patience import Patience
-from langchain_modelmgr.bedrock.watchdog import Watchdog
+from langchain_modelmgr.bedrock.time_budget import TimeBudget
 from langchain_modelmgr.errors import BedrockError, BedrockRateLimitError, BedrockTimeoutError
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
+from langchain_modelmgr.runtime.watchdog import Watchdog
 from tests.models import HAIKU, SONNET
 from tests.support import pace
 
@@ -212,7 +212,7 @@ def test_a_look_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixt
 
 def test_only_waiting_counts() -> None:
     dog = Watchdog()
-    patience = Patience(1, time.perf_counter() + 600, dog)
+    time_budget = TimeBudget(1, time.perf_counter() + 600, dog)
 
     def events() -> Iterator[int]:
         for i in range(3):
@@ -220,25 +220,25 @@ def test_only_waiting_counts() -> None:
             yield i
 
     seen = []
-    patience.begin(lambda: None)
-    patience.replied()
-    for i in patience.each(events()):
+    time_budget.begin(lambda: None)
+    time_budget.replied()
+    for i in time_budget.each(events()):
         seen.append(i)
-        patience.content_came()
+        time_budget.content_came()
         time.sleep(1.2)
-    patience.end()
+    time_budget.end()
 
     assert seen == [0, 1, 2]
-    assert not patience.ended
+    assert not time_budget.ended
 
 
 def test_no_event_is_waited_for_past_the_deadline() -> None:
-    patience = Patience(60, time.perf_counter() - 1, Watchdog())
+    time_budget = TimeBudget(60, time.perf_counter() - 1, Watchdog())
     shut = []
 
-    patience.begin(lambda: shut.append(1))
+    time_budget.begin(lambda: shut.append(1))
     with pytest.raises(TimeoutError):
-        next(patience.each([1]))
+        next(time_budget.each([1]))
 
-    assert patience.ended == "the call's deadline passed"
+    assert time_budget.ended == "the call's deadline passed"
     assert shut

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,11 +18,12 @@ from langchain_modelmgr.config import AgentConfig, FallbackConfig
 from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS
 from langchain_modelmgr.config.yaml_tree import merged, read_tree
 from tests.models import HAIKU, SONNET
+from tests.support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 GUIDE = f"""\
 agents:
   default_model: {SONNET}

@@ -20,17 +20,17 @@ from pathlib import Path
 
 from langchain_modelmgr.ledger.store import open_readonly
 from langchain_modelmgr.local import LocalAWS
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 LEFT = """
 import itertools, os, sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from langchain_modelmgr.ledger.lines import Departure, write_ended, write_left
+from langchain_modelmgr.ledger.lines import write_ended, write_left
+from langchain_modelmgr.usage.record import Departure
 from langchain_modelmgr.ledger.segment import Writer
-from langchain_modelmgr.records import ModelUsageMetrics
+from langchain_modelmgr.usage.record import ModelUsageMetrics
 from tests.ledger.conftest import opened
 
 folder, size, many = Path(sys.argv[1]), float(sys.argv[2]) * 1e6, int(sys.argv[3])

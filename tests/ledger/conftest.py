@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
-from langchain_modelmgr.ledger.lines import Departure
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
-from tests.metrics.conftest import make
+from langchain_modelmgr.usage.record import Departure
+from tests.metrics_fixtures import make
+from tests.support import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.local import LocalAWS
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.ledger.conftest import *
-from tests.metrics.conftest import make
+from tests.metrics_fixtures import make
 ledger, sink = opened(Path({str(folder)!r}))
 {code}
 sys.stdout.flush()

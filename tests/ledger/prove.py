@@ -25,8 +25,7 @@ from pathlib import Path
 
 from langchain_modelmgr.ledger.store import open_readonly
 from langchain_modelmgr.local import LocalAWS
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 WRITER = """
 import contextlib, itertools, os, random, resource, signal, sys, threading, time
@@ -34,10 +33,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 import boto3
-from langchain_modelmgr.ledger.lines import Departure
+from langchain_modelmgr.usage.record import Departure
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
-from langchain_modelmgr.records import ModelUsageMetrics
+from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 folder, acknowledged, threads, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.test_docs import ROOT
+from tests.support import ROOT
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.ledger.worker import Order
+from langchain_modelmgr.runtime.interval_worker import Order
 from tests.ledger.conftest import departure, in_another_process, invocations, opened, query, write
 from tests.ledger.prove import ODD, prove
-from tests.metrics.conftest import make
+from tests.metrics_fixtures import make
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 from langchain_modelmgr import LedgerError, ModelManager, UsageTable
 from tests.ledger.conftest import configured_manager, in_another_process
 from tests.models import HAIKU, SONNET
-from tests.test_docs import ROOT
+from tests.support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr.ledger import log
-from tests.ledger.conftest import ROOT, departure, in_another_process, invocations, opened, query
+from tests.ledger.conftest import departure, in_another_process, invocations, opened, query
 from tests.ledger.conftest import write as write_attempts
-from tests.metrics.conftest import make
+from tests.metrics_fixtures import make
+from tests.support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_modelmgr.metrics import EMFSink, default_sinks
-from langchain_modelmgr.metrics.datums import EXTRAS
+from langchain_modelmgr.metrics.series import EXTRAS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.metrics.conftest import MakeUsage
+    from tests.metrics_fixtures import MakeUsage
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 

@@ -6,17 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.at_exit import EXIT_SECONDS
+from langchain_modelmgr.runtime.at_exit import EXIT_SECONDS
+from tests.support import ROOT
 
 if TYPE_CHECKING:
-    from tests.metrics.conftest import FaultyCloudWatch
+    from tests.metrics_fixtures import FaultyCloudWatch
 
-ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import os, sys, threading
@@ -24,9 +23,9 @@ from datetime import UTC, datetime
 
 import boto3
 
-from langchain_modelmgr import at_exit
+from langchain_modelmgr.runtime import at_exit
 from langchain_modelmgr.metrics import CloudWatchSink, cloudwatch_client
-from langchain_modelmgr.records import ModelUsageMetrics
+from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 at_exit.EXIT_SECONDS = float(sys.argv[1])
 sink = CloudWatchSink(lambda: cloudwatch_client(boto3.Session(), "us-east-1"), "x/Models")

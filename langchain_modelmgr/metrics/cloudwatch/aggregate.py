@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_modelmgr.ledger.rows import MINUTE_TEXT
 from langchain_modelmgr.metrics.cloudwatch.bins import publishable
-from langchain_modelmgr.metrics.datums import (
+from langchain_modelmgr.metrics.series import (
     METRICS,
     ROLLUP,
     Datum,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_modelmgr.ledger.rows import AttemptRow, Group
-    from langchain_modelmgr.metrics.cloudwatch.places import Places
+    from langchain_modelmgr.metrics.cloudwatch.cardinality import Places
 
 
 class Rules(NamedTuple):

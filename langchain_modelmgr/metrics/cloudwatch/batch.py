@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
-from langchain_modelmgr.metrics.cloudwatch.places import FOLDING, MAX_SERIES, Places
-from langchain_modelmgr.metrics.datums import EXTRAS, MAX_VALUES
+from langchain_modelmgr.metrics.cloudwatch.cardinality import FOLDING, MAX_SERIES, Places
+from langchain_modelmgr.metrics.series import EXTRAS, MAX_VALUES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from langchain_modelmgr.ledger.ingest import WriterState
-    from langchain_modelmgr.metrics.datums import Datum
+    from langchain_modelmgr.metrics.series import Datum
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from operator import mul
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.metrics.datums import MAX_VALUES
+from langchain_modelmgr.metrics.series import MAX_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

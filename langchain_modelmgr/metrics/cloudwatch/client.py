@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from langchain_modelmgr.guard import Guard
-from langchain_modelmgr.local_servers import LOCAL_SERVERS
-from langchain_modelmgr.metrics.cloudwatch.journals import old_scope
+from langchain_modelmgr.metrics.cloudwatch.old_journals import old_scope
+from langchain_modelmgr.runtime.guard import Guard
+from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ import random
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.metrics.cloudwatch.outcome import (
     Outcome,
@@ -17,14 +16,15 @@ from langchain_modelmgr.metrics.cloudwatch.outcome import (
     of_error,
     reason,
 )
-from langchain_modelmgr.metrics.datums import Datum
+from langchain_modelmgr.metrics.series import Datum
+from langchain_modelmgr.runtime.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langchain_modelmgr.ledger.outbox import Batch
-    from langchain_modelmgr.ledger.worker import Clock
-    from langchain_modelmgr.quiet import QuietLog
+    from langchain_modelmgr.runtime.interval_worker import Clock
+    from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Delivery:
         namespace: str,
         *,
         clock: Clock,
-        log: QuietLog,
+        log: RateLimitedLog,
         resend: bool = False,
     ) -> None:
         self.requests = 0

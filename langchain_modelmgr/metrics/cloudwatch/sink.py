@@ -10,29 +10,30 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_modelmgr.forks import AFTER_FORK
-from langchain_modelmgr.guard import Guard
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.ledger.destinations import destination_of, identities_waiting, reachable
 from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
-from langchain_modelmgr.ledger.rows import AttemptRow, finite, pico_of
-from langchain_modelmgr.ledger.worker import Clock
+from langchain_modelmgr.ledger.rows import AttemptRow, finite
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
+from langchain_modelmgr.metrics.cloudwatch.cardinality import MAX_SERIES
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.metrics.cloudwatch.delivery import Delivery
-from langchain_modelmgr.metrics.cloudwatch.journals import take_over
-from langchain_modelmgr.metrics.cloudwatch.places import MAX_SERIES
-from langchain_modelmgr.metrics.datums import checked_namespace
-from langchain_modelmgr.metrics.stats import SinkStats
-from langchain_modelmgr.quiet import QuietLog
+from langchain_modelmgr.metrics.cloudwatch.old_journals import take_over
+from langchain_modelmgr.metrics.series import checked_namespace
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.runtime.guard import Guard
+from langchain_modelmgr.runtime.interval_worker import Clock
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
+from langchain_modelmgr.usage.pricing import pico_of
+from langchain_modelmgr.usage.stats import SinkStats
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping
 
-    from langchain_modelmgr.ledger.worker import Order
-    from langchain_modelmgr.records import ModelUsageMetrics
+    from langchain_modelmgr.runtime.interval_worker import Order
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class CloudWatchSink:
         """Start anew in a forked child: what was recorded before is the parent's to send."""
         self._points = self._ahead = self._errors = 0
         self._has_looked_for_journals = False
-        self._log = QuietLog(logger, self._clock.monotonic)
+        self._log = RateLimitedLog(logger, self._clock.monotonic)
         self._delivery = Delivery(
             self._client_factory,
             self.namespace,

@@ -1,0 +1,61 @@
+"""What an attempt does when it ends: its meter stops, its failure gets a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.bedrock.causes import masked
+from langchain_modelmgr.bedrock.failures import classify, may_be_billed
+from langchain_modelmgr.bedrock.unsendable import explained
+from langchain_modelmgr.errors import BedrockTimeoutError
+from langchain_modelmgr.runtime.blocking_work import REPLY_TIMEOUT
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from langchain_modelmgr.chain.request import AttemptRequest
+    from langchain_modelmgr.errors import BedrockError
+    from langchain_modelmgr.usage.record import Outcome
+
+
+class measured:  # noqa: N801 - reads as a verb in its with statement
+    """Watches the attempt's waiting, ends its meter, however its block ends, names the failure."""
+
+    def __init__(self, attempt: AttemptRequest) -> None:
+        self._request = attempt.request
+        self._meter = attempt.meter
+        self._time_budget = attempt.time_budget
+
+    def __enter__(self) -> None:
+        self._time_budget.begin(self._meter.shut, self._meter.close)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._time_budget.end()
+        self._meter.close()  # here: a reply that is left to the garbage collector closes late
+        if error is None:
+            self._meter.finish("answered")
+            return
+        if not isinstance(error, Exception):  # closed, cancelled, interrupted
+            self._meter.finish("aborted", type(error).__name__)
+            return
+        if (failure := self._failure(error)) is None:
+            self._meter.finish("failed", type(error).__name__)
+            return
+        self._meter.request_id = failure.request_id or self._meter.request_id
+        self._meter.may_be_billed = may_be_billed(failure)
+        # A reader that took longer than the model is no failure of the model's.
+        outcome: Outcome = "aborted" if self._time_budget.by_reader else "failed"
+        self._meter.finish(outcome, type(failure).__name__)
+        raise failure from masked(error)
+
+    def _failure(self, error: Exception) -> BedrockError | None:
+        if self._time_budget.ended:  # the watchdog broke the reply
+            return BedrockTimeoutError(self._time_budget.ended, code=REPLY_TIMEOUT)
+        raw = self._request.raw
+        formed = self._meter.params or ({} if raw is None else {"messages": raw.messages})
+        return explained(error, classify(error), formed, self._request.messages)

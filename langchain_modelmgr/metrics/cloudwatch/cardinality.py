@@ -1,0 +1,78 @@
+"""Which agents and models have metrics of their own: CloudWatch bills each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.usage.record import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_SERIES = 1_000
+"""Metrics of one destination (about 0.30 USD a month each); what goes beyond becomes ``other``."""
+
+FOLDING = (
+    "more than %d metrics: further agents are counted as 'other', where no alarm of theirs sees "
+    "them; agents of the configuration keep their own"
+)
+"""What is logged at the first fold."""
+
+_SERIES_A_PAIR = 6
+_MODELS_OF_OTHER = 20
+"""Models that are told apart for agents without a place."""
+
+Pair = tuple[str, str]
+
+
+class Places:
+    """Gives agents and models places until there are no more; those of the YAML have their own.
+
+    The agent is folded before the model, so that a metric of a model stays whole.
+
+    Args:
+        taken: Pairs that have a place already.
+
+    Attributes:
+        used: The pairs that were asked for, as they are counted.
+    """
+
+    def __init__(self, taken: Iterable[Pair] = ()) -> None:
+        self._taken = set(taken)
+        self.used: dict[Pair, None] = {}
+
+    def admit(
+        self,
+        agent: str,
+        model: str,
+        *,
+        reserved: frozenset[str],
+        metrics: int,
+        max_series: int = MAX_SERIES,
+    ) -> Pair:
+        """Return the agent and model under which an attempt is counted.
+
+        Args:
+            agent: The agent's name.
+            model: The model id.
+            reserved: The agents of the YAML.
+            metrics: How many metrics an attempt has.
+            max_series: Metrics in all.
+        """
+        most = max(max_series // max(_SERIES_A_PAIR, metrics), 1)
+        pair = self._placed(agent, model, reserved, most)
+        self._taken.add(pair)
+        self.used[pair] = None
+        return pair
+
+    def _placed(self, agent: str, model: str, reserved: frozenset[str], most: int) -> Pair:
+        if (agent, model) in self._taken:
+            return agent, model
+        own = sum(name in reserved for name, _ in self._taken)
+        if agent in reserved:
+            return (agent, model) if own < most else (agent, OTHER)
+        folded = sum(name == OTHER for name, _ in self._taken)
+        if len(self._taken) - own - folded < most - max(own, len(reserved)) - 1:
+            return agent, model
+        known = (OTHER, model) in self._taken or folded < min(_MODELS_OF_OTHER, most // 2)
+        return (OTHER, model) if known else (OTHER, OTHER)

@@ -1,0 +1,1 @@
+"""What knows nothing about models: threads, slots, forks, exits, masking, the AWS environment."""

@@ -1,0 +1,210 @@
+"""Reads a blocking stream for asyncio; while its reader is busy it has neither thread nor slot."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from langchain_modelmgr.runtime.blocking_work import BlockingWork
+from langchain_modelmgr.runtime.workers import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable
+
+    from langchain_modelmgr.runtime.blocking_work import Attempt
+    from langchain_modelmgr.runtime.slots import Slots
+
+T = TypeVar("T")
+
+STREAM_BUFFER = 64
+"""Items of one stream that wait for a slow reader; then the stream is left alone until it reads."""
+
+
+class BlockingStream(BlockingWork, Generic[T]):
+    """One stream between a thread and the loop.
+
+    A thread fills the buffer. When that is full the stream is *parked*: the thread goes, the slot
+    is given back, and once the reader has emptied the buffer a thread takes the stream up again.
+
+    Args:
+        slots: Where it gets its slot.
+        attempt: The attempt.
+        model: Whose share of the slots it counts to.
+        on_done: Called when nothing is left to do.
+        source: Opens the stream; called on a thread.
+    """
+
+    def __init__(
+        self,
+        slots: Slots,
+        attempt: Attempt,
+        model: Hashable,
+        on_done: Callable[[BlockingWork], None],
+        source: Callable[[], Generator[T, None, None]],
+    ) -> None:
+        super().__init__(slots, attempt, model, on_done)
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._stream: Generator[T, None, None] | None = None
+        self._lock = threading.Lock()
+        self._items: list[T] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._rang = False
+        self._woken = False
+        self._parked = False
+        self._stopped = False
+        self._ended = False
+        self._error: BaseException | None = None
+        attempt.meter.is_left = self._is_left
+
+    # -- the reader
+
+    async def batch(self) -> list[T]:
+        """Return what has come, waiting for something; empty at the end."""
+        while True:
+            with self._lock:
+                self._woken = False
+                items, self._items = self._items, []
+                parked, self._parked = self._parked, False
+                ended = self._ended
+            if parked:
+                self.ask(again=True)
+            if items:
+                return items
+            if ended:
+                if self._error is not None:
+                    raise self._error
+                return items
+            await self._something()
+
+    async def _something(self) -> None:
+        """Wait until ``_wake`` was called since the last look into the buffer."""
+        if not self._rang:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        self._rang = False
+
+    def _ring(self) -> None:
+        """Wake the reader, in the loop."""
+        self._rang = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _is_left(self) -> bool:
+        return self._waiter is not None and self._waiter.cancelled()
+
+    def leave(self) -> None:
+        """End the stream: its reader has gone. One that has ended is left as it is."""
+        if not self._ended:
+            self.cancel_attempt()
+            self._stop(None)
+
+    def close(self) -> None:
+        """End the stream, with an error for its reader: its manager is closed."""
+        self.cancel_attempt()
+        self._stop(self._attempt.closed("the stream was ended"))
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            while self._context.run(self._fill):
+                if not self._is_full():
+                    continue
+                self._slots.give_back(self._turn)
+                if self._may_park():
+                    return
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _fill(self) -> bool:
+        """Read until the buffer is full, or (False) to the end."""
+        if self._stream is None:
+            if not self._started():
+                return False
+            self._stream = self._source()
+        if self._stopped:
+            self._stream.close()
+            return False
+        for item in self._stream:
+            if not self._put(item):
+                self._stream.close()
+                return False
+            if len(self._items) >= STREAM_BUFFER:
+                return True
+        return False
+
+    def _put(self, item: T) -> bool:
+        with self._lock:
+            if self._stopped:
+                return False
+            self._items.append(item)
+            if self._woken:
+                return True
+            self._woken = True
+        self._wake()
+        return True
+
+    def _is_full(self) -> bool:
+        """Return whether the stream should be parked; at its deadline it is read to its end."""
+        return len(self._items) >= STREAM_BUFFER and not self._attempt.time_budget.ended
+
+    def _may_park(self) -> bool:
+        """Park the stream, or have it go on; return whether this thread is done with it."""
+        with self._lock:
+            if self._stopped or self._attempt.time_budget.ended:
+                return False  # what is left to do waits for nobody, and needs no slot
+            if self._items:
+                self._parked = True
+                return True
+        self.ask(again=True)  # the reader came in between
+        return True
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._lock:
+            if not self._ended:
+                self._ended, self._error = True, error
+        self._done()
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._ring)
+        except RuntimeError:  # the loop was closed: nobody reads any more
+            self.leave()
+
+    # -- any thread
+
+    def _fail(self, error: BaseException, *, idle: bool = False) -> None:
+        self._stop(error, idle=idle)
+
+    def _time_is_up(self) -> None:
+        with self._lock:
+            idle, self._parked = self._parked, False
+        if idle or self._slots.give_up(self._turn, self._turn.number):
+            self._start_without_slot()  # it reads on, and ends in an error at once
+        else:
+            super()._time_is_up()
+
+    def _stop(self, error: BaseException | None, *, idle: bool = False) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._stopped = self._ended = True
+            self._error = error
+            idle |= self._parked
+            self._parked = False
+        if self._abandon() == "waits" or idle:
+            self._on_done(self)
+            if self._stream is not None:
+                self._start_without_slot()
+        if error is not None:
+            self._wake()
+
+    def _start_without_slot(self) -> None:
+        with suppress(RuntimeError):  # the system starts no more threads: the reply is shut already
+            WORKERS.run(self._run)

@@ -1,0 +1,105 @@
+"""Daemon threads that run what they are handed: they never keep the interpreter from exiting."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IDLE_SECONDS = 30.0
+"""Seconds after which a thread without work ends."""
+
+
+class Workers:
+    """Threads for blocking work: one for each piece of work at once, kept for the next one.
+
+    ``concurrent.futures`` joins its threads at the interpreter's end, so that one that waits for
+    a silent socket, or for a reader who has gone, keeps the process alive. These are daemons.
+    How many there may be is the caller's affair.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.reset_after_fork()
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Forget the threads: a forked child has none of its parent's."""
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self.busy = 0
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run ``work``, which must not raise, on a thread; don't wait for it.
+
+        Raises:
+            RuntimeError: The system starts no more threads.
+        """
+        with self._lock:
+            self.busy += 1
+            worker = self._idle.pop() if self._idle else None
+        if worker is not None:
+            worker.work.put(work)
+            return
+        try:
+            _Worker(self, f"modelmgr-{next(self._numbers)}", work).start()
+        except RuntimeError:
+            with self._lock:
+                self.busy -= 1
+            raise
+
+    def rest(self, worker: _Worker) -> None:
+        """Take a thread back that has done its work."""
+        with self._lock:
+            self.busy -= 1
+            self._idle.append(worker)
+
+    def lost(self) -> None:
+        """Note that a thread ends with an error."""
+        with self._lock:
+            self.busy -= 1
+
+    def dismiss(self, worker: _Worker) -> bool:
+        """Let an idle thread go; return False if it has just been handed work."""
+        with self._lock:
+            if worker not in self._idle:
+                return False
+            self._idle.remove(worker)
+            return True
+
+
+class _Worker(threading.Thread):
+    """One thread and its next piece of work."""
+
+    def __init__(self, workers: Workers, name: str, work: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._workers = workers
+        self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.work.put(work)
+
+    def run(self) -> None:
+        """BlockingWork until there has been none for a while."""
+        while True:
+            try:
+                work = self.work.get(timeout=IDLE_SECONDS)
+            except Empty:
+                if self._workers.dismiss(self):
+                    return
+                continue
+            try:
+                work()
+            except BaseException:
+                self._workers.lost()
+                raise
+            del work  # what it holds must not live on while the thread is idle
+            self._workers.rest(self)
+
+
+WORKERS = Workers()
+"""The threads of this process, shared by all managers."""

@@ -1,0 +1,1 @@
+"""Where the managers of this process are found, and what of them travels to another."""

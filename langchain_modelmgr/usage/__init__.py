@@ -1,0 +1,1 @@
+"""What attempts took and cost: the meter, estimates, prices, records, totals, sinks."""

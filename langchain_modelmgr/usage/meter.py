@@ -1,0 +1,244 @@
+"""What one attempt took: tokens, times, outcome; reported once, however the attempt ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import Attempt
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.content import has_content
+from langchain_modelmgr.usage.estimate import estimated_usage, output_bytes
+from langchain_modelmgr.usage.pricing import TokenCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langchain_modelmgr.usage.record import Outcome
+
+logger = logging.getLogger(__name__)
+
+LATENCY_OPTIMIZED = "latency-optimized"
+"""Stands for a service tier: latency-optimized inference has prices of its own."""
+
+
+class NotSentError(Exception):
+    """The attempt ended before its request was sent, so it is not sent at all."""
+
+
+class Meter:
+    """What one attempt took: read off the wire, reported once, however the attempt ends.
+
+    Whether it was sent is decided under one lock, immediately before the wire (``send``): an
+    attempt that was cancelled before is not sent, and one that was sent is reported.
+
+    Args:
+        model_id: The model that is asked.
+        on_end: Called exactly once, in the thread that ends the attempt.
+        on_send: Called right before the request leaves.
+        keep_content: Keep the answer's content blocks, in Bedrock's shapes.
+
+    Attributes:
+        is_left: Returns whether the attempt is about to be cancelled: its task was, and did not
+            come to it yet.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        on_end: Callable[[Meter], None],
+        *,
+        on_send: Callable[[Meter], None] | None = None,
+        keep_content: bool = False,
+    ) -> None:
+        self.model_id = model_id
+        self.keep_content = keep_content
+        self.content: list[dict[str, Any]] = []
+        self.stop_reason: str | None = None
+        self.usage: TokenCounts | None = None
+        self.usage_estimated = False
+        self.service_tier: str | None = None
+        self.received_bytes = 0
+        self.first_content: float | None = None
+        self.adapted: tuple[str, ...] = ()
+        self.may_be_billed = False
+        self.params: Mapping[str, Any] = {}
+        self.request_id: str | None = None
+        self.outcome: Outcome | None = None
+        self.error: str | None = None
+        self.formed = False
+        self.sent = False
+        self.entry: object | None = None
+        self.is_left: Callable[[], bool] = _never
+        self._on_end = on_end
+        self._on_send = on_send
+        self._started = self.last_byte = time.perf_counter()
+        self._raw: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds from the start of the attempt to its last byte, to a microsecond."""
+        return round((self.last_byte - self._started) * 1000, 3)
+
+    @property
+    def time_to_first_token_ms(self) -> float | None:
+        """Milliseconds to the first content of a stream; None: none came, or it was no stream."""
+        if self.first_content is None:
+            return None
+        return round((self.first_content - self._started) * 1000, 3)
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt as the caller sees it."""
+        return Attempt(self.model_id, self.error, self.latency_ms, self.request_id, self.adapted)
+
+    @property
+    def wasted_usage(self) -> TokenCounts | None:
+        """What Bedrock probably billed for an attempt that broke; None: nothing, or known."""
+        broke = self.outcome in {"failed", "aborted"} and self.usage is None
+        got_content = self.first_content is not None
+        billed = self.may_be_billed or self.outcome == "aborted" or got_content
+        return estimated_usage(self.params, self.received_bytes) if broke and billed else None
+
+    def restart(self) -> None:
+        """Begin anew: the attempt waited for a slot until now."""
+        self._started = self.last_byte = time.perf_counter()
+
+    def form(self, params: Mapping[str, Any]) -> None:
+        """Take the request: from here on a failure is one of this attempt."""
+        self.formed = True
+        self.params = params
+
+    def withhold(self) -> None:
+        """Note that the request is not sent: there is nothing to report."""
+        self.formed = False
+
+    def send(self) -> None:
+        """Note that the request is sent now.
+
+        Raises:
+            NotSentError: The attempt has ended: it must not be sent.
+        """
+        with self._lock:
+            if self.outcome is None and not self.is_left():
+                if self._on_send is not None:  # within the lock: an end is noted after it
+                    self._on_send(self)
+                self.sent = True
+                return
+            self.outcome = self.outcome or "aborted"
+        raise NotSentError
+
+    def finish(self, outcome: Outcome, error: str | None = None) -> bool:
+        """End the attempt; only the first end counts. Return whether this was it.
+
+        Of an attempt that was left before it was sent there is nothing to report.
+        """
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+            self.error = error
+            reported = self.sent or (self.formed and outcome != "aborted")
+        if outcome != "answered":
+            self.touch()
+        if reported:
+            self._on_end(self)
+        return True
+
+    def cancel(self) -> None:
+        """End the attempt as aborted, from any thread, and shut its reply if it is open."""
+        self.finish("aborted")
+        self.shut()
+
+    def shut(self) -> None:
+        """Break the open reply, from any thread."""
+        if self._raw is not None:
+            # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._raw.shutdown()
+
+    def close(self) -> None:
+        """Close the reply's connection, unless the reply was read to its end."""
+        if self._raw is not None:
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self._raw.close()
+
+    def touch(self) -> None:
+        """Note that bytes were received."""
+        self.last_byte = time.perf_counter()
+
+    def read(self, reply: Mapping[str, Any]) -> None:
+        """Take what a raw reply, or the last event of a stream, tells of its price."""
+        if usage := reply.get("usage"):
+            self.usage = token_counts(usage)
+        self.service_tier = (reply.get("serviceTier") or {}).get("type")
+        if (reply.get("performanceConfig") or {}).get("latency") == "optimized":
+            self.service_tier = LATENCY_OPTIMIZED
+
+    def estimate(self) -> dict[str, Any]:
+        """Estimate the token counts that a whole answer did not tell; return them as Bedrock would.
+
+        They are not priced: an answer whose cost is unknown is counted as unpriced.
+        """
+        self.usage = estimated_usage(self.params, self.received_bytes)
+        self.usage_estimated = True
+        logger.warning(
+            "%s: the answer came without its token counts: they are estimated, and it is counted "
+            "as unpriced (request id %s)",
+            mask_account_ids(self.model_id),
+            self.request_id or "unknown",
+        )
+        return {
+            "inputTokens": self.usage.input_tokens,
+            "outputTokens": self.usage.output_tokens,
+            "totalTokens": self.usage.total_tokens,
+        }
+
+    def received(self, part: Mapping[str, Any]) -> bool:
+        """Count a block's start or delta; return whether it holds content."""
+        if not has_content(part):
+            return False
+        if self.first_content is None:
+            self.first_content = time.perf_counter()
+        self.received_bytes += output_bytes(part)
+        return True
+
+    def opened(self, raw: Any) -> None:
+        """Take the open reply, so that it can be shut from outside."""
+        self._raw = raw
+        if self.outcome is not None:
+            self.shut()
+
+    @property
+    def is_open(self) -> bool:
+        """True once the reply is open: ``shut`` ends whoever reads it."""
+        return self._raw is not None
+
+
+def _never() -> bool:
+    return False
+
+
+def token_counts(usage: Mapping[str, Any]) -> TokenCounts:
+    """Return Bedrock's ``TokenUsage`` as disjoint counts.
+
+    ``inputTokens`` excludes cache reads and writes. Without ``cacheDetails`` a write is a
+    5-minute one: Bedrock's default.
+    """
+    written = int(usage.get("cacheWriteInputTokens") or 0)
+    hour = sum(
+        int(detail.get("inputTokens") or 0)
+        for detail in usage.get("cacheDetails") or ()
+        if detail.get("ttl") == "1h"
+    )
+    return TokenCounts(
+        input_tokens=int(usage.get("inputTokens") or 0),
+        output_tokens=int(usage.get("outputTokens") or 0),
+        cache_read_tokens=int(usage.get("cacheReadInputTokens") or 0),
+        cache_write_5m_tokens=max(0, written - hour),
+        cache_write_1h_tokens=hour,
+    )

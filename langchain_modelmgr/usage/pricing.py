@@ -1,0 +1,113 @@
+"""Token counts times prices: a Decimal in USD, or None where a price is unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.catalog import TokenPrices
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.catalog import ModelConfig
+
+_PER_TOKEN = Decimal(1000)
+"""Prices are USD per 1,000 tokens, as in the design guide."""
+
+_PLAIN_TIERS = (None, "default")
+"""Service tiers that the plain prices are for."""
+
+
+PICO = 10**12
+"""Parts of a USD that costs are counted in."""
+
+# The application's own decimal context may round, or trap what is inexact.
+_EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Token counts of one attempt, disjoint, as Bedrock's reply gives them.
+
+    Attributes:
+        input_tokens: Input tokens without those read from or written to the prompt cache.
+        output_tokens: Output tokens.
+        cache_read_tokens: Input tokens read from the prompt cache.
+        cache_write_5m_tokens: Input tokens written to the cache for 5 minutes.
+        cache_write_1h_tokens: Input tokens written to the cache for 1 hour.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All tokens of the prompt, the cache included."""
+        return (
+            self.input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_1h_tokens
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens that were processed, the cache included."""
+        return self.prompt_tokens + self.output_tokens
+
+
+def cost_of(
+    usage: TokenCounts, model: ModelConfig, service_tier: str | None = None
+) -> Decimal | None:
+    """Return what an attempt cost in USD.
+
+    Args:
+        usage: Token counts, disjoint.
+        model: The catalog's entry of the model that served, with its prices.
+        service_tier: The tier that served, as the reply names it; None: the default one.
+
+    Returns:
+        The exact cost, or None if a price that is needed is unknown. A price that is not needed
+        (no such tokens) may be unknown. A prompt above ``model.long_context.above`` tokens has
+        all its tokens priced by the long-context tier.
+    """
+    plain = service_tier in _PLAIN_TIERS
+    prices = model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
+    into, out = 1.0, 1.0
+    long = model.long_context
+    if long is not None and usage.prompt_tokens > long.above:
+        into, out = long.input_multiplier, long.output_multiplier
+    total = Decimal(0)
+    for tokens, price, factor in (
+        (usage.input_tokens, prices.input, into),
+        (usage.output_tokens, prices.output, out),
+        (usage.cache_read_tokens, prices.cache_read, into),
+        (usage.cache_write_5m_tokens, prices.cache_write_5m, into),
+        (usage.cache_write_1h_tokens, prices.cache_write_1h, into),
+    ):
+        if not tokens:
+            continue
+        if price is None:
+            return None
+        total += tokens * _exact(price) * _exact(factor) / _PER_TOKEN
+    return total
+
+
+def _exact(figure: float) -> Decimal:
+    """Return the very digits of a list's figure: ``str`` gives a float's shortest form."""
+    return Decimal(str(figure))
+
+
+def pico_of(usd: Decimal | None) -> int | None:
+    """Return an amount in whole pico USD; None if it is unknown, or no amount at all."""
+    if usd is None or not usd.is_finite() or usd.is_signed() or usd.adjusted() > 6:  # noqa: PLR2004 - 10 million USD
+        return None
+    return int(_EXACT.to_integral_value(_EXACT.scaleb(usd, 12)))
+
+
+def usd_of(pico: int) -> Decimal:
+    """Return whole pico USD as USD, exactly."""
+    return _EXACT.scaleb(Decimal(pico), -12)

@@ -1,0 +1,210 @@
+"""The running totals behind ``get_usage_summary()``: calls, attempts, tokens, cost."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.record import OTHER
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
+
+EXACT = Context(prec=50)
+"""50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
+
+_MOST_ENTRIES = 256
+"""Attempts and calls that wait to be added up, in memory."""
+
+MAX_NAMES = 1_000
+"""Agents, and models, that are told apart; further ones are added up under ``other``."""
+
+
+class _Call(NamedTuple):
+    agent_name: str
+    answered: bool | None
+    latency_ms: float
+    fallback_used: bool = False
+    fallback_asked: bool = False
+
+
+@dataclass(slots=True)
+class _Totals:
+    answered: int = 0
+    failed: int = 0
+    aborted: int = 0
+    latency_ms: float = 0.0
+    attempts: int = 0
+    cost: Decimal = Decimal(0)
+    wasted: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    unpriced: int = 0
+    fallbacks: int = 0
+    fallback_calls: int = 0
+
+    def add_call(self, call: _Call) -> None:
+        self.fallbacks += call.fallback_used and call.answered is True
+        self.fallback_calls += call.fallback_used or call.fallback_asked
+        if call.answered is None:
+            self.aborted += 1
+        elif call.answered:
+            self.answered += 1
+            self.latency_ms += call.latency_ms if math.isfinite(call.latency_ms) else 0.0
+        else:
+            self.failed += 1
+
+    def add_attempt(self, usage: ModelUsageMetrics) -> None:
+        self.attempts += 1
+        wasted = usage.estimated_wasted_cost_usd
+        if wasted is not None and wasted.is_finite():
+            self.wasted = EXACT.add(self.wasted, wasted)
+        if not usage.has_usage:
+            return
+        tokens = usage.tokens
+        self.input_tokens += tokens.input_tokens
+        self.output_tokens += tokens.output_tokens
+        self.total_tokens += tokens.total_tokens
+        self.cache_read_tokens += tokens.cache_read_tokens
+        self.cache_write_tokens += tokens.cache_write_5m_tokens + tokens.cache_write_1h_tokens
+        if usage.cost_usd is not None and usage.cost_usd.is_finite():
+            self.cost = EXACT.add(self.cost, usage.cost_usd)
+        elif usage.outcome == "answered":
+            self.unpriced += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        ended = self.answered + self.failed
+        return {
+            "total_invocations": ended + self.aborted,
+            "attempts": self.attempts,
+            "total_cost_usd": float(self.cost),
+            "estimated_wasted_cost_usd": float(self.wasted),
+            "average_latency_ms": self.latency_ms / self.answered if self.answered else 0.0,
+            "success_rate": self.answered / ended if ended else 1.0,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "cache_read_tokens": self.cache_read_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "unpriced_invocations": self.unpriced,
+            "aborted": self.aborted,
+        }
+
+
+@dataclass(slots=True)
+class _Book:
+    """Totals of everything, by agent and by model."""
+
+    total: _Totals = field(default_factory=_Totals)
+    agents: dict[str, _Totals] = field(default_factory=dict)
+    models: dict[str, _Totals] = field(default_factory=dict)
+
+
+class UsageSummary:
+    """Adds up attempts and calls since the process started. Any thread may add; none waits.
+
+    ``calls`` counts calls and ``attempts`` the requests they took. A model is asked by attempts, so
+    under ``by_model`` latency and success rate are the attempts', and what only calls have is left
+    out. ``total_invocations``, the design guide's key, is ``calls``, and ``attempts`` of a model.
+
+    Args:
+        max_names: Agents and models told apart; the rest is added up under ``other``.
+    """
+
+    def __init__(self, *, max_names: int = MAX_NAMES) -> None:
+        self._max_names = max_names
+        self.reset_after_fork()
+
+    def attempt(self, usage: ModelUsageMetrics) -> None:
+        """Add one attempt; an answer from a cache is none."""
+        if usage.outcome != "cached":
+            self._put(usage)
+
+    def call(
+        self,
+        agent_name: str,
+        *,
+        answered: bool | None,
+        latency_ms: float,
+        fallback_used: bool = False,
+        fallback_asked: bool = False,
+    ) -> None:
+        """Add one call as it ended.
+
+        Args:
+            agent_name: The agent that called.
+            answered: Whether a model answered; None if the caller went away, which is neither a
+                success nor a failure.
+            latency_ms: Milliseconds the whole call took.
+            fallback_used: True if another than the primary was asked last.
+            fallback_asked: True if another than the primary was asked at all.
+        """
+        self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_asked))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals as a plain dict; every number can be formatted."""
+        with self._lock:
+            self._fold_all()
+            book = self._book
+            return {
+                **_of_calls(book.total),
+                "by_agent": {name: _of_calls(totals) for name, totals in book.agents.items()},
+                "by_model": {name: totals.as_dict() for name, totals in book.models.items()},
+            }
+
+    def reset_after_fork(self) -> None:
+        """Start at zero: what came before is in the parent's summary."""
+        self._book = _Book()
+        self._entries: deque[_Call | ModelUsageMetrics] = deque()
+        self._lock = threading.Lock()
+
+    def _put(self, entry: _Call | ModelUsageMetrics) -> None:
+        # An abandoned stream reports from a finaliser, which may run in the middle of `_fold`: it
+        # must neither wait for the lock nor come between a read and its write.
+        self._entries.append(entry)
+        if len(self._entries) >= _MOST_ENTRIES and self._lock.acquire(blocking=False):
+            try:
+                self._fold_all()
+            finally:
+                self._lock.release()
+
+    def _fold_all(self) -> None:
+        """Add up what waits; the caller must hold the lock."""
+        while self._entries:
+            self._fold(self._entries.popleft())
+
+    def _fold(self, entry: _Call | ModelUsageMetrics) -> None:
+        book = self._book
+        agent = self._named(book.agents, entry.agent_name)
+        if isinstance(entry, _Call):
+            book.total.add_call(entry)
+            agent.add_call(entry)
+            return
+        model = self._named(book.models, mask_account_ids(entry.model_id))
+        for totals in (book.total, agent, model):
+            totals.add_attempt(entry)
+        answered = None if entry.outcome == "aborted" else entry.outcome == "answered"
+        model.add_call(_Call(entry.agent_name, answered, entry.latency_ms))
+
+    def _named(self, known: dict[str, _Totals], name: str) -> _Totals:
+        if name not in known and len(known) >= self._max_names:
+            name = OTHER
+        return known.setdefault(name, _Totals())
+
+
+def _of_calls(totals: _Totals) -> dict[str, Any]:
+    told = totals.as_dict()
+    return {
+        **told,
+        "calls": told["total_invocations"],
+        "fallbacks": totals.fallbacks,
+        "fallback_calls": totals.fallback_calls,
+    }

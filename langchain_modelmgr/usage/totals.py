@@ -1,0 +1,277 @@
+"""The accounts of a manager: every attempt becomes one record, in the summary and the sinks."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.estimate import least_tokens
+from langchain_modelmgr.usage.pricing import TokenCounts, cost_of, pico_of
+from langchain_modelmgr.usage.record import Departure, ModelUsageMetrics
+from langchain_modelmgr.usage.tracks import Tracks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.usage.meter import Meter
+    from langchain_modelmgr.usage.record import Outcome
+    from langchain_modelmgr.usage.sinks import AttemptLog, SinkGroup
+    from langchain_modelmgr.usage.summary import UsageSummary
+    from langchain_modelmgr.usage.tracks import UsageTrack
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """LangChain's run of a call, as its callbacks tell it.
+
+    Attributes:
+        run_id: The run's id.
+        tags: Its tags.
+        metadata: Its metadata.
+    """
+
+    run_id: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
+"""The run whose start was called back last in this context: ``BaseChatModel.stream`` calls
+``_stream`` without a run manager (langchain-core 1.7.2), so this is how a stream knows its run."""
+
+
+_MODELS_KEPT = 1024
+"""Models that are remembered: a call's own ``model=`` can be a new one each time."""
+
+
+class UsageTotals:
+    """Where attempts and calls are entered, from any thread.
+
+    Args:
+        summary: The totals.
+        sinks: Where records go.
+        ledger: Where attempts are written, before anything is made of them.
+    """
+
+    def __init__(self, summary: UsageSummary, sinks: SinkGroup, ledger: AttemptLog) -> None:
+        self.summary = summary
+        self.sinks = sinks
+        self.ledger = ledger
+        self._pico_per_token: dict[str, int | None] = {}
+        self._tracks = Tracks()
+        self._unpriced: set[str] = set()
+
+    def enter(
+        self,
+        usage: ModelUsageMetrics,
+        *,
+        entry: object | None = None,
+        price_unknown: str | None = None,
+    ) -> None:
+        """Enter one attempt.
+
+        Args:
+            usage: Its record.
+            entry: What the ledger said when it left; None: it was not told.
+            price_unknown: Why it has no price, if anybody knows.
+        """
+        unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
+        if unpriced and not usage.usage_estimated:
+            self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
+        self.ledger.ended(entry, usage)
+        self.summary.attempt(usage)
+        self.sinks.record(usage)
+
+    def input_pico_usd(self, model: ModelConfig) -> int | None:
+        """Return what an input token costs at least, in pico USD; None: unknown."""
+        known = self._pico_per_token
+        if model.model_id in known:
+            return known[model.model_id]
+        if len(known) >= _MODELS_KEPT:
+            known.clear()
+        price = known[model.model_id] = pico_of(cost_of(TokenCounts(input_tokens=1), model))
+        return price
+
+    def track(self, task: str | None = None) -> UsageTrack:
+        """Return a track of the calls that are begun while it is entered, and of a task's."""
+        return self._tracks.new(type(self.summary)(), task)
+
+    def tracks_of(self, run: Run) -> tuple[UsageTrack, ...]:
+        """Return the tracks of a call that begins here."""
+        return self._tracks.of_call(run.metadata)
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a forked child: the parent reports what was counted before."""
+        self.summary.reset_after_fork()
+        self.sinks.reset_after_fork()
+        self._tracks.reset_after_fork()
+
+    def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
+        if model_id not in self._unpriced:
+            if len(self._unpriced) >= _MODELS_KEPT:
+                self._unpriced.clear()
+            self._unpriced.add(model_id)
+            why = reason or (f"service tier {tier}" if tier else "no list has it")
+            logger.warning(
+                "the price of %s is unknown (%s): its cost is counted as unpriced, not as 0; "
+                "give cost_per_1k_input_tokens and cost_per_1k_output_tokens under models:",
+                mask_account_ids(model_id),
+                why,
+            )
+
+
+class CallUsage:
+    """The account of one call: one agent, one run.
+
+    Args:
+        totals: Where to enter.
+        agent_name: The agent.
+        run: LangChain's run of the call.
+    """
+
+    def __init__(self, totals: UsageTotals, agent_name: str, run: Run) -> None:
+        self._totals = totals
+        self._agent_name = agent_name
+        self._run = run
+        # Taken where the call begins: its attempts may end on other threads.
+        self._tracks = totals.tracks_of(run)
+        self._fallback_asked = False
+        self._left = 0
+        self._call = 0
+        self._kept: tuple[str | None, str | None] = None, None
+
+    def enter(
+        self,
+        record: ModelUsageMetrics,
+        *,
+        entry: object | None = None,
+        price_unknown: str | None = None,
+    ) -> None:
+        """Enter one attempt of this call."""
+        self._totals.enter(record, entry=entry, price_unknown=price_unknown)
+        for track in self._tracks:
+            track.attempt(record)
+
+    def attempt_left(self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False) -> None:
+        """Write that an attempt leaves: if this process dies, it was billed all the same."""
+        ledger, price = self._totals.ledger, self._totals.input_pico_usd(model)
+        if not self._left:
+            self._call = ledger.next_call()
+            self._kept = ledger.kept(self._run.metadata, self._run.tags)
+        self._left += 1
+        metadata, tags = self._kept
+        meter.entry = ledger.left(
+            Departure(
+                self._agent_name, model.model_id, self._left, int(is_fallback), self._call,
+                self._run.run_id, tags, metadata,
+                None if price is None else least_tokens(meter.params) * price, ledger.now_ms(),
+            )
+        )  # fmt: skip
+
+    def attempt_ended(
+        self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
+    ) -> ModelUsageMetrics:
+        """Enter one attempt as it ends; return its record."""
+        self._fallback_asked |= is_fallback
+        usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
+        estimated = meter.usage_estimated
+        record = self.record(
+            model.model_id,
+            meter.outcome or "failed",
+            usage=usage,
+            cost_usd=None if usage is None or estimated else cost_of(usage, model, tier),
+            latency_ms=meter.latency_ms,
+            error=meter.error,
+            request_id=meter.request_id,
+            service_tier=tier,
+            estimated_wasted_cost_usd=None if wasted is None else cost_of(wasted, model),
+            time_to_first_token_ms=meter.time_to_first_token_ms,
+            is_fallback=is_fallback,
+            usage_estimated=estimated,
+        )
+        self.enter(record, entry=meter.entry, price_unknown=model.price_unknown)
+        return record
+
+    def call_ended(
+        self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
+    ) -> None:
+        """Enter the call: answered, failed (False), or left by its caller (None)."""
+        books: tuple[UsageSummary | UsageTrack, ...] = (self._totals.summary, *self._tracks)
+        for book in books:
+            book.call(
+                self._agent_name,
+                answered=answered,
+                latency_ms=latency_ms,
+                fallback_used=fallback_used,
+                fallback_asked=self._fallback_asked,
+            )
+
+    def cached(self, model_id: str) -> None:
+        """Enter an answer of LangChain's response cache: no call, no tokens, no cost."""
+        self.enter(self.record(model_id, "cached", usage=None))
+
+    def record(  # noqa: PLR0913 - the facts of one attempt, keyword-only
+        self,
+        model_id: str,
+        outcome: Outcome,
+        *,
+        usage: TokenCounts | None,
+        cost_usd: Decimal | None = None,
+        latency_ms: float = 0.0,
+        error: str | None = None,
+        request_id: str | None = None,
+        **more: Any,
+    ) -> ModelUsageMetrics:
+        """Return the record of one attempt of this call."""
+        tokens = usage or TokenCounts()
+        return ModelUsageMetrics(
+            agent_name=self._agent_name,
+            model_id=model_id,
+            timestamp=datetime.now(UTC),
+            input_tokens=tokens.input_tokens,
+            output_tokens=tokens.output_tokens,
+            latency_ms=latency_ms,
+            success=outcome != "failed",
+            error_message=error if outcome == "failed" else None,
+            cache_read_tokens=tokens.cache_read_tokens,
+            cache_write_5m_tokens=tokens.cache_write_5m_tokens,
+            cache_write_1h_tokens=tokens.cache_write_1h_tokens,
+            request_id=request_id,
+            outcome=outcome,
+            has_usage=usage is not None,
+            cost_usd=cost_usd,
+            run_id=self._run.run_id,
+            tags=self._run.tags,
+            metadata=dict(self._run.metadata),
+            **more,
+        )
+
+
+def tokens_of_message(usage: Mapping[str, Any]) -> TokenCounts:
+    """Return LangChain's ``usage_metadata`` as disjoint counts.
+
+    Its ``input_tokens`` include cache reads and writes, Bedrock's exclude them; with Bedrock's
+    per-lifetime detail ``cache_creation`` is 0 and the writes stand in ``ephemeral_*``
+    (langchain-aws 1.9.1).
+    """
+    details: Mapping[str, Any] = usage.get("input_token_details") or {}
+    read = int(details.get("cache_read") or 0)
+    hour = int(details.get("ephemeral_1h_input_tokens") or 0)
+    five = int(details.get("ephemeral_5m_input_tokens") or 0) + int(
+        details.get("cache_creation") or 0
+    )
+    return TokenCounts(
+        input_tokens=max(0, int(usage.get("input_tokens") or 0) - read - hour - five),
+        output_tokens=int(usage.get("output_tokens") or 0),
+        cache_read_tokens=read,
+        cache_write_5m_tokens=five,
+        cache_write_1h_tokens=hour,
+    )

@@ -1,0 +1,238 @@
+"""UsageTrack: what the calls of one task come to, whichever threads and contexts make them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import weakref
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+    from contextvars import Token
+
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
+    from langchain_modelmgr.usage.summary import UsageSummary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TASK_KEY = "modelmgr_task"
+"""The key of a run's metadata that names the task which the run belongs to."""
+
+_ACTIVE: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", default=())
+"""The tracks of this context. Tasks and copied contexts inherit them; plain threads don't
+(before Python 3.14)."""
+
+
+class UsageTrack(AbstractContextManager["UsageTrack"]):
+    """What the calls of a task, a question or a session come to.
+
+    As a context manager it tracks the calls that are begun inside the block, in its context: tasks,
+    LangChain's batches and copied contexts included. It may be entered and left in different
+    contexts and threads.
+
+    Args:
+        tracks: The tracks of the manager whose calls are tracked.
+        summary: An empty summary.
+        task: Calls whose metadata has this under ``modelmgr_task`` are tracked too, in any thread.
+    """
+
+    def __init__(self, tracks: Tracks, summary: UsageSummary, task: str | None = None) -> None:
+        self.task = task
+        self.is_over = False
+        self.tracks = tracks
+        self._summary = summary
+        self._token: Token[tuple[UsageTrack, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to track.
+
+        Raises:
+            RuntimeError: It is entered already.
+        """
+        if self._token is not None:
+            raise RuntimeError("this track is entered already: track() gives another one")
+        self.is_over = False
+        self._token = _ACTIVE.set((*_ACTIVE.get(), self))
+        self.tracks.opened(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Track no call that is begun from now on."""
+        self.tracks.ended(self)
+        token, self._token = self._token, None
+        others = tuple(track for track in _ACTIVE.get() if track is not self)
+        try:
+            if token is not None:
+                _ACTIVE.reset(token)
+        except ValueError:
+            # Entered in another context, which holds the track still.
+            self.is_over = True
+        _ACTIVE.set(others)
+
+    def bind(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function, its calls tracked wherever and whenever it runs.
+
+        Args:
+            function: A function, coroutine function or generator function.
+
+        Example:
+            ``executor.submit(usage.bind(ask), question)``
+        """
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return await self._awaited(function(*args, **kwargs))
+
+            return cast("Callable[P, R]", coroutine)
+
+        @functools.wraps(function)
+        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self._active():
+                result = function(*args, **kwargs)
+            if inspect.iscoroutine(result):
+                return self._awaited(result)
+            if inspect.isasyncgen(result):
+                return self._async_steps(result)
+            return self._steps(result) if inspect.isgenerator(result) else result
+
+        return bound
+
+    def attempt(self, usage: ModelUsageMetrics) -> None:
+        """Add one attempt."""
+        self._summary.attempt(usage)
+
+    def call(self, agent_name: str, **ended: Any) -> None:
+        """Add one call."""
+        self._summary.call(agent_name, **ended)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals, with the keys of ``get_usage_summary()``."""
+        return self._summary.as_dict()
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were."""
+        return int(self.as_dict()["calls"])
+
+    @property
+    def attempts(self) -> int:
+        """How many requests they took."""
+        return int(self.as_dict()["attempts"])
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of all kinds."""
+        return int(self.as_dict()["total_tokens"])
+
+    @property
+    def total_cost_usd(self) -> float:
+        """USD of all attempts whose price is known."""
+        return float(self.as_dict()["total_cost_usd"])
+
+    @property
+    def estimated_wasted_cost_usd(self) -> float:
+        """USD that Bedrock probably billed for attempts that broke, an estimate."""
+        return float(self.as_dict()["estimated_wasted_cost_usd"])
+
+    @property
+    def average_latency_ms(self) -> float:
+        """Milliseconds that an answered call took."""
+        return float(self.as_dict()["average_latency_ms"])
+
+    def reset_after_fork(self) -> None:
+        """Start at zero in a forked child."""
+        self._summary.reset_after_fork()
+
+    # -- what `bind` returns runs step by step, each in whatever context drives it
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        token = _ACTIVE.set((*_ACTIVE.get(), self))
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # closed in another context, which never held it
+                _ACTIVE.reset(token)
+
+    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._active():
+            return await coroutine
+
+    def _steps(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        with closing(generator):
+            sent = None
+            while True:
+                try:
+                    with self._active():
+                        item = generator.send(sent)
+                except StopIteration as end:
+                    return end.value
+                sent = yield item
+
+    async def _async_steps(self, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+        async with aclosing(generator):
+            sent = None
+            while True:
+                try:
+                    with self._active():
+                        item = await generator.asend(sent)
+                except StopAsyncIteration:
+                    return
+                sent = yield item
+
+
+class Tracks:
+    """The tracks of one manager."""
+
+    def __init__(self) -> None:
+        self._all: weakref.WeakSet[UsageTrack] = weakref.WeakSet()
+        self._of_tasks: dict[str, tuple[UsageTrack, ...]] = {}
+        self._lock = threading.Lock()
+
+    def new(self, summary: UsageSummary, task: str | None = None) -> UsageTrack:
+        """Return a track, not entered yet."""
+        track = UsageTrack(self, summary, task)
+        self._all.add(track)
+        return track
+
+    def opened(self, track: UsageTrack) -> None:
+        """Let calls of the track's task find it."""
+        if track.task is not None:
+            with self._lock:
+                self._of_tasks[track.task] = (*self._of_tasks.get(track.task, ()), track)
+
+    def ended(self, track: UsageTrack) -> None:
+        """Let calls of the track's task find it no more."""
+        if track.task is not None:
+            with self._lock:
+                others = [t for t in self._of_tasks.get(track.task, ()) if t is not track]
+                self._of_tasks.pop(track.task, None)
+                if others:
+                    self._of_tasks[track.task] = tuple(others)
+
+    def of_call(self, metadata: Mapping[str, Any]) -> tuple[UsageTrack, ...]:
+        """Return the tracks of a call that begins here, each once.
+
+        Args:
+            metadata: The metadata of the call's run.
+        """
+        active, of_tasks = _ACTIVE.get(), self._of_tasks
+        if not active and not of_tasks:
+            return ()
+        own = [t for t in active if t.tracks is self and not t.is_over]
+        task = metadata.get(TASK_KEY)
+        if task is not None:
+            own += of_tasks.get(str(task), ())
+        return tuple(dict.fromkeys(own))
+
+    def reset_after_fork(self) -> None:
+        """Start at zero in a forked child."""
+        self._lock = threading.Lock()
+        for track in list(self._all):
+            track.reset_after_fork()

@@ -1,0 +1,83 @@
+"""Every block of the README and the docs runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_modelmgr import ConfigurationError, ConfigurationManager
+from tests.support import BLOCK, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_modelmgr.local import LocalAWS
+
+UNTITLED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""Python that runs as it stands; a block with a title is a file, which a test of its own runs."""
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_aws: LocalAWS) -> Path:
+    """Stand in a folder with the shipped configuration, pointed at the local AWS."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    for name, value in local_aws.env().items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+
+    for text in UNTITLED.findall(page.read_text("utf-8")):
+        exec(compile(text, str(page), "exec"), namespace)  # noqa: S102 - our own docs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_yaml_of_a_page_is_a_configuration(page: Path, tmp_path: Path) -> None:
+    for i, text in enumerate(blocks(page, "yaml")):
+        (tmp_path / f"page{i}.yaml").write_text(text, "utf-8")
+
+        config = ConfigurationManager(f"page{i}", tmp_path)
+
+        assert config.agent_names
+
+
+def test_the_mistakes_of_the_docs_are_told_as_they_stand_there(tmp_path: Path) -> None:
+    (told,) = blocks(ROOT / "docs" / "configuration.md", "text")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "dev.yaml").write_text(
+        "agents:\n  sql_agent:\n    modle: x\n    timeout_seconds: 901\n    requires: [tool]\n"
+    )
+
+    with pytest.raises(ConfigurationError) as caught:
+        ConfigurationManager("dev", tmp_path / "config")
+
+    assert str(caught.value).replace(f"{tmp_path}/", "") == told.strip()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_tables_of_the_docs_are_generated() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "scripts.make_fallback_docs", "--check"], cwd=ROOT, check=False
+    )
+
+    assert run.returncode == 0, "run python -m scripts.make_fallback_docs"

@@ -1,0 +1,407 @@
+"""Who may run: slots, each model's share of them, and what is never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.errors import BedrockTimeoutError, ModelManagerError
+from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.metrics import MemorySink
+from langchain_modelmgr.runtime.slots import MODEL_SHARE, SlotRequest, Slots
+from tests.models import HAIKU, OPUS, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+
+LONG = "word " * 1_000
+"""Some 400 deltas: far more than a stream's buffer holds."""
+
+HUNG = 300.0
+"""Seconds that no test waits."""
+
+
+def _manager(configured: Configure, max_concurrency: int, settings: str = "") -> ModelManager:
+    agents = "\n".join(
+        f"{name}: {{model: '{model}', fallbacks: [], retries: 0, cooldown_seconds: 0{settings}}}"
+        for name, model in (("a", SONNET), ("b", HAIKU), ("c", OPUS))
+    )
+    config = configured(f"{agents}\nwarm: {{model: '{SONNET}', fallbacks: []}}")
+    manager = ModelManager(config, sinks=[MemorySink()], max_concurrency=max_concurrency)
+    manager.chat_model("warm").invoke("x")  # builds the client, which takes long
+    return manager
+
+
+def _outcomes(manager: ModelManager) -> list[Any]:
+    (sink,) = manager.totals.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    return [r.outcome for r in sink.records][1:]
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(50):
+        while not happened():  # noqa: ASYNC110 - other threads' work is waited for
+            await asyncio.sleep(0.01)
+
+
+async def _soon(call: Any) -> Any:
+    """Return what must not wait for anything that hangs."""
+    return await asyncio.wait_for(call, 30)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- readers that pause
+
+
+async def test_paused_readers_stop_nobody(configured: Configure, local_aws: LocalAWS) -> None:
+    manager = _manager(configured, max_concurrency=2)
+    llm = manager.chat_model("a")
+    local_aws.script(lambda request: ScriptedReply(f"{request.prompt} {LONG}"))
+    streams = [llm.astream(f"q{i}") for i in range(6)]
+
+    first = [(await _soon(anext(stream))).text for stream in streams]
+    answers = await _soon(asyncio.gather(*(manager.chat_model(n).ainvoke("x") for n in "abcabc")))
+    rest = [[chunk.text async for chunk in stream] for stream in streams]
+
+    assert len(answers) == 6
+    texts = [one + "".join(more) for one, more in zip(first, rest, strict=True)]
+    assert texts == [f"q{i} {LONG}" for i in range(6)]
+    assert set(_outcomes(manager)) == {"answered"}
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 2])
+async def test_a_stream_s_loop_may_call(
+    configured: Configure, local_aws: LocalAWS, max_concurrency: int
+) -> None:
+    manager = _manager(configured, max_concurrency)
+    llm = manager.chat_model("a")
+    local_aws.reply(SONNET, ScriptedReply("word " * 400))
+    called = 0
+
+    async def read() -> str:
+        nonlocal called
+        text = ""
+        async for chunk in llm.astream("x"):
+            text += chunk.text
+            if called < 5:
+                await llm.ainvoke("y")
+                async for _ in llm.astream("z"):
+                    pass
+                called += 1
+        return text
+
+    assert await _soon(read()) == "word " * 400
+    assert called == 5
+
+
+async def test_a_paused_stream_ends_at_its_deadline_though_nobody_reads(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, 4, ", deadline_seconds: 1.5")
+    local_aws.script(lambda _: ScriptedReply("word " * 20_000))  # more than sockets hold
+    stream = manager.chat_model("a").astream("x")
+    said = [(await anext(stream)).text]
+
+    closed = await asyncio.to_thread(local_aws.wait_closed, 30)
+    await _until(lambda: _outcomes(manager) == ["aborted"])
+    with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
+        async for chunk in stream:
+            said.append(chunk.text)
+
+    assert closed
+    assert len(caught.value.attempts) == 1
+    assert caught.value.partial_text == "".join(said)
+
+
+def test_a_paused_sync_stream_closes_its_connection_at_its_deadline_and_ends_when_it_is_read_on(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, 4, ", deadline_seconds: 1.5")
+    local_aws.script(lambda _: ScriptedReply("word " * 20_000))
+    local_aws.latency(None, 0.0, chunk_delay=0.01)  # or the sockets take all of it before that
+    stream = manager.chat_model("a").stream("x")
+    said = [next(stream).text]
+
+    closed = local_aws.wait_closed(30)  # though nobody reads
+    with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
+        for chunk in stream:
+            said.append(chunk.text)
+
+    assert closed
+    assert _outcomes(manager) == ["aborted"]
+    assert caught.value.partial_text == "".join(said)
+
+
+async def test_a_resumed_stream_waits_for_a_slot_no_longer_than_its_time_out(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, 1)
+    local_aws.reply(SONNET, ScriptedReply(LONG))
+    stream = manager.chat_model("a", timeout=0.5).astream("x")
+    await anext(stream)
+    local_aws.stall(HAIKU, HUNG)
+    hung = asyncio.create_task(manager.chat_model("b").ainvoke("y"))
+    await _until(lambda: local_aws.requests(HAIKU) == 1)
+
+    with pytest.raises(BedrockTimeoutError, match=r"no free slot for 0\.\d s: 0 of 1") as caught:
+        async for _ in stream:
+            pass
+
+    assert caught.value.partial_text
+    assert await asyncio.to_thread(local_aws.wait_closed, 30)
+    assert _outcomes(manager) == ["failed"]
+    await _cancel(hung)
+
+
+# -- calls that hang
+
+
+@pytest.mark.parametrize("mode", ["ainvoke", "astream"])
+@pytest.mark.parametrize("bound", ["timeout_seconds", "deadline_seconds"])
+async def test_a_slot_is_waited_for_no_longer_than_time_out_and_deadline(
+    configured: Configure, local_aws: LocalAWS, bound: str, mode: str
+) -> None:
+    manager = _manager(configured, 1)
+    local_aws.stall(SONNET, HUNG)
+    hung = asyncio.create_task(manager.chat_model("a").ainvoke("x"))
+    await _until(lambda: local_aws.requests(SONNET) == 2)
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: [], retries: 0, {bound}: 0.4}}")
+    short = ModelManager(config, sinks=[MemorySink()])
+    short.pool, short.chains._pool = manager.pool, manager.pool
+    llm: Any = short.chat_model("a")
+
+    with pytest.raises(BedrockTimeoutError, match=r"no free slot for 0\.\d s: 1 of 1") as caught:
+        if mode == "ainvoke":
+            await _soon(llm.ainvoke("y"))
+        else:
+            await _soon(anext(llm.astream("y")))
+
+    assert caught.value.attempts == ()
+    await _cancel(hung)
+    await _soon(manager.chat_model("a").ainvoke("z"))
+    assert local_aws.requests(SONNET) == 3  # y was never sent
+
+
+async def test_what_waited_too_long_for_a_model_goes_to_its_fallback(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    config = configured(
+        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 1}}\n"
+        f"slow: {{model: '{SONNET}', fallbacks: []}}"
+    )
+    manager = ModelManager(config, sinks=[MemorySink()], max_concurrency=4)
+    manager.chat_model("a").invoke("x")
+    local_aws.stall(SONNET, HUNG, times=3)
+    hung = [asyncio.create_task(manager.chat_model("slow").ainvoke("x")) for _ in range(3)]
+    await _until(lambda: local_aws.requests(SONNET) == 4)
+
+    for _ in range(5):
+        reply = await _soon(manager.chat_model("a").ainvoke("y"))
+        told = reply.response_metadata["model_manager"]
+        assert told["model_id"] == HAIKU
+        assert [a["model_id"] for a in told["attempts"]] == [HAIKU]
+
+    assert local_aws.requests(SONNET) == 4
+    await _cancel(*hung)
+    reply = await _soon(manager.chat_model("a").ainvoke("z"))
+    assert reply.response_metadata["model_manager"]["model_id"] == SONNET  # it is not cooling down
+
+
+async def test_one_hung_model_delays_no_other(configured: Configure, local_aws: LocalAWS) -> None:
+    manager = _manager(configured, 4)
+    local_aws.stall(SONNET, HUNG, times=8)
+    hung = [asyncio.create_task(manager.chat_model("a").ainvoke("x")) for _ in range(8)]
+    await _until(lambda: local_aws.requests(SONNET) == 4)  # three of them, and the first of all
+
+    for name in "bcbc":
+        await _soon(manager.chat_model(name).ainvoke("y"))
+
+    assert local_aws.requests(SONNET) == 4
+    await _cancel(*hung)
+
+
+@pytest.mark.parametrize("mode", ["ainvoke", "astream"])
+async def test_cancelled_calls_free_their_slots_at_once(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    manager = _manager(configured, 4)
+    llm: Any = manager.chat_model("a")
+    local_aws.stall(SONNET, HUNG, times=12)
+
+    async def read() -> None:
+        async for _ in llm.astream("x"):
+            pass
+
+    for round_ in range(1, 5):
+        call = llm.ainvoke if mode == "ainvoke" else lambda _: read()
+        tasks = [asyncio.create_task(call("x")) for _ in range(3)]
+        await _until(lambda expected=1 + 3 * round_: local_aws.requests(SONNET) == expected)  # type: ignore[misc]
+        await _cancel(*tasks)
+
+    await _soon(asyncio.gather(*(llm.ainvoke("y") for _ in range(4))))
+    assert Counter(_outcomes(manager)) == {"aborted": 12, "answered": 4}
+
+
+async def test_a_closed_manager_ends_its_streams_and_what_waits(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    manager = _manager(configured, 1)
+    local_aws.reply(SONNET, ScriptedReply("word " * 20_000))
+    paused = manager.chat_model("a").astream("x")
+    await anext(paused)
+    local_aws.latency(HAIKU, 1)
+    running = asyncio.create_task(manager.chat_model("b").ainvoke("x"))
+    await _until(lambda: local_aws.requests(HAIKU) == 1)
+    waiting = asyncio.create_task(manager.chat_model("c").ainvoke("x"))
+    await _until(lambda: len(manager.pool._running) == 3)
+
+    manager.close()
+
+    assert await asyncio.to_thread(local_aws.wait_closed, 30)
+    assert _outcomes(manager) == ["aborted"]  # before the sinks were closed
+    with pytest.raises(ModelManagerError, match="ModelManager was closed"):
+        async for _ in paused:
+            pass
+    with pytest.raises(ModelManagerError, match="ModelManager was closed"):
+        await _soon(waiting)
+    await _soon(running)
+    assert local_aws.requests(OPUS) == 0
+    await _soon(manager.chat_model("c").ainvoke("y"))
+
+
+# -- the slots themselves
+
+
+def _take(
+    slots: Slots, model: str, granted: list[SlotRequest], *, again: bool = False
+) -> SlotRequest:
+    turn = SlotRequest(model, lambda: granted.append(turn))
+    if slots.take(turn, again=again) is None:
+        granted.append(turn)
+    return turn
+
+
+@pytest.mark.parametrize(
+    ("total", "most"), [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4), (10, 8), (64, 51), (320, 256)]
+)
+def test_a_model_s_share_leaves_room_for_others(total: int, most: int) -> None:
+    slots, granted = Slots(total), list[SlotRequest]()
+
+    for _ in range(total + 5):
+        _take(slots, "hung", granted)
+
+    assert slots.taken("hung") == len(granted) == most
+
+
+def test_each_model_that_hangs_leaves_a_fifth_of_what_it_found() -> None:
+    slots, granted = Slots(320), list[SlotRequest]()
+
+    for model in range(4):
+        for _ in range(400):
+            _take(slots, f"hung {model}", granted)
+
+    assert [slots.taken(f"hung {model}") for model in range(4)] == [256, 51, 10, 2]
+
+
+def test_those_that_had_a_slot_before_come_first_and_each_in_its_order() -> None:
+    slots, granted = Slots(1), list[SlotRequest]()
+    holder = _take(slots, "m", granted)
+    new = [_take(slots, model, granted) for model in ("m", "n")]
+    resumed = [_take(slots, model, granted, again=True) for model in ("n", "m")]
+
+    order = []
+    while granted:
+        (turn,) = granted
+        granted.clear()
+        order.append(turn)
+        slots.give_back(turn)
+
+    assert order == [holder, *resumed, *new]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    total=st.integers(1, 12),
+    steps=st.lists(st.tuples(st.sampled_from("tgua"), st.integers(0, 30)), max_size=120),
+)
+def test_slots_are_neither_lost_nor_doubled(total: int, steps: list[tuple[str, int]]) -> None:
+    slots, granted, turns = Slots(total), list[SlotRequest](), list[SlotRequest]()
+
+    for step, n in steps:
+        if step in "ta":
+            turns.append(_take(slots, "xyz"[n % 3], granted, again=step == "a"))
+        elif turns:
+            turn = turns.pop(n % len(turns))
+            if step == "u" and slots.give_up(turn, turn.number):
+                assert turn.state == "none"
+            slots.give_back(turn)
+            slots.give_back(turn)  # again, it does nothing
+        held = Counter(t.model for t in turns if t.state == "has")
+        waiting = [t for t in turns if t.state == "waits"]
+        assert sum(held.values()) <= total
+        assert all(slots.taken(model) == held[model] for model in "xyz")
+        free = total - sum(held.values())
+        for turn in waiting:  # nobody waits who may run
+            mine = held[turn.model]
+            assert (free == 0) if not mine else mine >= MODEL_SHARE * (free - 1)
+
+    for turn in turns:
+        slots.give_back(turn)
+    assert all(slots.taken(model) == 0 for model in "xyz")
+    for model in "xyz":
+        _take(slots, model, granted)
+    assert sum(slots.taken(model) for model in "xyz") == min(3, total)
+
+
+def test_a_wait_that_is_over_is_not_given_up_in_the_next_one() -> None:
+    slots, granted = Slots(1), list[SlotRequest]()
+    holder = _take(slots, "m", granted)
+    turn = _take(slots, "m", granted)
+    earlier = turn.number
+    slots.give_back(holder)
+    slots.give_back(turn)
+    other = _take(slots, "m", granted)
+    slots.take(turn)
+
+    assert not slots.give_up(turn, earlier)
+    assert slots.give_up(turn, turn.number)
+    assert slots.give_back(other) == "has"
+
+
+def test_threads_that_take_and_give_back_leave_nothing_behind() -> None:
+    slots = Slots(4)
+
+    def work(model: str) -> None:
+        for _ in range(500):
+            free = threading.Event()
+            turn = SlotRequest(model, free.set)
+            if slots.take(turn) is not None and not free.wait(0.0005):
+                slots.give_back(turn)
+                continue
+            slots.give_back(turn)
+
+    threads = [threading.Thread(target=work, args=(m,)) for m in "aabbcc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [slots.taken(m) for m in "abc"] == [0, 0, 0]
+    granted = list[SlotRequest]()
+    _take(slots, "a", granted)
+    assert len(granted) == 1
