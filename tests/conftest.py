@@ -13,6 +13,7 @@ from pytest_socket import socket_allow_hosts
 from langchain_modelmgr import ConfigurationManager
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.runtime.at_exit import AT_EXIT
+from tests.stray_requests import StrayRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +34,27 @@ def pytest_runtest_setup() -> None:
     socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
+@pytest.fixture(scope="session")
+def stray_requests() -> Iterator[StrayRequests]:
+    """Listen as the account of whoever runs the tests."""
+    with StrayRequests() as server:
+        yield server
+    assert server.take() == []  # what arrived after the last test
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_request_leaves_for_another_account(stray_requests: StrayRequests) -> Iterator[None]:
+    yield
+    assert stray_requests.take() == []
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    stray_requests: StrayRequests,
+    no_request_leaves_for_another_account: None,  # checked last, when managers have ended
+) -> None:
     for name in list(os.environ):
         if name.startswith(_AWS_SETTINGS):
             monkeypatch.delenv(name)
@@ -42,6 +62,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stray_requests.url)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")

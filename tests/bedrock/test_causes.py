@@ -26,7 +26,10 @@ SECRET = "my secret prompt"
 
 
 @pytest.fixture
-def llm(configured: Configure) -> ManagedBedrockChat:
+def llm(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> ManagedBedrockChat:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)  # of the control plane
     agents = f"a: {{model: '{SONNET}', fallbacks: []}}\narn: {{model: '{ARN}', fallbacks: []}}"
     return ModelManager(configured(agents), sinks=[]).chat_model("a", max_retries=0)
 

@@ -150,7 +150,10 @@ def test_the_local_aws_serves_what_is_past_its_end(configured: Configure) -> Non
     assert any(w.startswith("retired on 2026-07-30") for w in member.warnings)
 
 
-def test_elsewhere_a_file_can_say_that_it_knows(tmp_path: Path) -> None:
+def test_elsewhere_a_file_can_say_that_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")  # AWS itself; no request is sent
     agents = f"aws: {{region: us-east-1}}\nagents: {{a: {{model: '{SONNET}', fallbacks: []}}}}\n"
     (tmp_path / "plain.yaml").write_text(agents)
     (tmp_path / "knows.yaml").write_text(f"retired_models: warning\n{agents}")

@@ -131,7 +131,10 @@ def test_a_cached_answer_is_no_attempt(manager: ModelManager) -> None:
     assert manager.usage().totals["attempts"] == 1
 
 
-def test_an_account_id_is_in_no_row(configured: Configure, local_aws: LocalAWS) -> None:
+def test_an_account_id_is_in_no_row(
+    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)  # of the control plane
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
     local_aws.inference_profile(arn, HAIKU)
     manager = ModelManager(configured(f"a: {{model: '{arn}', fallbacks: []}}"))

@@ -337,6 +337,7 @@ def test_the_environment_points_boto3_here_and_comes_back(
     import boto3
 
     monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
     with local_aws.environment():
         assert "AWS_PROFILE" not in os.environ
         reply = boto3.client("bedrock-runtime").converse(modelId=SONNET, messages=HELLO)
