@@ -1,4 +1,4 @@
-"""Records of attempts, a clock that only moves when told to, and a CloudWatch that misbehaves."""
+"""Fixtures: records of attempts, a clock that a test moves, and a CloudWatch with faults."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -23,34 +21,14 @@ from botocore.config import Config
 
 from langchain_modelmgr.metrics import CloudWatchSink
 from langchain_modelmgr.runtime.interval_worker import Clock
-from langchain_modelmgr.usage.record import ModelUsageMetrics
+from tests.usage_records import NOW, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOW = datetime.now(UTC).replace(second=10, microsecond=0)
-
+    from tests.usage_records import MakeUsage
 
 MakeServer = Callable[[], AbstractContextManager["FaultyCloudWatch"]]
-
-
-class MakeUsage(Protocol):
-    def __call__(self, **changes: Any) -> ModelUsageMetrics: ...
-
-
-def make(**changes: Any) -> ModelUsageMetrics:
-    facts: dict[str, Any] = {
-        "agent_name": "sql_agent",
-        "model_id": "anthropic.claude-3-5-sonnet-20241022-v2:0",
-        "timestamp": NOW,
-        "input_tokens": 120,
-        "output_tokens": 30,
-        "latency_ms": 812.5,
-        "success": True,
-        "cost_usd": Decimal("0.00081"),
-        **changes,
-    }
-    return ModelUsageMetrics(**facts)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from tests.support import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.metrics_fixtures import MakeUsage
+    from tests.usage_records import MakeUsage
 
 DOC = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 

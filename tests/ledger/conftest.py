@@ -1,25 +1,14 @@
-"""A ledger in a folder, its sink at the local AWS, and processes that die."""
+"""The folder of a ledger whose AWS is the local one."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-
-from langchain_modelmgr import ConfigurationManager, ModelManager
-from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
-from langchain_modelmgr.usage.record import Departure
-from tests.metrics_fixtures import make
-from tests.support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_modelmgr.ledger.log import Ledger
     from langchain_modelmgr.local import LocalAWS
 
 
@@ -28,56 +17,3 @@ def folder(tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch)
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     return tmp_path / "ledger"
-
-
-def opened(folder: Path | None, **settings: Any) -> tuple[Ledger, CloudWatchSink]:
-    sink = CloudWatchSink(FixedClient(boto3.Session, None), "x/Models")
-    return ledger_for([sink], folder, **settings), sink
-
-
-def configured_manager(folder: Path, *, extra: str = "", **given: Any) -> ModelManager:
-    """Return a manager of a file that names a ledger in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dev.yaml").write_text(
-        f"ledger: '{folder}'\naws: {{region: us-east-1}}\n"
-        f"metrics: {{extra: [{extra}]}}\n"
-        "agents: {a: {model: anthropic.claude-3-5-sonnet-20241022-v2:0, fallbacks: []}}\n"
-    )
-    return ModelManager(ConfigurationManager("dev", folder), **given)
-
-
-def write(ledger: Ledger, sink: CloudWatchSink, count: int = 1, **changes: Any) -> None:
-    for _ in range(count):
-        usage = make(**changes)
-        ledger.ended(None, usage)
-        sink.record(usage)
-
-
-def query(ledger: Ledger, text: str) -> list[tuple[Any, ...]]:
-    with ledger.reading() as connection:
-        return connection.execute(text).fetchall()
-
-
-def invocations(aws: LocalAWS, **dimensions: str) -> float:
-    return aws.metrics.sum("x/Models", "ModelInvocations", **dimensions)
-
-
-def departure(ledger: Ledger) -> Departure:
-    return Departure(
-        "sql_agent", "m", 1, 0, ledger.next_call(), "run", None, None, 5_000, ledger.now_ms()
-    )
-
-
-def in_another_process(folder: Path, code: str) -> None:
-    program = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from tests.ledger.conftest import *
-from tests.metrics_fixtures import make
-ledger, sink = opened(Path({str(folder)!r}))
-{code}
-sys.stdout.flush()
-os._exit(0)  # no exit handler runs, as at kill -9
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)

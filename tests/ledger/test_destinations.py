@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.ledger.database import Database
 from langchain_modelmgr.ledger.destinations import destination_of, identify
 from langchain_modelmgr.ledger.store import open_store
-from tests.ledger.conftest import (
+from tests.ledger.support import (
     configured_manager,
     in_another_process,
     invocations,
     opened,
     query,
+    session,
     write,
 )
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 MODELS = "modelmgr/Models"
 
 
-def session(key: str, token: str | None = None) -> boto3.Session:
-    return boto3.Session(key, "secret", token, region_name="us-east-1")
-
-
 @pytest.mark.parametrize("token", [None, "session-token"])
 def test_a_session_of_another_account_publishes_its_own_usage_alone(
     folder: Path, local_aws: LocalAWS, token: str | None
@@ -40,7 +36,6 @@ def test_a_session_of_another_account_publishes_its_own_usage_alone(
     local_aws.account("OTHER", "222222222222")
     in_another_process(
         folder,
-        "from tests.ledger.test_destinations import session\n"
         f"manager = configured_manager(Path({str(folder)!r}), session=session('FIRST', {token!r}))\n"
         "[manager.invoke_model('a', [{'role': 'user', 'content': 'x'}]) for _ in range(3)]\n"
         "manager.ledger.ingest()",

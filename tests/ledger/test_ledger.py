@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr.runtime.interval_worker import Order
-from tests.ledger.conftest import departure, in_another_process, invocations, opened, query, write
-from tests.ledger.prove import ODD, prove
-from tests.metrics_fixtures import make
+from tests.ledger.killed_writers import prove
+from tests.ledger.support import (
+    UNREADABLE_LINES,
+    departure,
+    in_another_process,
+    invocations,
+    opened,
+    query,
+    write,
+)
+from tests.usage_records import make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +51,7 @@ def test_what_an_outage_held_back_arrives_once_after_close(
     assert (stats.recorded, stats.sent, stats.kept) == (55, 55, 0)
 
 
-@pytest.mark.parametrize("line", ODD)
+@pytest.mark.parametrize("line", UNREADABLE_LINES)
 def test_an_odd_line_costs_itself_and_no_other(
     folder: Path, local_aws: LocalAWS, line: bytes
 ) -> None:

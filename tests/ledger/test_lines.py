@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ledger.conftest import opened, query, write
+from tests.ledger.support import opened, query, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import LedgerError, ModelManager, UsageTable
-from tests.ledger.conftest import configured_manager, in_another_process
+from tests.ledger.support import configured_manager, in_another_process
 from tests.models import HAIKU, SONNET
 from tests.support import ROOT
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr.ledger import log
-from tests.ledger.conftest import departure, in_another_process, invocations, opened, query
-from tests.ledger.conftest import write as write_attempts
-from tests.metrics_fixtures import make
+from tests.ledger.support import departure, in_another_process, invocations, opened, query
+from tests.ledger.support import write as write_attempts
 from tests.support import ROOT
+from tests.usage_records import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +150,7 @@ atexit.register(tell)
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from langchain_modelmgr.local import LocalAWS
-from tests.ledger.conftest import configured_manager
+from tests.ledger.support import configured_manager
 with LocalAWS() as aws, aws.environment():
     manager = configured_manager(Path({str(tmp_path / "ledger")!r}))
     manager.chat_model("a").invoke("x")

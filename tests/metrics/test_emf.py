@@ -22,7 +22,7 @@ from langchain_modelmgr.metrics.series import EXTRAS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.metrics_fixtures import MakeUsage
+    from tests.usage_records import MakeUsage
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 

@@ -26,7 +26,7 @@ from langchain_modelmgr.metrics.series import (
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
-    from tests.metrics_fixtures import MakeUsage
+    from tests.usage_records import MakeUsage
 
 FIVE = indexes_of(())
 SUCCEEDED, FAILED, LATENCY, INPUT, OUTPUT, COST = range(6)

@@ -18,7 +18,8 @@ from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from langchain_modelmgr.usage.record import ModelUsageMetrics
-    from tests.metrics_fixtures import FakeClock, MakeUsage
+    from tests.metrics_fixtures import FakeClock
+    from tests.usage_records import MakeUsage
 
 
 class BrokenSink:

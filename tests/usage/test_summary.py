@@ -20,7 +20,7 @@ from langchain_modelmgr.metrics import UsageSummary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.metrics_fixtures import MakeUsage
+    from tests.usage_records import MakeUsage
 
 SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 HAIKU = "anthropic.claude-3-5-haiku-20241022-v1:0"

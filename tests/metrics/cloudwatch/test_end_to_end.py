@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from langchain_modelmgr.local import LocalAWS
-    from tests.metrics_fixtures import MakeUsage
+    from tests.usage_records import MakeUsage
 
 NAMESPACE = "supply-chain/Models"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123def456"

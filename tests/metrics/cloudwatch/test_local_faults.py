@@ -12,15 +12,16 @@ from botocore.config import Config
 from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.metrics import CloudWatchSink, MemorySink, SinkGroup, cloudwatch_client
 from langchain_modelmgr.metrics.series import EXTRAS
-from tests.metrics_fixtures import NOW
 from tests.models import HAIKU, SONNET
+from tests.usage_records import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from langchain_modelmgr.local import LocalAWS
-    from tests.metrics_fixtures import FakeClock, MakeUsage
+    from tests.metrics_fixtures import FakeClock
+    from tests.usage_records import MakeUsage
 
 NAMESPACE = "x/Models"
 

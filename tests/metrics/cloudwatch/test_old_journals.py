@@ -12,7 +12,7 @@ import pytest
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.metrics.cloudwatch.old_journals import old_scope
-from tests.metrics_fixtures import make
+from tests.usage_records import make
 
 if TYPE_CHECKING:
     from pathlib import Path

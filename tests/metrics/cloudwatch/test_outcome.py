@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 
 from langchain_modelmgr.metrics import CloudWatchSink
-from tests.metrics_fixtures import make
+from tests.usage_records import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,8 @@ from langchain_modelmgr.metrics import (
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 
 if TYPE_CHECKING:
-    from tests.metrics_fixtures import FaultyCloudWatch, MakeUsage
+    from tests.metrics_fixtures import FaultyCloudWatch
+    from tests.usage_records import MakeUsage
 
 THROTTLED = "Throttling 400"
 

@@ -15,7 +15,8 @@ from langchain_modelmgr.metrics import CloudWatchSink
 from langchain_modelmgr.runtime.interval_worker import Clock
 
 if TYPE_CHECKING:
-    from tests.metrics_fixtures import FaultyCloudWatch, MakeServer, MakeUsage
+    from tests.metrics_fixtures import FaultyCloudWatch, MakeServer
+    from tests.usage_records import MakeUsage
 
 
 @pytest.mark.parametrize(

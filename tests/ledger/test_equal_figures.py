@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ledger.equal import prove
+from tests.ledger.equal_figures import prove
 
 if TYPE_CHECKING:
     from pathlib import Path

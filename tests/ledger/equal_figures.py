@@ -1,6 +1,6 @@
 """Makes many mixed calls, then holds four accounts of them against each other.
 
-    python -m tests.ledger.equal --calls 20000
+    python -m tests.ledger.equal_figures --calls 20000
 
 Invokes, streams, asynchronous and guide-style calls from several threads, under random throttles,
 server errors, cut and abandoned streams, with a model whose price is unknown. At the end it must

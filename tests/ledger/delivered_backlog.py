@@ -1,7 +1,7 @@
 """Lets programs of one call each deliver what dead processes left: all of it, a part at each exit.
 
-    python -m tests.ledger.backlog --megabytes 31 --writers 1
-    python -m tests.ledger.backlog --megabytes 31 --writers 40
+    python -m tests.ledger.delivered_backlog --megabytes 31 --writers 1
+    python -m tests.ledger.delivered_backlog --megabytes 31 --writers 40
 
 It must hold: each exit makes progress, every attempt is stored and published once.
 """
@@ -31,7 +31,7 @@ from langchain_modelmgr.ledger.lines import write_ended, write_left
 from langchain_modelmgr.usage.record import Departure
 from langchain_modelmgr.ledger.segment import Writer
 from langchain_modelmgr.usage.record import ModelUsageMetrics
-from tests.ledger.conftest import opened
+from tests.ledger.support import opened
 
 folder, size, many = Path(sys.argv[1]), float(sys.argv[2]) * 1e6, int(sys.argv[3])
 _, sink = opened(folder)
@@ -56,7 +56,7 @@ import atexit, sys, time
 end = []
 atexit.register(lambda: print(time.monotonic() - end[0]))
 from pathlib import Path
-from tests.ledger.conftest import opened, write
+from tests.ledger.support import opened, write
 
 ledger, sink = opened(Path(sys.argv[1]))
 write(ledger, sink)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ledger.backlog import deliver
+from tests.ledger.delivered_backlog import deliver
 
 
 @pytest.mark.parametrize(("megabytes", "writers"), [(2, 1), (1, 40)])

@@ -1,6 +1,6 @@
 """Kills writers of one ledger at random while CloudWatch misbehaves, then counts everything.
 
-    python -m tests.ledger.prove --seconds 60 --processes 5 --threads 3
+    python -m tests.ledger.killed_writers --seconds 60 --processes 5 --threads 3
 
 Writers append what was acknowledged to files of their own; they are killed, meet a full disk (a
 limit of the size of files) and odd lines. At the end one process delivers what is left. It must
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from langchain_modelmgr.ledger.store import open_readonly
 from langchain_modelmgr.local import LocalAWS
+from tests.ledger.support import UNREADABLE_LINES
 from tests.support import ROOT
 
 WRITER = """
@@ -92,9 +93,6 @@ ledger.close()
 """
 
 LEAST_KILLS = 4
-
-ODD = [b'{"metric": 99}', b'[1,"a","m"]', b'[2,null,null,1,"now",0]', b'"text"', b"[9]", b"\xff\xfe",
-       b'[1,"a","m",null,null,1,1,1,0,1,null,"0.1"]', b"[[[[", b"null", b'[0,"x",3]']  # fmt: skip
 
 
 @dataclass
@@ -189,7 +187,7 @@ def _leave_odd_lines(folder: Path, dice: random.Random) -> None:
     if segments.is_dir():
         name = uuid.uuid4().hex
         (segments / f"{name}.lock").touch()
-        lines = dice.sample(ODD, 4)
+        lines = dice.sample(UNREADABLE_LINES, 4)
         (segments / f"{name}-000001.jsonl").write_bytes(b"\n".join([b"", *lines, b'[1,"cut']))
 
 
