@@ -16,7 +16,7 @@ from langchain_modelmgr.dashboard.widgets import (
     widgets_of,
 )
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics.series import ROLLUP, indexes_of
+from langchain_modelmgr.metrics.series import METRIC_USD_A_MONTH, ROLLUP, indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.dashboard.chains import Chain
 
-METRIC_USD, ALARM_METRIC_USD, DASHBOARD_USD = Decimal("0.30"), Decimal("0.10"), Decimal("3.00")
-"""USD a month: a custom metric, a metric of a standard alarm, a dashboard beyond the first three.
+ALARM_METRIC_USD, DASHBOARD_USD = Decimal("0.10"), Decimal("3.00")
+"""USD a month: a metric of a standard alarm, a dashboard beyond the first three.
 Source: AWS, "Amazon CloudWatch pricing", US East, read 2026-11-23."""
 
 MAX_RESOURCES = 500
@@ -74,7 +74,7 @@ def monthly_bill(
         pairs += len({model for chain in chains for model in chain.models})
     series = pairs * len(indexes_of(extra))
     bill = {
-        "custom metrics": series * METRIC_USD,
+        "custom metrics": series * METRIC_USD_A_MONTH,
         "alarms": alarm_metrics * ALARM_METRIC_USD,
         "dashboard": DASHBOARD_USD,
     }

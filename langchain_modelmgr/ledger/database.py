@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.ledger.moving import move
+from langchain_modelmgr.ledger.schema import DATA_POINT_COUNTS
 from langchain_modelmgr.ledger.store import (
     FILE_NAME,
     open_readonly,
@@ -28,8 +29,6 @@ _NEVER_CLOSED: list[sqlite3.Connection] = []
 """Connections of a parent process: SQLite forbids a child even to close them."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent", "folded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class Database:
     def counts(self, writers: Sequence[str]) -> Counts:
         """Return what became of the data points of writers, and of those that they adopted."""
         names = ", ".join("?" * len(writers))
-        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in _COUNTS)
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*DATA_POINT_COUNTS, "folded"))
         own = f"CASE WHEN name IN ({names}) THEN 0 ELSE recorded END"
         connection = self.open()
         row = connection.execute(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.ledger.schema import DATA_POINT_COUNTS
+
 if TYPE_CHECKING:
     import sqlite3
-
-_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent")
 
 
 def destination_of(
@@ -41,7 +41,7 @@ def identify(connection: sqlite3.Connection, destination: int, identity: str) ->
             f"UPDATE {table} SET destination = ? WHERE destination = ?",  # noqa: S608 - our own names
             (same, destination),
         )
-    for name in _COUNTS:
+    for name in DATA_POINT_COUNTS:
         connection.execute(
             f"UPDATE destinations SET {name} = {name} + "  # noqa: S608 - our own names
             f"(SELECT {name} FROM destinations WHERE id = ?) WHERE id = ?",

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.ledger.destinations import destination_of, identify
+from langchain_modelmgr.ledger.outbox import adopt
 from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
 from langchain_modelmgr.ledger.reading import NoLineError, Reader
 from langchain_modelmgr.ledger.rows import grouped
@@ -290,11 +291,10 @@ class _Slice:
     def _end(self, state: WriterState) -> None:
         """Note that a writer's process is dead."""
         self._connection.execute(
-            "UPDATE writers SET ended = ?, recorded = recorded - sent - dropped - ambiguous, "
-            "sent = 0, dropped = 0, ambiguous = 0, adopted_by = ? "
-            "WHERE id = ? AND adopted_by IS NULL",
-            (self._now, self._owner, state.id),
+            "UPDATE writers SET ended = ? WHERE id = ? AND adopted_by IS NULL",
+            (self._now, state.id),
         )
+        adopt(self._connection, state.id, [self._owner])
 
     def _store_in_flight(self, state: WriterState) -> None:
         gone = state.known - state.in_flight.keys()

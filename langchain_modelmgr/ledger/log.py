@@ -248,7 +248,6 @@ class Ledger:
         self._calls = count(1)
         self._open_entries = 0
         self._counts = Counts()
-        self._last_ingest = -float("inf")
         self._working = threading.RLock()
         self._opening = threading.RLock()
         self._log = RateLimitedLog(logger, self._clock.monotonic)

@@ -6,7 +6,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.ledger.outbox import with_writers
-from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS, TOTALS_KEY, TOTALS_SUMS
+from langchain_modelmgr.ledger.schema import (
+    ATTEMPT_COLUMNS,
+    DATA_POINT_COUNTS,
+    TOTALS_KEY,
+    TOTALS_SUMS,
+)
 from langchain_modelmgr.ledger.store import FILE_NAME, open_store, transaction
 
 if TYPE_CHECKING:
@@ -15,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PLACE = ("namespace", "region", "endpoint", "identity")
-_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent")
 _NEW_PLACE = (
     "(SELECT n.id FROM disk.destinations n JOIN main.destinations o "
     "USING (namespace, region, endpoint, identity) WHERE o.id = destination)"
@@ -47,12 +51,12 @@ def _move(memory: sqlite3.Connection, now: float) -> None:
     _add(memory, "attempts", ATTEMPT_COLUMNS)
     _add(memory, "totals", TOTALS_KEY, TOTALS_SUMS)
     _add(memory, "metadata_values", ("key", "value"), ())
-    _add(memory, "destinations", _PLACE, _COUNTS)
+    _add(memory, "destinations", _PLACE, DATA_POINT_COUNTS)
     memory.execute(
         "INSERT OR IGNORE INTO disk.places (destination, agent, model, day) "  # noqa: S608 - our own names
         f"SELECT {_NEW_PLACE}, agent, model, day FROM main.places"
     )
-    writers = f"name, environment, settings, folded, {', '.join(_COUNTS)}"
+    writers = f"name, environment, settings, folded, {', '.join(DATA_POINT_COUNTS)}"
     memory.execute(
         f"INSERT INTO disk.writers ({writers}, destination, ended) "  # noqa: S608 - our own names
         f"SELECT {writers}, {_NEW_PLACE}, ? FROM main.writers",

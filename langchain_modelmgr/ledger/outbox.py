@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_COUNTS = ("sent", "dropped", "ambiguous", "resent")
-
 
 class Batch(NamedTuple):
     """A batch that is being sent.
@@ -95,8 +93,28 @@ def take(
         if row is None:
             return None
         batch = Batch(row[0], row[1], unpacked(row[2]))
-        _adopt(connection, batch.datums, own)
+        for writer in points_of(batch.datums):
+            adopt(connection, writer, own)
         return batch
+
+
+def adopt(connection: sqlite3.Connection, writer: int, own: Sequence[str]) -> None:
+    """Count the data points of another writer, which has ended, as this process's from now on.
+
+    The caller has a transaction.
+
+    Args:
+        connection: The database.
+        writer: The other writer.
+        own: The writers of this process, the present one last.
+    """
+    others = f"name NOT IN ({', '.join('?' * len(own))})"
+    connection.execute(
+        "UPDATE writers SET adopted_by = ?, "  # noqa: S608 - question marks
+        "recorded = recorded - sent - dropped - ambiguous, sent = 0, dropped = 0, ambiguous = 0 "
+        f"WHERE id = ? AND ended IS NOT NULL AND adopted_by IS NULL AND {others}",
+        (own[-1], writer, *own),
+    )
 
 
 def has_waiting(connection: sqlite3.Connection, destinations: Sequence[int]) -> bool:
@@ -198,16 +216,3 @@ def with_writers(body: bytes, numbers: Mapping[int, int]) -> bytes:
 
 def _packed(datums: Sequence[list[Any]]) -> bytes:
     return zlib.compress(json.dumps(datums, separators=(",", ":")).encode(), 1)
-
-
-def _adopt(connection: sqlite3.Connection, datums: list[list[Any]], own: Sequence[str]) -> None:
-    """Count the data points of other writers that are gone as the sender's."""
-    others = f"name NOT IN ({', '.join('?' * len(own))})"
-    for writer in points_of(datums):
-        connection.execute(
-            "UPDATE writers SET adopted_by = ?, "  # noqa: S608 - question marks
-            "recorded = recorded - sent - dropped - ambiguous, "
-            "sent = 0, dropped = 0, ambiguous = 0 "
-            f"WHERE id = ? AND ended IS NOT NULL AND adopted_by IS NULL AND {others}",
-            (own[-1], writer, *own),
-        )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.usage.pricing import TokenCounts
+
 VERSION = 1
 
 LATENCY_BOUNDS_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000)
@@ -12,31 +17,7 @@ LATENCY_COLUMNS = (*(f"latency_le_{bound}" for bound in LATENCY_BOUNDS_MS), "lat
 QUARTER_SECONDS = 900
 """Seconds that one row of ``totals`` covers: the midnight of every time zone starts one."""
 
-ATTEMPT_COLUMNS = (
-    "time",
-    "environment",
-    "agent",
-    "model",
-    "outcome",
-    "error",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "cost_pico_usd",
-    "estimated_wasted_cost_pico_usd",
-    "latency_ms",
-    "time_to_first_token_ms",
-    "attempt",
-    "is_fallback",
-    "service_tier",
-    "call_id",
-    "run_id",
-    "request_id",
-    "metadata",
-    "tags",
-)
+ATTEMPT_COLUMNS = AttemptRow._fields
 """The columns of ``attempts`` that are written, in order."""
 
 TOTALS_KEY = (
@@ -51,22 +32,24 @@ TOTALS_KEY = (
 )
 """What tells the rows of ``totals`` apart."""
 
+TOKEN_COLUMNS = tuple(field.name for field in fields(TokenCounts))
+COST_COLUMNS = ("cost_pico_usd", "estimated_wasted_cost_pico_usd")
+
 TOTALS_SUMS = (
     "attempts",
     "calls",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "cost_pico_usd",
-    "estimated_wasted_cost_pico_usd",
+    *TOKEN_COLUMNS,
+    *COST_COLUMNS,
     "unpriced",
     "latency_ms",
     *LATENCY_COLUMNS,
 )
 """What ``totals`` adds up."""
 
+DATA_POINT_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent")
+"""Columns that count data points, of a destination and of a writer."""
+
+_DATA_POINTS = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in DATA_POINT_COUNTS)
 _USD = "GENERATED ALWAYS AS ({} / 1000000000000.0) VIRTUAL"
 
 DDL = f"""
@@ -125,11 +108,7 @@ CREATE TABLE destinations (
     region TEXT NOT NULL,
     endpoint TEXT NOT NULL,
     identity TEXT NOT NULL,                   -- a hash that stands for account or access key
-    recorded INTEGER NOT NULL DEFAULT 0,      -- these five count data points
-    sent INTEGER NOT NULL DEFAULT 0,
-    dropped INTEGER NOT NULL DEFAULT 0,
-    ambiguous INTEGER NOT NULL DEFAULT 0,
-    resent INTEGER NOT NULL DEFAULT 0,
+    {_DATA_POINTS},
     UNIQUE (namespace, region, endpoint, identity)
 );
 
@@ -139,12 +118,8 @@ CREATE TABLE writers (
     environment TEXT NOT NULL,
     destination INTEGER,
     settings TEXT NOT NULL,                   -- JSON: what of its rows is published
-    recorded INTEGER NOT NULL DEFAULT 0,      -- data points of its rows; these six as above
-    sent INTEGER NOT NULL DEFAULT 0,
-    dropped INTEGER NOT NULL DEFAULT 0,
-    ambiguous INTEGER NOT NULL DEFAULT 0,
-    resent INTEGER NOT NULL DEFAULT 0,
-    folded INTEGER NOT NULL DEFAULT 0,
+    {_DATA_POINTS},                           -- of its rows
+    folded INTEGER NOT NULL DEFAULT 0,        -- attempts that were counted as 'other'
     adopted_by TEXT,                          -- the writer that found its process dead
     ended REAL                                -- when that was, or when it closed
 );

@@ -174,7 +174,6 @@ class Writer:
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._presence: Presence | None = None
-        self._past: list[Segment] = []
         self._segment = self._open()
 
     @property

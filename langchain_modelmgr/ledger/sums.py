@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from langchain_modelmgr.ledger.rows import MINUTE_TEXT
 from langchain_modelmgr.ledger.schema import (
     ATTEMPT_COLUMNS,
+    COST_COLUMNS,
     LATENCY_BOUNDS_MS,
     LATENCY_COLUMNS,
     QUARTER_SECONDS,
+    TOKEN_COLUMNS,
     TOTALS_KEY,
     TOTALS_SUMS,
 )
@@ -31,11 +33,13 @@ logger = logging.getLogger(__name__)
 MAX_VALUES = 1_000
 """Values of a metadata key that totals tell apart; further ones are added up as ``other``."""
 
-_FIRST_SUM = ATTEMPT_COLUMNS.index("input_tokens")
-_LATENCY = ATTEMPT_COLUMNS.index("latency_ms")
-"""Between them stand the five counts of tokens and both costs, in the order of the sums."""
+_ADDED_UP = tuple(map(ATTEMPT_COLUMNS.index, (*TOKEN_COLUMNS, *COST_COLUMNS)))
+"""Columns of ``attempts`` that ``totals`` adds up as they are."""
 
-_FIXED = len(TOTALS_SUMS) - len(LATENCY_COLUMNS)
+_ATTEMPTS, _CALLS, _TOKENS, _UNPRICED, _LATENCY, _BUCKETS = map(
+    TOTALS_SUMS.index,
+    ("attempts", "calls", TOKEN_COLUMNS[0], "unpriced", "latency_ms", LATENCY_COLUMNS[0]),
+)
 _UPSERT = (
     f"INSERT INTO totals ({', '.join(TOTALS_KEY + TOTALS_SUMS)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * len(TOTALS_KEY + TOTALS_SUMS))}) "
@@ -80,15 +84,15 @@ class Sums:
             sums = self._sums.get(key)
             if sums is None:
                 sums = self._sums[key] = [0] * len(TOTALS_SUMS)
-            sums[0] += group.size
-            sums[1] += columns.attempt.count(1)
-            for at, column in enumerate(columns[_FIRST_SUM:_LATENCY], 2):
-                sums[at] += sum(filter(None, column))
-            sums[9] += group.unpriced
+            sums[_ATTEMPTS] += group.size
+            sums[_CALLS] += columns.attempt.count(1)
+            for at, column in enumerate(_ADDED_UP, _TOKENS):
+                sums[at] += sum(filter(None, columns[column]))
+            sums[_UNPRICED] += group.unpriced
             latencies = [latency for latency in columns.latency_ms if latency is not None]
-            sums[10] += sum(latencies)
+            sums[_LATENCY] += sum(latencies)
             for bucket in map(bisect_left, repeat(LATENCY_BOUNDS_MS), latencies):
-                sums[_FIXED + bucket] += 1
+                sums[_BUCKETS + bucket] += 1
 
     def store(self) -> None:
         """Write what was added."""

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.schema import LATENCY_BOUNDS_MS, LATENCY_COLUMNS
+from langchain_modelmgr.ledger.schema import (
+    COST_COLUMNS,
+    LATENCY_BOUNDS_MS,
+    LATENCY_COLUMNS,
+    TOKEN_COLUMNS,
+)
 from langchain_modelmgr.usage.pricing import usd_of
 
 if TYPE_CHECKING:
@@ -16,18 +21,8 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.ledger.span import Span
 
-_TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-)
-_COUNTS = ("attempts", "calls", *_TOKENS, "unpriced")
-_MONEY = {
-    "cost_usd": "cost_pico_usd",
-    "estimated_wasted_cost_usd": "estimated_wasted_cost_pico_usd",
-}
+_COUNTS = ("attempts", "calls", *TOKEN_COLUMNS, "unpriced")
+_MONEY = dict(zip(("cost_usd", "estimated_wasted_cost_usd"), COST_COLUMNS, strict=True))
 _HTML_COLUMNS = ("calls", "attempts", "total_tokens", "cost_usd", "estimated_wasted_cost_usd",
                  "unpriced", "average_latency_ms")  # fmt: skip
 
@@ -116,8 +111,8 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "calls": counts["calls"],
         "attempts": counts["attempts"],
-        **{name: counts[name] for name in _TOKENS},
-        "total_tokens": sum(counts[name] for name in _TOKENS),
+        **{name: counts[name] for name in TOKEN_COLUMNS},
+        "total_tokens": sum(counts[name] for name in TOKEN_COLUMNS),
         **{name: usd_of(amount) for name, amount in pico.items()},
         "unpriced": counts["unpriced"],
         "average_latency_ms": took / timed if timed else None,

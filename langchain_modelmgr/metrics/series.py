@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import compress
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -22,6 +23,10 @@ Unit = Literal["Milliseconds", "Count", "None"]
 
 MAX_VALUES = 150
 """Distinct values in one datum, and of one metric in one request (PutMetricData's limit)."""
+
+METRIC_USD_A_MONTH = Decimal("0.30")
+"""USD a month that CloudWatch bills for one of the first 10,000 custom metrics of an account.
+Source: AWS, "Amazon CloudWatch pricing", US East, read 2026-11-23."""
 
 _MAX_NAMESPACE = 255
 _MAX_DIMENSION_VALUE = 1024
@@ -217,15 +222,6 @@ def dimension_value(text: str) -> str:
     if not printable.strip():
         return "unknown"
     return "?" + printable[1:] if printable.startswith(":") else printable
-
-
-def namespace_for(project_prefix: str) -> str:
-    """Return the guide's namespace, ``{project_prefix}/Models``.
-
-    Raises:
-        ValueError: If CloudWatch would refuse it.
-    """
-    return checked_namespace(f"{project_prefix}/Models")
 
 
 def checked_namespace(namespace: str) -> str:

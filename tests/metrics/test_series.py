@@ -16,9 +16,9 @@ from langchain_modelmgr.metrics.series import (
     EXTRAS,
     METRICS,
     Datum,
+    checked_namespace,
     dimension_value,
     indexes_of,
-    namespace_for,
     observations,
     series_of,
     wire_value,
@@ -151,19 +151,15 @@ def test_a_cost_that_is_no_amount_is_unknown(usage: MakeUsage, value: str) -> No
     assert COST not in dict(observations(row(usage(cost_usd=Decimal(value))), FIVE))
 
 
-def test_the_namespace_is_the_project_prefix_and_models() -> None:
-    assert namespace_for("supply-chain") == "supply-chain/Models"
-
-
 @pytest.mark.parametrize("prefix", [":x", "a" * 300, "Köln", "a\n"])
 def test_a_namespace_that_cloudwatch_refuses_is_refused_at_once(prefix: str) -> None:
     with pytest.raises(ValueError, match="CloudWatch takes no namespace"):
-        namespace_for(prefix)
+        checked_namespace(f"{prefix}/Models")
 
 
 def test_a_namespace_of_awss_own_is_refused() -> None:
     with pytest.raises(ValueError, match="AWS's own"):
-        namespace_for("AWS")
+        checked_namespace("AWS/Models")
 
 
 NUMBERS = st.floats(min_value=0, max_value=2.0**360)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_SERIES = 1_000
-"""Metrics of one destination (about 0.30 USD a month each); what goes beyond becomes ``other``."""
+"""Metrics of one destination; further agents and models are counted as ``other``."""
 
 FOLDING = (
     "more than %d metrics: further agents are counted as 'other', where no alarm of theirs sees "

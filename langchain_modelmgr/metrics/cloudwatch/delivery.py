@@ -16,7 +16,7 @@ from langchain_modelmgr.metrics.cloudwatch.outcome import (
     of_error,
     reason,
 )
-from langchain_modelmgr.metrics.series import Datum
+from langchain_modelmgr.metrics.series import METRIC_USD_A_MONTH, Datum
 from langchain_modelmgr.runtime.guard import Guard
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 logger = logging.getLogger(__name__)
-
-METRIC_USD_A_MONTH = 0.30
-"""Of the first 10,000 custom metrics of an account. Source: AWS, CloudWatch pricing, 2026-11-23."""
 
 MAX_BACKOFF_SECONDS = 300.0
 FLUSH_RETRIES = 4
