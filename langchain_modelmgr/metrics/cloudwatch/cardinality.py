@@ -68,11 +68,12 @@ class Places:
     def _placed(self, agent: str, model: str, reserved: frozenset[str], most: int) -> Pair:
         if (agent, model) in self._taken:
             return agent, model
-        own = sum(name in reserved for name, _ in self._taken)
+        names = [name for name, _ in tuple(self._taken)]  # a copy: other threads may add to it
+        own = sum(name in reserved for name in names)
         if agent in reserved:
             return (agent, model) if own < most else (agent, OTHER)
-        folded = sum(name == OTHER for name, _ in self._taken)
-        if len(self._taken) - own - folded < most - max(own, len(reserved)) - 1:
+        folded = names.count(OTHER)
+        if len(names) - own - folded < most - max(own, len(reserved)) - 1:
             return agent, model
         known = (OTHER, model) in self._taken or folded < min(_MODELS_OF_OTHER, most // 2)
         return (OTHER, model) if known else (OTHER, OTHER)
