@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from langchain_modelmgr.ledger import log
-from langchain_modelmgr.ledger.rows import AttemptRow, grouped
+from langchain_modelmgr.ledger import ledger as ledger_module
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow, grouped
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.metrics import CloudWatchSink, EMFSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
@@ -38,7 +38,7 @@ from langchain_modelmgr.usage.record import ModelUsageMetrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.ledger.ledger import Ledger
 
 AGENTS = 20
 """Agents, each with five always-published series: a hundred in all."""
@@ -89,7 +89,7 @@ def microseconds(work: Callable[[ModelUsageMetrics], Any], count: int) -> float:
 
 def ours(aws: LocalAWS, count: int) -> float:
     """Return what the two lines of an attempt cost the caller; print what follows them."""
-    log.WAKE_LINES = sys.maxsize  # the ledger's thread waits until it is asked
+    ledger_module.WAKE_LINES = sys.maxsize  # the ledger's thread waits until it is asked
     clients = FixedClient(boto3.Session, None)
     sink = CloudWatchSink(clients, "bench/Models", interval_seconds=3_600)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from langchain_modelmgr.chain.builder import NO_OVERRIDES, ChainBuilder, Overrid
 from langchain_modelmgr.chain.check import check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
-from langchain_modelmgr.ledger.log import FLUSH_SECONDS
+from langchain_modelmgr.ledger.ledger import FLUSH_SECONDS
 from langchain_modelmgr.ledger.query import usage, usage_sql
 from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.converse import InvokeResult
-    from langchain_modelmgr.ledger.span import Moment
-    from langchain_modelmgr.ledger.table import UsageTable
+    from langchain_modelmgr.ledger.time_range import Moment
+    from langchain_modelmgr.ledger.usage_table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.usage.tracks import UsageTrack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.usage.content import has_content
+from langchain_modelmgr.usage.stream_content import has_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.ledger.table import UsageTable
+from langchain_modelmgr.ledger.usage_table import UsageTable
 
 __all__ = ["UsageTable"]

@@ -9,15 +9,15 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.ledger.moving import move
-from langchain_modelmgr.ledger.schema import DATA_POINT_COUNTS
-from langchain_modelmgr.ledger.store import (
+from langchain_modelmgr.ledger.database_file import (
     FILE_NAME,
     open_readonly,
     open_store,
     readonly_copy,
     transaction,
 )
+from langchain_modelmgr.ledger.memory_to_folder import move
+from langchain_modelmgr.ledger.schema import DATA_POINT_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.ledger.connection import connect
+from langchain_modelmgr.ledger.fork_safe_sqlite import connect
 from langchain_modelmgr.ledger.schema import DDL, VERSION
 
 if TYPE_CHECKING:

@@ -10,15 +10,21 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_modelmgr.ledger.attempt_rows import grouped
+from langchain_modelmgr.ledger.database_file import transaction
 from langchain_modelmgr.ledger.destinations import destination_of, identify
+from langchain_modelmgr.ledger.line_reader import NoLineError, Reader
 from langchain_modelmgr.ledger.outbox import adopt
-from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
-from langchain_modelmgr.ledger.reading import NoLineError, Reader
-from langchain_modelmgr.ledger.rows import grouped
+from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
+from langchain_modelmgr.ledger.quarter_hour_totals import Sums
 from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
-from langchain_modelmgr.ledger.sources import MAX_BYTES, Source, parsed, sources_of, whole_lines
-from langchain_modelmgr.ledger.store import transaction
-from langchain_modelmgr.ledger.sums import Sums
+from langchain_modelmgr.ledger.unread_segments import (
+    MAX_BYTES,
+    Source,
+    parsed,
+    sources_of,
+    whole_lines,
+)
 from langchain_modelmgr.usage.record import Departure
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from langchain_modelmgr.ledger.rows import AttemptRow, Group
+    from langchain_modelmgr.ledger.attempt_rows import AttemptRow, Group
     from langchain_modelmgr.ledger.segment import Writer
 
 MAX_LINES = 10_000

@@ -12,14 +12,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.database import Counts, Database
+from langchain_modelmgr.ledger.database_file import ForeignDatabaseError
 from langchain_modelmgr.ledger.ingest import Ingest
-from langchain_modelmgr.ledger.lines import Entry, kept_of, write_ended, write_left
-from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
-from langchain_modelmgr.ledger.presence import lives
-from langchain_modelmgr.ledger.rejected import Rejected
+from langchain_modelmgr.ledger.line_writer import Entry, kept_of, write_ended, write_left
+from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
+from langchain_modelmgr.ledger.process_lock import lives
+from langchain_modelmgr.ledger.rejected_lines import Rejected
 from langchain_modelmgr.ledger.retention import keep_within
 from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
-from langchain_modelmgr.ledger.store import ForeignDatabaseError
 from langchain_modelmgr.runtime.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.guard import Guard

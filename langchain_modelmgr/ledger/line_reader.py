@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.rows import MAX_INTEGER, OUTCOMES, AttemptRow
-from langchain_modelmgr.ledger.sums import TimeText
+from langchain_modelmgr.ledger.attempt_rows import MAX_INTEGER, OUTCOMES, AttemptRow
+from langchain_modelmgr.ledger.quarter_hour_totals import TimeText
 from langchain_modelmgr.usage.record import Departure
 
 if TYPE_CHECKING:

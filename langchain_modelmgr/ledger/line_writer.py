@@ -1,4 +1,4 @@
-"""The two lines of an attempt, written for speed in the caller's thread; ``reading`` reads them."""
+"""Writes the two lines of an attempt, in the caller's thread; ``line_reader`` reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.rows import OUTCOMES, finite
+from langchain_modelmgr.ledger.attempt_rows import OUTCOMES, finite
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.pricing import pico_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.ledger.database_file import FILE_NAME, open_store, transaction
 from langchain_modelmgr.ledger.outbox import with_writers
 from langchain_modelmgr.ledger.schema import (
     ATTEMPT_COLUMNS,
@@ -12,7 +13,6 @@ from langchain_modelmgr.ledger.schema import (
     TOTALS_KEY,
     TOTALS_SUMS,
 )
-from langchain_modelmgr.ledger.store import FILE_NAME, open_store, transaction
 
 if TYPE_CHECKING:
     import sqlite3

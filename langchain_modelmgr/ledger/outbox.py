@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_modelmgr.ledger.store import transaction
+from langchain_modelmgr.ledger.database_file import transaction
 
 if TYPE_CHECKING:
     import sqlite3

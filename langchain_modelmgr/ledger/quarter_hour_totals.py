@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.ledger.rows import MINUTE_TEXT
+from langchain_modelmgr.ledger.attempt_rows import MINUTE_TEXT
 from langchain_modelmgr.ledger.schema import (
     ATTEMPT_COLUMNS,
     COST_COLUMNS,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from langchain_modelmgr.ledger.rows import Group
+    from langchain_modelmgr.ledger.attempt_rows import Group
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from langchain_modelmgr.ledger.schema import (
     TOTALS_KEY,
     TOTALS_SUMS,
 )
-from langchain_modelmgr.ledger.span import span_of
-from langchain_modelmgr.ledger.table import UsageTable
+from langchain_modelmgr.ledger.time_range import span_of
+from langchain_modelmgr.ledger.usage_table import UsageTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from langchain_modelmgr.ledger.log import Ledger
-    from langchain_modelmgr.ledger.span import Moment, Span
+    from langchain_modelmgr.ledger.ledger import Ledger
+    from langchain_modelmgr.ledger.time_range import Moment, Span
 
 Period = Literal["day", "hour"]
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.ledger.ledger import Ledger
     from langchain_modelmgr.runtime.interval_worker import Order
 
 

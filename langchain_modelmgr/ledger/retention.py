@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.ledger.store import transaction, used_bytes
+from langchain_modelmgr.ledger.database_file import transaction, used_bytes
 
 if TYPE_CHECKING:
     import sqlite3

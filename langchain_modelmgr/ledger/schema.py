@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow
 from langchain_modelmgr.usage.pricing import TokenCounts
 
 VERSION = 1

@@ -6,7 +6,7 @@ A line is JSON between two line ends, so that one that was cut short never joins
     {"identity": ".."}                        the account that they belong to, once it is known
     [0, 7, "sql_agent"]                       a name, by its number from here on
     [1, 7, 8, null, null, 3, 1763900000123, ..]   an attempt left: agent, model, .., number, time
-    [2, null, null, 3, 1763900000945, 0, ..]      it ended; ``lines.py`` names the fields
+    [2, null, null, 3, 1763900000945, 0, ..]      it ended; ``line_writer.py`` names the fields
 
 Where a number of a name is meant, the name itself may stand.
 """
@@ -23,8 +23,8 @@ from itertools import count
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
-from langchain_modelmgr.ledger.presence import Presence
+from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
+from langchain_modelmgr.ledger.process_lock import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.presence import SUFFIX as LOCK
-from langchain_modelmgr.ledger.presence import taken_over
+from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
+from langchain_modelmgr.ledger.process_lock import taken_over
 from langchain_modelmgr.ledger.segment import FOLDER, SUFFIX
 
 if TYPE_CHECKING:

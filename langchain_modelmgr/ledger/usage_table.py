@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from langchain_modelmgr.ledger.span import Span
+    from langchain_modelmgr.ledger.time_range import Span
 
 _COUNTS = ("attempts", "calls", *TOKEN_COLUMNS, "unpriced")
 _MONEY = dict(zip(("cost_usd", "estimated_wasted_cost_usd"), COST_COLUMNS, strict=True))

@@ -7,8 +7,8 @@ from langchain_modelmgr.metrics.defaults import default_sinks, ledger_for
 from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
 from langchain_modelmgr.runtime.at_exit import exit_on_sigterm
+from langchain_modelmgr.usage.sink_stats import SinkStats
 from langchain_modelmgr.usage.sinks import MetricsSink, SinkGroup
-from langchain_modelmgr.usage.stats import SinkStats
 from langchain_modelmgr.usage.summary import UsageSummary
 
 __all__ = [

@@ -13,7 +13,7 @@ from datetime import UTC
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow
 from langchain_modelmgr.metrics.cloudwatch.cardinality import FOLDING, MAX_SERIES, Places
 from langchain_modelmgr.metrics.series import (
     METRICS,
@@ -26,7 +26,7 @@ from langchain_modelmgr.metrics.series import (
 )
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
-from langchain_modelmgr.usage.stats import SinkStats
+from langchain_modelmgr.usage.sink_stats import SinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,14 @@ from itertools import compress
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from langchain_modelmgr.ledger.rows import Group
+from langchain_modelmgr.ledger.attempt_rows import Group
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.pricing import PICO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from langchain_modelmgr.ledger.rows import AttemptRow
+    from langchain_modelmgr.ledger.attempt_rows import AttemptRow
 
 Unit = Literal["Milliseconds", "Count", "None"]
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.runtime.masking import mask_account_ids
-from langchain_modelmgr.usage.content import has_content
 from langchain_modelmgr.usage.estimate import estimated_usage, output_bytes
 from langchain_modelmgr.usage.pricing import TokenCounts
+from langchain_modelmgr.usage.stream_content import has_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
-from langchain_modelmgr.usage.stats import SinkStats
+from langchain_modelmgr.usage.sink_stats import SinkStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

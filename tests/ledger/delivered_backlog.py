@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from langchain_modelmgr.ledger.store import open_readonly
+from langchain_modelmgr.ledger.database_file import open_readonly
 from langchain_modelmgr.local import LocalAWS
 from tests.support import ROOT
 
@@ -27,7 +27,7 @@ import itertools, os, sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from langchain_modelmgr.ledger.lines import write_ended, write_left
+from langchain_modelmgr.ledger.line_writer import write_ended, write_left
 from langchain_modelmgr.usage.record import Departure
 from langchain_modelmgr.ledger.segment import Writer
 from langchain_modelmgr.usage.record import ModelUsageMetrics

@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from langchain_modelmgr.ledger.store import open_readonly
+from langchain_modelmgr.ledger.database_file import open_readonly
 from langchain_modelmgr.local import LocalAWS
 from tests.ledger.support import UNREADABLE_LINES
 from tests.support import ROOT

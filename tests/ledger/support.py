@@ -18,7 +18,7 @@ from tests.usage_records import make
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_modelmgr.ledger.log import Ledger
+    from langchain_modelmgr.ledger.ledger import Ledger
     from langchain_modelmgr.local import LocalAWS
 
 UNREADABLE_LINES = [

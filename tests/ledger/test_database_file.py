@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS, TOTALS_KEY, TOTALS_SUMS, VERSION
-from langchain_modelmgr.ledger.store import (
+from langchain_modelmgr.ledger.database_file import (
     FILE_NAME,
     open_readonly,
     open_store,
@@ -19,6 +18,7 @@ from langchain_modelmgr.ledger.store import (
     transaction,
     used_bytes,
 )
+from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS, TOTALS_KEY, TOTALS_SUMS, VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.ledger.database import Database
+from langchain_modelmgr.ledger.database_file import open_store
 from langchain_modelmgr.ledger.destinations import destination_of, identify
-from langchain_modelmgr.ledger.store import open_store
 from tests.ledger.support import (
     configured_manager,
     in_another_process,

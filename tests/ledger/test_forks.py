@@ -17,7 +17,7 @@ def test_a_child_forked_while_threads_use_sqlite_can_use_it_too() -> None:
     code = """
         import os, threading
         from contextlib import closing
-        from langchain_modelmgr.ledger.store import open_store, readonly_copy
+        from langchain_modelmgr.ledger.database_file import open_store, readonly_copy
 
         def use():
             with closing(open_store(None)) as store, closing(readonly_copy(store)) as copy:

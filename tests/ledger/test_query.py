@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow, grouped
+from langchain_modelmgr.ledger.database_file import open_readonly, open_store, readonly_copy
+from langchain_modelmgr.ledger.quarter_hour_totals import Sums
 from langchain_modelmgr.ledger.query import query_of, select, usage_table
-from langchain_modelmgr.ledger.rows import AttemptRow, grouped
 from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
-from langchain_modelmgr.ledger.span import span_of
-from langchain_modelmgr.ledger.store import open_readonly, open_store, readonly_copy
-from langchain_modelmgr.ledger.sums import Sums
+from langchain_modelmgr.ledger.time_range import span_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from langchain_modelmgr.ledger.table import UsageTable
+    from langchain_modelmgr.ledger.usage_table import UsageTable
 
 NOW = datetime(2026, 11, 26, 7, 20, tzinfo=UTC)
 _BLANK = AttemptRow(*[None] * len(ATTEMPT_COLUMNS))  # type: ignore[arg-type]

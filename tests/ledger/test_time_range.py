@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.ledger.span import Span, span_of
+from langchain_modelmgr.ledger.time_range import Span, span_of
 
 NOW = datetime(2026, 11, 26, 7, 20, 31, 250_000, tzinfo=UTC)
 SOON = datetime(2026, 11, 26, 7, 30, tzinfo=UTC)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.ledger import log
+from langchain_modelmgr.ledger import ledger as ledger_module
 from tests.ledger.support import departure, in_another_process, invocations, opened, query
 from tests.ledger.support import write as write_attempts
 from tests.support import ROOT
@@ -120,9 +120,9 @@ def test_another_programs_database_with_a_version_is_told_by_its_tables(
 def test_a_ledger_in_memory_keeps_within_its_room_and_counts_what_it_gives_up(
     local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from langchain_modelmgr.ledger.store import used_bytes
+    from langchain_modelmgr.ledger.database_file import used_bytes
 
-    monkeypatch.setattr(log, "MEMORY_MB", 1)
+    monkeypatch.setattr(ledger_module, "MEMORY_MB", 1)
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     local_aws.metrics.throttle(1.0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.ledger.rows import AttemptRow
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow
 from langchain_modelmgr.metrics.series import (
     EXTRAS,
     METRICS,

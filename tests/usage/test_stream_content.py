@@ -12,8 +12,8 @@ from langchain_modelmgr import ModelManager
 from langchain_modelmgr.errors import BedrockError
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
-from langchain_modelmgr.usage.content import has_content
 from langchain_modelmgr.usage.estimate import output_bytes
+from langchain_modelmgr.usage.stream_content import has_content
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:

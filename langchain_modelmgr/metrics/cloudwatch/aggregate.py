@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_modelmgr.ledger.rows import MINUTE_TEXT
+from langchain_modelmgr.ledger.attempt_rows import MINUTE_TEXT
 from langchain_modelmgr.metrics.cloudwatch.bins import publishable
 from langchain_modelmgr.metrics.series import (
     METRICS,
@@ -22,7 +22,7 @@ from langchain_modelmgr.metrics.series import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_modelmgr.ledger.rows import AttemptRow, Group
+    from langchain_modelmgr.ledger.attempt_rows import AttemptRow, Group
     from langchain_modelmgr.metrics.cloudwatch.cardinality import Places
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger import outbox
-from langchain_modelmgr.ledger.presence import locked
-from langchain_modelmgr.ledger.store import transaction
+from langchain_modelmgr.ledger.database_file import transaction
+from langchain_modelmgr.ledger.process_lock import locked
 from langchain_modelmgr.metrics.cloudwatch.batch import requests_of
 from langchain_modelmgr.metrics.cloudwatch.bins import publishable
 from langchain_modelmgr.metrics.series import METRICS, Datum, series_of

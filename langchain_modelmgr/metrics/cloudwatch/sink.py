@@ -11,9 +11,9 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.ledger import outbox
+from langchain_modelmgr.ledger.attempt_rows import AttemptRow, finite
 from langchain_modelmgr.ledger.destinations import destination_of, identities_waiting, reachable
-from langchain_modelmgr.ledger.log import INTERVAL_SECONDS, Ledger
-from langchain_modelmgr.ledger.rows import AttemptRow, finite
+from langchain_modelmgr.ledger.ledger import INTERVAL_SECONDS, Ledger
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.cloudwatch.cardinality import MAX_SERIES
@@ -26,7 +26,7 @@ from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.interval_worker import Clock
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 from langchain_modelmgr.usage.pricing import pico_of
-from langchain_modelmgr.usage.stats import SinkStats
+from langchain_modelmgr.usage.sink_stats import SinkStats
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from langchain_modelmgr.ledger.log import WAKE_LINES
+from langchain_modelmgr.ledger.ledger import WAKE_LINES
 from langchain_modelmgr.metrics import (
     CloudWatchSink,
     MetricsSink,
