@@ -142,7 +142,7 @@ class Agent:
             "agent_name": self.name,
             "model": candidates[0].public_id,
             "models": [
-                {"model": c.public_id, "region": c.settings.region, **c.settings.parameters}
+                {"model": c.public_id, "region": c.settings.region, **c.settings.request_fields}
                 for c in candidates
             ],
         }
@@ -160,7 +160,7 @@ class Agent:
         params = LangSmithParams(
             ls_provider="amazon_bedrock", ls_model_name=primary.public_id, ls_model_type="chat"
         )
-        given = {**primary.settings.parameters, **keywords}
+        given = {**primary.settings.request_fields, **keywords}
         if given.get("temperature") is not None:
             params["ls_temperature"] = given["temperature"]
         if given.get("max_tokens") is not None:

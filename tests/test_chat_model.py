@@ -143,7 +143,7 @@ def test_an_unknown_agent_is_an_error_when_the_model_is_made(configured: Configu
     ("name", "said"),
     [
         ("temprature", "did you mean 'temperature'?"),
-        ("region_name", "in the YAML, give aws.region"),
+        ("region_name", "in the YAML, use aws.region"),
         ("aws_secret_access_key", "in the YAML, credentials are boto3's business"),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_failed_check_is_told_and_ends_in_status_1(
     assert (status, missing) == (1, 1)
     assert logging.getLogger("langchain_modelmgr").level == logging.NOTSET
     assert "FAIL  chain of a: ModelCompatibilityError" in told
-    assert "FAIL  configuration: there is no file" in told
+    assert "nowhere.yaml does not exist" in told
 
 
 def test_metrics_that_no_cloudwatch_took_are_a_failed_check(

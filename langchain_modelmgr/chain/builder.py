@@ -55,6 +55,16 @@ class Overrides:
     timeout: float | None = None
     max_retries: int | None = None
 
+    def request_fields(self) -> dict[str, Any]:
+        """Return ChatBedrockConverse's request fields that are set here."""
+        fields = {
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop_sequences": list(self.stop_sequences) if self.stop_sequences else None,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
 
 NO_OVERRIDES = Overrides()
 
@@ -151,7 +161,7 @@ class ChainBuilder:
         fallbacks = self._fallbacks(agent, primary) if overrides.use_fallback else ()
         here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
-        set_here = _settings(agent, overrides)
+        set_here = {**agent.request_fields(), **overrides.request_fields()}
         yield CandidateSettings(first, None, set_here).of(first)
         home = place_of(first, here)
         for fallback in fallbacks:
@@ -160,8 +170,8 @@ class ChainBuilder:
             yield CandidateSettings(
                 model,
                 fallback.region,
-                {**set_here, **fallback.parameters},
-                inherited=frozenset(set_here.keys() - fallback.parameters.keys()),
+                {**set_here, **fallback.request_fields()},
+                inherited=frozenset(set_here.keys() - fallback.request_fields().keys()),
                 provider=first.provider or "unknown",
                 bounds=Bounds(home, region),
             ).of(model)
@@ -180,8 +190,8 @@ class ChainBuilder:
     def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
         if agent.fallbacks is not None:
             here = self._clients.told_region
-            own = agent.request_to(FallbackConfig(model=primary), here)
-            return [f for f in agent.fallbacks if agent.request_to(f, here) != own]
+            own = agent.candidate_key(FallbackConfig(model=primary), here)
+            return [f for f in agent.fallbacks if agent.candidate_key(f, here) != own]
         by_family = self._catalog.fallback_for(primary)
         return [FallbackConfig(model=by_family)] if by_family else []
 
@@ -196,16 +206,3 @@ class ChainBuilder:
             for model_id in configured
             if check(needs, self._catalog.resolve(model_id)) is None
         ]
-
-
-def _settings(agent: AgentConfig, overrides: Overrides) -> dict[str, Any]:
-    """Return the request fields that YAML or constructor set; nothing else is ever sent."""
-    wanted = {
-        "max_tokens": agent.max_tokens if overrides.max_tokens is None else overrides.max_tokens,
-        "temperature": agent.temperature
-        if overrides.temperature is None
-        else overrides.temperature,
-        "top_p": overrides.top_p,
-        "stop_sequences": list(overrides.stop_sequences) if overrides.stop_sequences else None,
-    }
-    return {**agent.parameters, **{k: v for k, v in wanted.items() if v is not None}}

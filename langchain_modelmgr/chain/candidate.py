@@ -117,7 +117,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def model(self) -> Any:
         """The ``ChatBedrockConverse`` that forms this model's requests, built on first use."""
         if self._model is None:  # two threads may both build one: cheaper than a lock to fork with
-            self._model = self._build(self.settings.parameters)
+            self._model = self._build(self.settings.request_fields)
         return self._model
 
     @property
@@ -156,13 +156,15 @@ class Candidate(Runnable[AttemptRequest, Any]):
             return self.settings.outside
         if reason := check(request.needs, self.settings.model, tool_count=request.tool_count):
             return reason
-        guarded = {**self.settings.parameters, **request.kwargs}.get("guardrail_config")
+        guarded = {**self.settings.request_fields, **request.kwargs}.get("guardrail_config")
         if guarded and self.settings.region not in (None, self._clients.region):
             return "Model is in another region than the guardrail"
         model = self.settings.model
         known = model.base_model_id is None or model.tool_choices is not None
         given, _ = self.settings.taken(request.kwargs)
-        thinking = thinking_parameters(self.settings.parameters, given, model=self.settings.model)
+        thinking = thinking_parameters(
+            self.settings.request_fields, given, model=self.settings.model
+        )
         if not request.needs.tool_choice or (known and not thinking):
             return None
         choices = self._tool_choices(thinking)
@@ -278,7 +280,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     def _form_tools(self, given: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
         choices = self._tool_choices(
-            thinking_parameters(self.settings.parameters, given, model=self.settings.model)
+            thinking_parameters(self.settings.request_fields, given, model=self.settings.model)
         )
         wanted, tools = given.get("tool_choice"), given["tools"]
         choice = fit_tool_choice(wanted, choices, len(tools))
@@ -292,14 +294,14 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _tool_choices(self, thinking: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the kinds of tool choice that the model takes with these parameters."""
         model = self.model
-        if thinking != thinking_parameters(self.settings.parameters, {}, as_given=True):
+        if thinking != thinking_parameters(self.settings.request_fields, {}, as_given=True):
             model = self._build(thinking)
         return tuple(model.supports_tool_choice_values or ())
 
     def _warn_of_a_short_timeout(self, attempt: AttemptRequest) -> None:
         """Say once if an answer of the length that was asked for can't come in time."""
         request = attempt.request
-        asked = request.kwargs.get("max_tokens") or self.settings.parameters.get("max_tokens")
+        asked = request.kwargs.get("max_tokens") or self.settings.request_fields.get("max_tokens")
         if self._warned or not asked or asked / FAST_TOKENS_PER_SECOND <= request.timeout:
             return
         self._warned = True

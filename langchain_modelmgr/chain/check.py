@@ -126,8 +126,8 @@ def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is 
 def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> CandidateCheck:
     """Return the member after a call of one token, which is accounted like any other."""
     spec = candidate.settings
-    plain = {k: v for k, v in spec.parameters.items() if k not in _THINKING}
-    tried = candidate.like(replace(spec, parameters=plain))
+    plain = {k: v for k, v in spec.request_fields.items() if k not in _THINKING}
+    tried = candidate.like(replace(spec, request_fields=plain))
     account = CallUsage(totals, member.agent_name, Run(tags=("check_chains",)))
 
     def enter(ended: Meter) -> None:
@@ -158,7 +158,7 @@ def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
 def _unforced(candidate: Candidate) -> Iterator[str]:
     """Yield that thinking, which the YAML turns on, keeps the model from a forced tool choice."""
     model = candidate.settings.model
-    thinking = thinking_parameters(candidate.settings.parameters, {}, model=model)
+    thinking = thinking_parameters(candidate.settings.request_fields, {}, model=model)
     if not model.supports_tools or not thinking:
         return
     wanted: dict[str, Any] = {"tool_choice": "any"}
@@ -169,7 +169,7 @@ def _unforced(candidate: Candidate) -> Iterator[str]:
 
 def _left_out(spec: CandidateSettings) -> Sequence[str]:
     """Return what of the agent's own parameters the model does not get."""
-    given = spec.parameters
+    given = spec.request_fields
     inference = {
         on_the_wire: given[name]
         for name, on_the_wire in _INFERENCE.items()

@@ -164,11 +164,11 @@ class CandidateSettings:
     Attributes:
         model: The catalog's facts; ``model.model_id`` goes to Bedrock.
         region: Its own region; None: the manager's.
-        parameters: ChatBedrockConverse's request fields, those that were set and no others.
+        request_fields: ChatBedrockConverse's request fields, those that were set and no others.
         inherited: The names of those that a fallback has from the agent.
         provider: Whose words the agent's and a call's request fields are in: the primary's
             provider. None: the model's own.
-        given: ``parameters`` before those were left out that the model does not take.
+        given: ``request_fields`` before those were left out that the model does not take.
         left_out: The names of those.
         bounds: Where the chain's requests may go; None: nothing bounds it.
         outside: Why this model would take them elsewhere; None: it would not.
@@ -176,7 +176,7 @@ class CandidateSettings:
 
     model: ModelConfig
     region: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    request_fields: Mapping[str, Any] = field(default_factory=dict)
     inherited: frozenset[str] = frozenset()
     provider: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -185,19 +185,19 @@ class CandidateSettings:
     outside: str | None = None
 
     def of(self, model: ModelConfig) -> CandidateSettings:
-        """Return the spec with ``model``, and the parameters that it takes."""
-        given = self.given or self.parameters
+        """Return the settings with ``model``, and the request fields that it takes."""
+        given = self.given or self.request_fields
         inherited = {name: value for name, value in given.items() if name in self.inherited}
         taken, left_out = self.taken(inherited, model)
-        parameters = {
+        request_fields = {
             n: taken.get(n, v) for n, v in given.items() if n in taken or n not in inherited
         }
-        if parameters.get("max_tokens") is not None:
-            parameters["max_tokens"] = capped(parameters["max_tokens"], model)
+        if request_fields.get("max_tokens") is not None:
+            request_fields["max_tokens"] = capped(request_fields["max_tokens"], model)
         return replace(
             self,
             model=model,
-            parameters=parameters,
+            request_fields=request_fields,
             given=given,
             left_out=left_out,
             outside=None if self.bounds is None else self.bounds.why_outside(model),
@@ -205,7 +205,7 @@ class CandidateSettings:
 
     def health_key(self, request: ChatRequest) -> tuple[str | None, ...]:
         """Return what its health is kept by: region, model, and the capacity that is asked for."""
-        given, own = request.kwargs, self.parameters
+        given, own = request.kwargs, self.request_fields
         tier = given.get("service_tier") or own.get("service_tier")
         performance = given.get("performance_config") or own.get("performance_config")
         latency = performance.get("latency") if performance else None
@@ -215,7 +215,7 @@ class CandidateSettings:
     @property
     def label(self) -> str:
         """The model as an error names it, told from others of the same id in its chain."""
-        tier = self.parameters.get("service_tier")
+        tier = self.request_fields.get("service_tier")
         return "".join(
             (
                 mask_account_ids(self.model.model_id),

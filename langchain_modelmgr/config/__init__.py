@@ -1,4 +1,4 @@
-"""The configuration: one YAML file an environment, read with errors that say what is right."""
+"""Configuration: one YAML file per environment, validated when it is read."""
 
 from __future__ import annotations
 

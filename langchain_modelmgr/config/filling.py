@@ -1,4 +1,7 @@
-"""Fills ``${NAME}`` and ``${NAME:-default}`` in scalars, after parsing: no value can add a key."""
+"""Replaces ``${NAME}`` and ``${NAME:-default}`` in scalars by environment variables.
+
+This happens after YAML is parsed, so that the value of a variable cannot add a key.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DOLLAR = re.compile(r"(?<!\$)\$[A-Za-z_(]")
 _MAX_DEPTH = 16
-"""References in the defaults of others."""
+"""How deeply references may be nested in defaults."""
 
 _PLAIN_KINDS = frozenset({"null", "bool", "int", "float"})
-"""What a filled plain scalar may become; all else stays text."""
+"""The types that a filled plain scalar may have; any other value stays text."""
 
 _MALFORMED = (
-    "this ${ begins no reference to a variable, which is ${NAME} or ${NAME:-default} with a name "
-    "of letters, digits and _; a plain ${ is written $${"
+    "invalid reference to a variable: write ${NAME} or ${NAME:-default} with a name of letters, "
+    "digits and _, or $${ for a plain ${"
 )
-VARIABLE_HINT = "a variable of the environment is written ${NAME}"
+VARIABLE_HINT = "write an environment variable as ${NAME}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,13 @@ class _Reference:
 def fill(
     tree: Located, environment: Mapping[str, str], problems: list[Problem], path: str = ""
 ) -> Located:
-    """Return the tree with its references filled; note every one that can't be.
+    """Return the tree with its references filled, and add a problem for each that fails.
 
-    A scalar that is one reference and stands without quotes is read as YAML reads a plain scalar:
-    ``5`` is a number. A default may hold references. ``$${NAME}`` stands for ``${NAME}``.
+    An unquoted scalar that is a single reference gets the type that YAML gives a plain scalar:
+    ``5`` is a number. A default may contain references. ``$${NAME}`` is an escaped ``${NAME}``.
     """
     value: Any = tree.value
+    filled = isinstance(value, str) and "${" in value
     if isinstance(value, dict):
         value = {
             key: fill(child, environment, problems, f"{path}.{key}" if path else key)
@@ -52,25 +56,25 @@ def fill(
         value = [
             fill(child, environment, problems, f"{path}[{i}]") for i, child in enumerate(value)
         ]
-    elif isinstance(value, str) and "${" in value:
+    elif filled:
         try:
             value = _filled(tree, environment)
         except ValueError as error:
             problems.append(Problem(tree.file, tree.line, f"{path}: {error}"))
-    return Located(value, tree.file, tree.line, tree.plain)
+    return Located(value, tree.file, tree.line, tree.plain, filled)
 
 
-def has_reference(tree: Located) -> bool:
-    """Return whether a scalar, or any inside it, comes from the environment."""
+def comes_from_environment(tree: Located) -> bool:
+    """Return whether a scalar, or any scalar inside a map or list, is filled."""
     if isinstance(tree.value, dict):
-        return any(has_reference(child) for child in tree.value.values())
+        return any(comes_from_environment(child) for child in tree.value.values())
     if isinstance(tree.value, list):
-        return any(has_reference(child) for child in tree.value)
-    return isinstance(tree.value, str) and "${" in tree.value
+        return any(comes_from_environment(child) for child in tree.value)
+    return tree.filled
 
 
 def looks_like_a_variable(text: object) -> bool:
-    """Return whether a text holds ``$NAME``, which a shell would fill and this does not."""
+    """Return whether a text contains ``$NAME``: shells replace it, this configuration does not."""
     return isinstance(text, str) and bool(_DOLLAR.search(text))
 
 
@@ -82,7 +86,7 @@ def _filled(scalar: Located, environment: Mapping[str, str]) -> Any:
 
 
 def _parse(text: str, at: int, depth: int) -> tuple[tuple[str | _Reference, ...], int]:
-    """Return the parts of a text, or of a default up to its brace, and where they end."""
+    """Return the parts of a text (or of a default, up to its closing brace), and their end."""
     parts: list[str | _Reference] = []
     start = at
     while at < len(text):
@@ -103,7 +107,7 @@ def _parse(text: str, at: int, depth: int) -> tuple[tuple[str | _Reference, ...]
 
 
 def _reference(text: str, at: int, depth: int) -> tuple[_Reference, int]:
-    """Return the reference whose name begins at a place, and where it ends."""
+    """Return the reference that has its name at a position, and the position of its end."""
     name = _NAME.match(text, at)
     if name is None or depth == _MAX_DEPTH:
         raise ValueError(_MALFORMED)
@@ -125,7 +129,7 @@ def _value_of(reference: _Reference, environment: Mapping[str, str]) -> str:
     if reference.default is None:
         name = reference.name
         raise ValueError(
-            f"the environment variable {name} is not set, and ${{{name}:-...}} gives no default"
+            f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}"
         )
     return _evaluated(reference.default, environment)
 

@@ -1,4 +1,4 @@
-"""The types of ``parameters``: what each request field of ChatBedrockConverse may hold."""
+"""The types of ``parameters``: the allowed values of each ChatBedrockConverse request field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
 PROBLEM = "parameter"
-"""The type of errors whose message is ours and quotes no value."""
+"""The pydantic error type of this package's own messages, which quote no value."""
 
 _UNDERSCORED = re.compile(r"_([a-z])")
 _METADATA = r"^[a-zA-Z0-9\s:_@$#=/+,\-.]*$"
@@ -26,10 +26,10 @@ _MOST_METADATA, _MOST_METADATA_CHARACTERS = 16, 256
 
 
 def plain_guardrail(value: Any) -> Any:
-    """Return a guardrail by Bedrock's names for its keys, its version as text.
+    """Return a guardrail configuration with Bedrock's key names and with its version as text.
 
-    A version without quotes is a number for YAML, and for Python. langchain-aws takes
-    ``guardrail_version`` for ``guardrailVersion``.
+    YAML reads an unquoted version as a number. langchain-aws accepts ``guardrail_version`` for
+    ``guardrailVersion``.
     """
     if not isinstance(value, Mapping):
         return value
@@ -56,8 +56,8 @@ def _no_json(value: Any, path: str) -> str | None:
         return None
     where = path.lstrip(".") or "the value"
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"{where} is no number that JSON has"
-    return f"{where} is a {type(value).__name__}, which JSON does not have: put it in quotes"
+        return None if math.isfinite(value) else f"{where} must be a finite number"
+    return f"{where} is a {type(value).__name__}, which is not valid in JSON: put it in quotes"
 
 
 def _metadata(value: dict[str, str]) -> dict[str, str]:
@@ -65,14 +65,14 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
         raise PydanticCustomError(PROBLEM, f"must have {_MOST_METADATA} entries at most")
     most = _MOST_METADATA_CHARACTERS
     if not all(re.fullmatch(_METADATA, key) and 0 < len(key) <= most for key in value):
-        text = f"a key must be 1 to {most} letters, digits, blanks, or : _ @ $ # = / + , - ."
+        text = f"a key must be 1 to {most} letters, digits, spaces, or : _ @ $ # = / + , - ."
         raise PydanticCustomError(PROBLEM, text)
     return value
 
 
 def _text_or_block(value: Any) -> Any:
     if not isinstance(value, str | Mapping):
-        raise PydanticCustomError(PROBLEM, "must be text, or a map")
+        raise PydanticCustomError(PROBLEM, "must be text or a map")
     return _json(value)
 
 
@@ -81,9 +81,10 @@ MetadataText = Annotated[str, Field(pattern=_METADATA, max_length=_MOST_METADATA
 
 
 class GuardrailParameter(TypedDict, total=False):
-    """A guardrail; ``streamProcessingMode`` goes to streams only.
+    """A guardrail. ``streamProcessingMode`` is sent with streams only.
 
-    A key that is not known here is sent: the first call tells, since a fallback has the same.
+    Unknown keys are sent too: if Bedrock refuses one, the first call fails, because every fallback
+    has the same guardrail.
     """
 
     __pydantic_config__ = ConfigDict(extra="allow", regex_engine="python-re")  # type: ignore[misc]
@@ -95,7 +96,7 @@ class GuardrailParameter(TypedDict, total=False):
 
 
 class PerformanceParameter(TypedDict, total=False):
-    """The latency that is asked for."""
+    """The requested latency."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -126,12 +127,12 @@ class Parameters(TypedDict, total=False):
 def misfits(
     own: Mapping[str, Any], all_: Mapping[str, Any], model: ModelConfig | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield each parameter that a candidate can't be asked with, and what is wrong with it.
+    """Yield each parameter that a candidate cannot be called with, and what is wrong with it.
 
     Args:
-        own: The parameters that the YAML gives this candidate.
-        all_: Those and the ones that it inherits.
-        model: What is known of its model; None: nothing.
+        own: The candidate's parameters in the YAML.
+        all_: Those and the ones that it inherits from its agent.
+        model: The catalog's facts of its model; None if it is unknown.
     """
     if own.get("guard_last_turn_only") and not all_.get("guardrail_config"):
         yield "guard_last_turn_only", "needs a guardrail_config"

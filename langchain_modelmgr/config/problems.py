@@ -1,4 +1,7 @@
-"""Says what is wrong in a configuration, where, and what would be right; never an input's value."""
+"""Turns pydantic's errors into problems: place, what is wrong, what would be right.
+
+A message never quotes a value that came from the environment.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from langchain_modelmgr.config.filling import VARIABLE_HINT, has_reference, looks_like_a_variable
+from langchain_modelmgr.config.filling import (
+    VARIABLE_HINT,
+    comes_from_environment,
+    looks_like_a_variable,
+)
 from langchain_modelmgr.config.parameters import PROBLEM
-from langchain_modelmgr.config.schema import PLACES, REQUEST_FIELDS, UnknownParameterError
+from langchain_modelmgr.config.schema import (
+    AGENT_SCALARS,
+    PLACES,
+    REQUEST_FIELDS,
+    UnknownParameterError,
+)
 from langchain_modelmgr.config.yaml_tree import Located, Problem
 from langchain_modelmgr.runtime.aws_regions import nearest_region
 
@@ -44,28 +56,28 @@ _EXPECTED = {
 }
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _MOVED: dict[tuple[str | int, ...], str] = {
-    ("metrics", "journal"): "unknown key; the ledger has replaced the journal: give ledger, beside "
-    "metrics, as auto, off, or a folder",
+    ("metrics", "journal"): "unknown key; the ledger has replaced the journal: set ledger: (beside "
+    "metrics:) to auto, off, or a folder",
 }
 _PATTERNS = {
-    "guardrailVersion": "must be DRAFT, or the number of a version",
-    "additional_model_response_field_paths": "must be a JSON pointer, as /stop_sequence",
-    "request_metadata": "may have letters, digits, blanks, and : _ @ $ # = / + , - .",
-    "default_headers": "must be names and values that an HTTP header may have",
-    "region": "must be the name of an AWS region, as us-east-1",
+    "guardrailVersion": "must be DRAFT or a version number",
+    "additional_model_response_field_paths": "must be a JSON pointer such as /stop_sequence",
+    "request_metadata": "must be letters, digits, spaces, or : _ @ $ # = / + , - .",
+    "default_headers": "must be valid names and values of HTTP headers",
+    "region": "must be the name of an AWS region such as us-east-1",
     "endpoint_url": "must start with http:// or https://",
-    "project_prefix": "must be letters, digits, . _ / # or -, 240 at most, and not start with AWS/",
+    "project_prefix": "must be 1 to 240 letters, digits, . _ / # or -, and not start with AWS/",
 }
 
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
-    """Return the text of the error for a field that a class does not have."""
+    """Return the error message for an unknown field of a class."""
     hint = f": in the YAML, {PLACES[name]}" if name in PLACES else nearest(name, known)
     return f"{owner} has no field {name!r}{hint}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean ...?`` for the nearest of the known words, or all of them."""
+    """Return ``; did you mean ...?`` with the nearest known word, or a list of all known words."""
     words = sorted(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
@@ -73,18 +85,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(words)}" if words else ""
 
 
-def problems_of(error: ValidationError, root: type[BaseModel], raw: Located) -> Iterable[Problem]:
-    """Yield one problem for each mistake that pydantic found.
+def problems_of(error: ValidationError, root: type[BaseModel], tree: Located) -> Iterable[Problem]:
+    """Yield a problem for each error that pydantic found.
 
     Args:
-        error: Pydantic's error; its own text is not used, since it quotes input.
+        error: Pydantic's error; its own text is not used, because it quotes input.
         root: The model that was validated.
-        raw: The tree before its references were filled: places, and what came from outside.
+        tree: The tree that was validated, in the shape of ``root``.
     """
     for detail in error.errors(include_url=False):
         location = [part for part in detail["loc"] if part != "[key]"]
-        place, located = _place(location, raw)
-        path = _dotted(location)
+        place, located = _place(location, tree)
+        path = dotted(location)
         if "[key]" in detail["loc"] and location[0] == "agents":
             text = "an agent's name must be 1 to 64 letters, digits, or . _ -"
         else:
@@ -108,11 +120,11 @@ def _text(
         name = context["error"].name
         place = PLACES.get(name)
         hint = f": {place}" if place else nearest(name, REQUEST_FIELDS)
-        return f"{name!r} is no request field of ChatBedrockConverse{hint}"
+        return f"unknown request field {name!r}{hint}"
     if kind == "literal_error":
         expected = f"must be one of {context['expected']}"
         known = [w.strip("' ") for w in context["expected"].replace(" or ", ",").split(",")]
-        shown = at is not None and isinstance(at.value, str) and not has_reference(at)
+        shown = at is not None and isinstance(at.value, str) and not comes_from_environment(at)
         return expected + (nearest(at.value, known) if shown and at else "")
     for bound, words in _BOUNDS.items():
         if bound in context:
@@ -123,27 +135,27 @@ def _text(
 def _of_form(kind: str, location: Sequence[str | int], at: Located | None) -> str:
     if kind == "string_pattern_mismatch":
         named = [_PATTERNS[str(part)] for part in location if str(part) in _PATTERNS]
-        expected = named[-1] if named else "has a form that is not allowed"
+        expected = named[-1] if named else "has an invalid format"
         return expected + _hint(location, at)
     if kind in {"model_type", "model_attributes_type"} and location[-2:-1] == ["fallbacks"]:
         return f"must be a model id or a map{_quotes(at)}"
     if kind == "string_type":
         return f"must be text{_quotes(at)}"
-    return _EXPECTED.get(kind, "is not of the right form")
+    return _EXPECTED.get(kind, "has an invalid value")
 
 
 def _quotes(at: Located | None) -> str:
-    """Return that a value would be text in quotes, if that may have been meant."""
-    if at is not None and isinstance(at.value, int | float | date):
-        return ": put it in quotes"
-    if at is not None and at.plain and has_reference(at):
+    """Return a hint to put a value in quotes, if that would make it valid text."""
+    if at is None:
+        return ""
+    if at.plain and comes_from_environment(at):
         return ': put the reference in quotes, as "${NAME}"'
-    return ""
+    return ": put it in quotes" if isinstance(at.value, int | float | date) else ""
 
 
 def _hint(location: Sequence[str | int], at: Located | None) -> str:
-    """Return what was probably meant by a text of the wrong form."""
-    if at is None or has_reference(at):
+    """Return a hint for a text in an invalid format, or an empty text."""
+    if at is None or comes_from_environment(at):
         return ""
     if looks_like_a_variable(at.value):
         return f"; {VARIABLE_HINT}"
@@ -151,9 +163,9 @@ def _hint(location: Sequence[str | int], at: Located | None) -> str:
     return f"; did you mean {region!r}?" if region else ""
 
 
-def _place(location: Sequence[str | int], raw: Located) -> tuple[Located, Located | None]:
-    """Return the nearest value that stands in a file, and the very one if it does."""
-    here = raw
+def _place(location: Sequence[str | int], tree: Located) -> tuple[Located, Located | None]:
+    """Return the value at a location or the nearest one above, and the value itself or None."""
+    here = tree
     for part in location:
         value = here.value
         if isinstance(value, dict) and part in value:
@@ -165,11 +177,11 @@ def _place(location: Sequence[str | int], raw: Located) -> tuple[Located, Locate
     return here, here
 
 
-def _dotted(location: Sequence[str | int]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+def dotted(location: Sequence[str | int]) -> str:
+    """Return the path of a value of ``ConfigFile`` as it is written in the YAML."""
+    in_yaml = ("agents", *location) if location and location[0] in AGENT_SCALARS else location
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in in_yaml)
+    return "".join(parts).removeprefix(".")
 
 
 def _known_keys(root: type[BaseModel], location: Sequence[str | int]) -> set[str]:

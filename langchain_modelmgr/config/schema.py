@@ -1,4 +1,4 @@
-"""The pydantic models of the YAML: every key, its type, its range and its default."""
+"""Pydantic models of the YAML: every key with its type, range and default."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUEST_FIELDS = frozenset(Parameters.__annotations__)
-"""ChatBedrockConverse's request fields, which ``parameters`` may hold."""
+"""The names of ChatBedrockConverse's request fields that ``parameters`` may contain."""
 
 PLACES = {
     "max_tokens": "it is a key of the agent itself",
     "temperature": "it is a key of the agent itself",
     "model": "it is a key of the agent itself",
-    "model_id": "give the agent's key model",
-    "timeout": "give the agent's key timeout_seconds",
-    "region_name": "give aws.region, or region of a fallback",
-    "endpoint_url": "give aws.endpoint_url",
-    "default_headers": "give aws.default_headers",
-    "credentials_profile_name": "give aws.profile",
-    "base_model_id": "give base_model under models:, or of a fallback",
-    "provider": "give it under models:",
-    "disable_streaming": "give supports_streaming under models:",
-    "supports_tool_choice_values": "give tool_choices under models:",
-    "aws_access_key_id": "credentials are boto3's business: a profile, a role or the environment",
-    "aws_secret_access_key": "credentials are boto3's business",
-    "aws_session_token": "credentials are boto3's business",
-    "bedrock_api_key": "credentials are boto3's business",
+    "model_id": "use the agent's key model",
+    "timeout": "use the agent's key timeout_seconds",
+    "region_name": "use aws.region, or region of a fallback",
+    "endpoint_url": "use aws.endpoint_url",
+    "default_headers": "use aws.default_headers",
+    "credentials_profile_name": "use aws.profile",
+    "base_model_id": "use base_model under models:, or of a fallback",
+    "provider": "set it under models:",
+    "disable_streaming": "use supports_streaming under models:",
+    "supports_tool_choice_values": "use tool_choices under models:",
+    "aws_access_key_id": "boto3 finds credentials: use a profile, a role or the environment",
+    "aws_secret_access_key": "boto3 finds credentials: use a profile, a role or the environment",
+    "aws_session_token": "boto3 finds credentials: use a profile, a role or the environment",
+    "bedrock_api_key": "boto3 finds credentials: use a profile, a role or the environment",
 }
-"""Fields of ChatBedrockConverse that are no request's, with the place where they belong."""
+"""Fields of ChatBedrockConverse that are not request fields, and where each belongs."""
 
 Capability = Literal[
     "tools", "streaming", "images", "documents", "video", "audio", "structured_output"
@@ -75,7 +75,7 @@ Region = Annotated[
     Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63),
     AfterValidator(_known_region),
 ]
-"""What can be a part of a host's name, as botocore wants it; new regions need no new release."""
+"""A region name that botocore accepts as part of a host name, so that new regions work at once."""
 
 _SIGNED = frozenset(
     {"authorization", "content-length", "content-type", "host", "transfer-encoding"}
@@ -84,7 +84,7 @@ _SIGNED = frozenset(
 
 def _header(name: str) -> str:
     if name.lower() in _SIGNED or name.lower().startswith("x-amz-"):
-        raise PydanticCustomError(PROBLEM, "is a header that boto3 sets and signs")
+        raise PydanticCustomError(PROBLEM, "is a header that boto3 sets and signs itself")
     return name
 
 
@@ -92,7 +92,7 @@ HeaderName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$"), AfterValidator(_header)
 ]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e\t]*$", max_length=8_192)]
-"""Source: RFC 9110, 5.5 and 5.6.2, without what is not ASCII."""
+"""Source: RFC 9110, 5.5 and 5.6.2, ASCII only."""
 
 
 class _Strict(BaseModel):
@@ -103,7 +103,7 @@ class _Strict(BaseModel):
 
 class _HasParameters(_Strict):
     parameters: Parameters = Field(default_factory=Parameters)
-    """Request fields of ChatBedrockConverse, sent as they are."""
+    """Request fields of ChatBedrockConverse, sent unchanged."""
 
     @field_validator("parameters", mode="before")
     @classmethod
@@ -115,7 +115,7 @@ class _HasParameters(_Strict):
 
 
 class UnknownParameterError(ValueError):
-    """``parameters`` has a key that is no request field."""
+    """Raised if ``parameters`` has a key that is not a request field."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -123,60 +123,64 @@ class UnknownParameterError(ValueError):
 
 
 class FallbackConfig(_HasParameters):
-    """One model to fall back to."""
+    """One fallback model of an agent."""
 
     model: Text
     """Model id, inference profile id, or ARN."""
 
     region: Region | None = None
-    """Its own region; None: that of all models."""
+    """The model's own region; None: ``aws.region``."""
 
     base_model: Text | None = None
-    """The model id behind an ARN that does not name it."""
+    """The foundation model id of an ARN that does not contain it."""
+
+    def request_fields(self) -> dict[str, Any]:
+        """Return ChatBedrockConverse's request fields that the fallback sets over the agent's."""
+        return dict(self.parameters)
 
 
 class PromptCachingConfig(_Strict):
-    """Prompt caching that is turned on."""
+    """Options of prompt caching."""
 
     ttl: Literal["5m", "1h"] = "5m"
-    """How long the cache lives after its last use."""
+    """How long a cache entry lives after its last use."""
 
 
 class AgentConfig(_HasParameters):
-    """How one agent calls its model, and what it does when that model is down."""
+    """One agent: its model, request fields, limits and fallbacks."""
 
     enabled: bool = True
-    """False: using the agent is an error that says so."""
+    """False: using the agent raises ``ConfigurationError``."""
 
     model: Text | None = None
     """Model id, inference profile id, or ARN; None: ``agents.default_model``."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=900)] = 60.0
-    """Seconds that one attempt may wait for its first content, and for each further."""
+    """Seconds that an attempt may wait for its first content, and for each further piece."""
 
     retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """Further attempts of the last model of the chain for passing failures."""
+    """How often the last model of the chain is retried after a transient failure."""
 
     deadline_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     """Seconds that a whole call may take: retries, fallbacks and streams."""
 
     cooldown_seconds: Annotated[float, Field(ge=0, le=3_600)] = 30.0
-    """Seconds for which a model that keeps failing is passed over at first; 0: never."""
+    """Seconds for which a model that keeps failing is skipped at first; 0: never skip it."""
 
     fallbacks: tuple[FallbackConfig, ...] | None = None
-    """Models to fall back to, in order; None: the family rule; empty: none."""
+    """Fallback models in order; None: the family rule chooses one; empty: no fallback."""
 
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Output tokens at most; not sent if None, capped at each model's limit."""
+    """The most output tokens, capped at each model's limit; not sent if None."""
 
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     """Sampling temperature; not sent if None."""
 
     prompt_caching: PromptCachingConfig | None = None
-    """Cache points after the tools, the system prompt and the last message; None: no own ones."""
+    """Sets cache points after the tools, the system prompt and the last message; None: does not."""
 
     requires: tuple[Capability, ...] = ()
-    """What the agent's model must be able to do; checked when the chat model is made."""
+    """Capabilities that the agent's model must have; checked when the chat model is created."""
 
     @field_validator("fallbacks", mode="before")
     @classmethod
@@ -189,26 +193,31 @@ class AgentConfig(_HasParameters):
     @classmethod
     def _switched(cls, caching: Any) -> Any:
         if caching is not None and not isinstance(caching, bool | dict | PromptCachingConfig):
-            raise PydanticCustomError(PROBLEM, "must be true, false, or a map of ttl")
+            raise PydanticCustomError(PROBLEM, "must be true, false, or a map with ttl")
         return {True: {}, False: None}[caching] if isinstance(caching, bool) else caching
 
     @property
     def cache_control(self) -> dict[str, Any] | None:
-        """What a call has as ``cache_control`` that gives none itself."""
+        """The default ``cache_control`` of a call, or None."""
         if self.prompt_caching is None:
             return None
         return {"type": "ephemeral", "ttl": self.prompt_caching.ttl}
 
-    def request_to(
+    def request_fields(self) -> dict[str, Any]:
+        """Return ChatBedrockConverse's request fields that the agent sets."""
+        limits = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        return {**self.parameters, **{k: v for k, v in limits.items() if v is not None}}
+
+    def candidate_key(
         self, fallback: FallbackConfig, region: str | None
     ) -> tuple[str, str | None, dict[str, Any]]:
-        """Return what a fallback is asked: its model, region and parameters.
+        """Return what identifies a candidate of the chain: its model, region and parameters.
 
-        Two candidates of a chain that are asked the same are one.
+        Two candidates with the same key are one.
 
         Args:
             fallback: The fallback, or the agent's own model as one.
-            region: The region of models that name none.
+            region: The region of models without their own.
         """
         unset = (None, "default")
         given = {**self.parameters, **fallback.parameters}
@@ -218,43 +227,43 @@ class AgentConfig(_HasParameters):
 
     @property
     def chosen_model(self) -> str:
-        """The model id; a configuration never hands out an agent without one."""
+        """The model id, which every agent that ``ConfigurationManager.agent`` returns has."""
         if self.model is None:
-            raise ValueError("an agent without a model")
+            raise ValueError("the agent has no model")
         return self.model
 
 
 class AWSConfig(_Strict):
-    """Where AWS is; what is not given is left to boto3."""
+    """Region, endpoint and profile of AWS; boto3 decides what is not set."""
 
     region: Region | None = None
     """AWS region."""
 
     endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    """Bedrock Runtime's endpoint, and no other service's."""
+    """The endpoint of Bedrock Runtime only."""
 
     profile: Text | None = None
-    """A profile of the AWS configuration files."""
+    """The name of a profile in the AWS configuration files."""
 
     default_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    """HTTP headers that go along with every request to Bedrock Runtime, unsigned."""
+    """HTTP headers sent with every request to Bedrock Runtime, unsigned."""
 
 
 class MetricsConfig(_Strict):
-    """Where usage records go."""
+    """The metrics sink and its options."""
 
     sink: Literal["auto", "cloudwatch", "emf", "memory", "none"] = "auto"
     """``auto`` is EMF on standard output in AWS Lambda, and CloudWatch elsewhere."""
 
     extra: tuple[ExtraMetric, ...] = ()
-    """What is published beyond the guide's five metrics."""
+    """Metrics published beside the guide's five."""
 
     on_ambiguous: Literal["drop", "resend"] = "drop"
-    """What becomes of what was sent without an answer: given up and counted, or sent again."""
+    """Whether data sent without a reply is dropped (and counted) or sent again."""
 
 
-class LedgerSettings(NamedTuple):
-    """The keys of the ledger; ``Settings`` describes them."""
+class LedgerConfig(NamedTuple):
+    """The ledger's keys, as described in ``ConfigFile``."""
 
     where: str
     days: int
@@ -263,10 +272,10 @@ class LedgerSettings(NamedTuple):
 
 
 class ModelOverride(_Strict):
-    """Changed or new facts of one model; ``ModelConfig`` describes them."""
+    """Facts of one model that override the catalog's, as described in ``ModelConfig``."""
 
     base_model: Text | None = None
-    """The model id behind an ARN that does not name it."""
+    """The foundation model id of an ARN that does not contain it."""
 
     model_family: Text | None = None
     provider: Text | None = None
@@ -314,10 +323,10 @@ class ModelOverride(_Strict):
     cost_per_1k_cache_write_5m_tokens: Price | None = None
     cost_per_1k_cache_write_1h_tokens: Price | None = None
     price_multiplier: Annotated[float, Field(gt=0)] | None = None
-    """Factor of all prices, the lists' too: 0.9 is a discount of 10 %."""
+    """Factor of all prices, the catalog's included: 0.9 is a discount of 10 %."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what was given, in the catalog's words."""
+        """Return the facts that are set, with the catalog's names."""
         given = self.model_dump(exclude_unset=True)
         if given.get("retirement_date") is not None:
             given["retirement_date"] = given["retirement_date"].isoformat()
@@ -326,11 +335,11 @@ class ModelOverride(_Strict):
         return given
 
 
-class Settings(_Strict):
-    """A whole file."""
+class ConfigFile(_Strict):
+    """The configuration file, as read."""
 
     project_prefix: Annotated[str, Field(pattern=r"^(?!AWS/)[A-Za-z0-9._/#-]{1,240}$")] = "modelmgr"
-    """CloudWatch's namespace is ``{project_prefix}/Models``."""
+    """The CloudWatch namespace is ``{project_prefix}/Models``."""
 
     aws: AWSConfig = AWSConfig()
     metrics: MetricsConfig = MetricsConfig()
@@ -339,17 +348,17 @@ class Settings(_Strict):
     """``auto``, ``off``, or the folder where attempts are kept."""
 
     ledger_days: Annotated[int, Field(ge=1, le=3_650)] = 35
-    """Days for which attempts are kept; their totals are kept for 13 months."""
+    """For how many days attempts are kept; totals are kept for 13 months."""
 
     ledger_max_mb: Annotated[int, Field(ge=1)] = 1_024
-    """Megabytes that the ledger may take."""
+    """The most megabytes that the ledger may use."""
 
     ledger_metadata: tuple[Text, ...] = ()
-    """Keys of metadata, and tags, that the ledger keeps of a call."""
+    """Metadata keys and tags of a call that the ledger keeps."""
 
     models: dict[str, ModelOverride] = Field(default_factory=dict)
     retired_models: Literal["problem", "warning"] = "problem"
-    """What ``check_chains()`` makes of models past their end: ``warning`` if they serve here."""
+    """How ``check_chains()`` reports retired models: ``warning`` if they still serve you."""
 
     default_model: Text | None = None
     context_window_size: Annotated[int, Field(ge=1)] | None = None
@@ -370,4 +379,4 @@ class Settings(_Strict):
 
 
 AGENT_SCALARS = ("default_model", "context_window_size", "allow_unknown")
-"""Keys under ``agents:`` that are no agent's name."""
+"""Keys under ``agents:`` that are not names of agents."""

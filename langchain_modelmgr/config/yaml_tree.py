@@ -1,4 +1,8 @@
-"""YAML with the place of every value: safe, without equal keys, bounded."""
+"""Reads YAML into a tree that knows the file and line of every value.
+
+The reader is safe: it refuses duplicate keys, tags other than YAML's own, and trees that are too
+large or too deep.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_NODES = 100_000
-"""Values of one file, aliases expanded: a few lines of aliases can stand for billions."""
+"""The most values of one file with aliases expanded: a few nested aliases can make billions."""
 
 MAX_DEPTH = 64
-"""Maps and lists inside one another."""
+"""How deeply maps and lists may be nested."""
 
-_TOO_MUCH = "too many values, or too deep: are aliases nested?"
+_TOO_MUCH = "too many values, or nested too deeply: check for nested aliases"
 _BEYOND_64_BITS = 2**63
 _INT = "tag:yaml.org,2002:int"
 
@@ -26,7 +30,7 @@ _PLAIN_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where it is and what is wrong."""
+    """One mistake in a file: its place and what is wrong."""
 
     file: str
     line: int
@@ -38,23 +42,25 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A value and where it stands.
+    """A value with its place in a file.
 
     Attributes:
         value: A scalar, a dict of ``Located``, or a list of ``Located``.
         file: The file's name.
-        line: The line, from 1.
-        plain: A scalar that was written without quotes.
+        line: The line number, from 1.
+        plain: Whether it is a scalar without quotes.
+        filled: Whether it is a scalar in which a reference to a variable was filled.
     """
 
     value: Any
     file: str
     line: int
     plain: bool = False
+    filled: bool = False
 
 
 class YamlError(Exception):
-    """A file can't be read as YAML; holds every problem that was found."""
+    """Raised if a file is not valid YAML; ``problems`` has all that were found."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -62,10 +68,10 @@ class YamlError(Exception):
 
 
 def read_tree(text: str, file: str) -> Located | None:
-    """Return the tree of a YAML text; None if the text holds no value.
+    """Return the tree of a YAML text, or None if the text is empty.
 
     Raises:
-        YamlError: Bad YAML, two equal keys, an unsafe tag, or more than the bounds allow.
+        YamlError: Invalid YAML, a duplicate key, an unsafe tag, or too many or too deep values.
     """
     loader = _BoundedLoader(text)
     try:
@@ -85,7 +91,7 @@ def read_tree(text: str, file: str) -> Located | None:
 
 
 def scalar_of(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    """Return what a scalar stands for.
+    """Return the value of a scalar.
 
     Raises:
         ValueError: A whole number beyond 64 bits, or a date that does not exist.
@@ -94,13 +100,13 @@ def scalar_of(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
         try:
             return loader.construct_object(node)
         except ValueError:
-            raise ValueError("looks like a date, and is none") from None
+            raise ValueError("not a valid date: put text in quotes") from None
     try:
         value: int = loader.construct_object(node)  # of more than 4,300 digits is a ValueError
     except ValueError:
         value = _BEYOND_64_BITS
     if abs(value) >= _BEYOND_64_BITS:
-        raise ValueError("a whole number must fit in 64 bits; text is put in quotes")
+        raise ValueError("a whole number must fit in 64 bits: put text in quotes")
     return value
 
 
@@ -111,7 +117,7 @@ class _TooDeepError(Exception):
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """Stops before nested values exhaust Python's stack."""
+    """Raises an error before nested values exhaust Python's stack."""
 
     _depth = 0
 
@@ -163,14 +169,14 @@ class _Reader:
                     Problem(
                         self._file,
                         line,
-                        f"the key {name!r} stands here twice: also in line {seen[name]}",
+                        f"duplicate key {name!r} (first on line {seen[name]})",
                     )
                 )
             seen[name] = line
         self._loader.flatten_mapping(node)  # merge keys (<<) come first, own keys win
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise YamlError(self._at(key, "a key must be a word"))
+                raise YamlError(self._at(key, "a key must be a scalar"))
             located = self.read(value, depth + 1)
             line = key.start_mark.line + 1
             yield str(key.value), Located(located.value, located.file, line, located.plain)
@@ -180,7 +186,7 @@ class _Reader:
 
 
 def merged(base: Located, over: Located) -> Located:
-    """Return ``over`` laid on ``base``: maps merge, lists and scalars replace."""
+    """Return ``base`` updated with ``over``: maps merge, lists and scalars replace."""
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
     value = dict(base.value)

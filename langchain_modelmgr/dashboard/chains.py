@@ -35,12 +35,12 @@ class Chain:
     Attributes:
         agent_name: The agent.
         candidates: Its models.
-        parameters: The agent's request fields.
+        request_fields: The agent's request fields.
     """
 
     agent_name: str
     candidates: tuple[DashboardModel, ...]
-    parameters: dict[str, Any]
+    request_fields: dict[str, Any]
 
     @property
     def agent(self) -> str:
@@ -74,4 +74,4 @@ def _chain(config: ConfigurationManager, name: str, agent: AgentConfig) -> Chain
     else:
         by_family = config.catalog.fallback_for(agent.chosen_model)
         rest = [DashboardModel(by_family)] if by_family else []
-    return Chain(name, (own, *rest), dict(agent.parameters))
+    return Chain(name, (own, *rest), agent.request_fields())

@@ -118,7 +118,7 @@ def _guardrails(chains: Iterable[Chain], place: _Place) -> Iterator[dict[str, An
     names = [
         str(guardrail["guardrailIdentifier"])
         for chain in chains
-        if (guardrail := chain.parameters.get("guardrail_config"))
+        if (guardrail := chain.request_fields.get("guardrail_config"))
     ]
     arns = [name if name.startswith("arn:") else place.guardrail(name) for name in names]
     if arns:

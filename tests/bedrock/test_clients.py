@@ -74,7 +74,7 @@ def test_what_can_be_no_header_is_a_mistake(manager: Any, headers: str, told: st
 
 
 def test_a_parameter_of_that_name_is_told_its_place(manager: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"default_headers.*give aws.default_headers"):
+    with pytest.raises(ConfigurationError, match=r"default_headers.*use aws.default_headers"):
         manager(", region: us-east-1", ", parameters: {default_headers: {a: b}}")
 
 

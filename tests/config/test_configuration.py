@@ -117,7 +117,7 @@ def test_an_unknown_agent_is_allowed_only_on_request(read: Any) -> None:
     config = read(f"agents: {{default_model: '{HAIKU}', allow_unknown: true}}")
 
     assert config.agent("anybody") == AgentConfig(model=HAIKU)
-    with pytest.raises(ValueError, match="without a model"):
+    with pytest.raises(ValueError, match="has no model"):
         _ = AgentConfig().chosen_model
 
 

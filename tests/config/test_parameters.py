@@ -60,7 +60,7 @@ WRONG = [
         "request_metadata: {since: 2026-01-31}",
         "request_metadata.since: must be text: put it in quotes",
     ),
-    ("request_metadata: {tenant: 'a{b}'}", "request_metadata.tenant: may have letters, digits"),
+    ("request_metadata: {tenant: 'a{b}'}", "request_metadata.tenant: must be letters, digits"),
     ("request_metadata: {'a{b}': x}", "request_metadata: a key must be 1 to 256 letters"),
     ("request_metadata: {tenant: [x]}", "request_metadata.tenant: must be text"),
     (
@@ -76,7 +76,7 @@ WRONG = [
     ("guard_last_turn_only: true", "guard_last_turn_only: needs a guardrail_config"),
     ("guardrail_config: g1", "guardrail_config: must be a map"),
     ("guardrail_config: {guardrailIdentifier: 0123}", "must be text: put it in quotes"),
-    ("guardrail_config: {guardrailVersion: latest}", "must be DRAFT, or the number of a version"),
+    ("guardrail_config: {guardrailVersion: latest}", "must be DRAFT or a version number"),
     (
         "guardrail_config: {guardrailVersion: 1.0}",
         "guardrailVersion: must be text: put it in quotes",
@@ -89,11 +89,14 @@ WRONG = [
     ),
     (
         "additional_model_request_fields: {since: 2026-01-31}",
-        "since is a date, which JSON does not have",
+        "since is a date, which is not valid in JSON",
     ),
-    ("additional_model_request_fields: {a: [{b: .nan}]}", "a[].b is no number that JSON has"),
-    ("additional_model_response_field_paths: [stop]", "must be a JSON pointer, as /stop_sequence"),
-    ("system: [5]", "system[0]: must be text, or a map"),
+    ("additional_model_request_fields: {a: [{b: .nan}]}", "a[].b must be a finite number"),
+    (
+        "additional_model_response_field_paths: [stop]",
+        "must be a JSON pointer such as /stop_sequence",
+    ),
+    ("system: [5]", "system[0]: must be text or a map"),
     ("output_config: json", "output_config: must be a map"),
 ]
 

@@ -12,7 +12,7 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from pathlib import Path
 
-MALFORMED = "this ${ begins no reference to a variable"
+MALFORMED = "invalid reference to a variable"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_default_may_hold_references(
     yaml = f"agents: {{a: {{model: '{text}'}}}}"
 
     if model is None:
-        with pytest.raises(ConfigurationError, match="begins no reference"):
+        with pytest.raises(ConfigurationError, match="invalid reference"):
             read(yaml)
     else:
         assert read(yaml).agent("a").model == model
@@ -104,14 +104,12 @@ def test_what_begins_as_a_reference_and_is_none_is_an_error(
         (f"project_prefix: $X y\nagents: {{a: {{model: '{SONNET}'}}}}", "project_prefix: must be"),
     ],
 )
-def test_a_variable_as_a_shell_writes_it_is_told_how_it_is_written_here(
-    read: Any, yaml: str, path: str
-) -> None:
+def test_a_shell_variable_gets_a_hint(read: Any, yaml: str, path: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(yaml)
 
     assert path in str(caught.value)
-    assert "a variable of the environment is written ${NAME}" in str(caught.value)
+    assert "write an environment variable as ${NAME}" in str(caught.value)
 
 
 def test_a_dollar_in_a_text_of_ones_own_is_a_dollar(read: Any) -> None:

@@ -334,7 +334,7 @@ def test_a_mistake_is_told_without_a_traceback(
     (tmp_path / "off.yaml").write_text("agents: {a: {model: x.y, enabled: false}}")
 
     assert main(["nothing", "--config-dir", str(CONFIG)]) == 2
-    assert "there is no file" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert main(["off", "--config-dir", str(tmp_path)]) == 2
     assert "no agent is enabled" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
