@@ -144,7 +144,7 @@ def test_an_unknown_agent_is_an_error_when_the_model_is_made(configured: Configu
     [
         ("temprature", "did you mean 'temperature'?"),
         ("region_name", "in the YAML, use aws.region"),
-        ("aws_secret_access_key", "in the YAML, credentials are boto3's business"),
+        ("aws_secret_access_key", "in the YAML, use aws.profile, or leave credentials"),
     ],
 )
 def test_an_unknown_field_is_an_error_that_says_what_is_right_and_not_its_value(

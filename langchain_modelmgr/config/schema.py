@@ -32,10 +32,10 @@ PLACES = {
     "provider": "set it under models:",
     "disable_streaming": "use supports_streaming under models:",
     "supports_tool_choice_values": "use tool_choices under models:",
-    "aws_access_key_id": "boto3 finds credentials: use a profile, a role or the environment",
-    "aws_secret_access_key": "boto3 finds credentials: use a profile, a role or the environment",
-    "aws_session_token": "boto3 finds credentials: use a profile, a role or the environment",
-    "bedrock_api_key": "boto3 finds credentials: use a profile, a role or the environment",
+    "aws_access_key_id": "use aws.profile, or leave credentials to boto3",
+    "aws_secret_access_key": "use aws.profile, or leave credentials to boto3",
+    "aws_session_token": "use aws.profile, or leave credentials to boto3",
+    "bedrock_api_key": "use aws.profile, or leave credentials to boto3",
 }
 """Fields of ChatBedrockConverse that are not request fields, and where each belongs."""
 

@@ -59,8 +59,8 @@ def test_managers_with_other_headers_do_not_share_clients(
     [
         ("{Authorization: Bearer x}", "Authorization: is a header that boto3 sets and signs"),
         ("{x-amz-date: now}", "x-amz-date: is a header that boto3 sets"),
-        ("{'X Team': a}", "X Team: must be names and values that an HTTP header may have"),
-        ('{X-Team: "a\\r\\nHost: b"}', "X-Team: must be names and values"),
+        ("{'X Team': a}", "X Team: must be valid names and values of HTTP headers"),
+        ('{X-Team: "a\\r\\nHost: b"}', "X-Team: must be valid names and values"),
         ("{X-Team: 5}", "X-Team: must be text: put it in quotes"),
         ("[X-Team]", "default_headers: must be a map"),
     ],
