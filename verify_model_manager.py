@@ -1,23 +1,22 @@
-"""Checks a ModelManager end to end, one line a check; exit status 1 if any fails.
+"""Checks a ModelManager end to end and prints one line per check; exit status 1 if any fails.
 
 usage: python verify_model_manager.py [--aws] [--environment dev] [--config-dir config]
 
-Without ``--aws`` everything runs against a local AWS. With it, the real one is asked: a few
-tokens per agent.
+Without ``--aws`` everything runs against a local AWS. With ``--aws`` it runs against the real one,
+which bills a few tokens per agent.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
-from langchain_modelmgr.chain.builder import Overrides
-from langchain_modelmgr.runtime.console import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ Check = tuple[str, "Callable[[], str]"]
 
 
 def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
-    """Yield the checks: a name, and a function that returns what was found or raises."""
+    """Yield the name of each check, and a function that returns its result or raises an error."""
     config = manager.config
     agents = config.enabled_agents
     yield "configuration", lambda: f"{config.environment}: {', '.join(agents)}"
@@ -48,16 +47,16 @@ def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
 
 def _chain(manager: ModelManager, name: str) -> str:
     limit = (manager.chat_model(name).profile or {}).get("max_input_tokens")
-    candidates = manager.chains.chain(name, Overrides()).candidates
-    return f"{' -> '.join(c.public_id for c in candidates)} ({limit} input tokens)"
+    models = [check.model_id for check in manager.check_chains() if check.agent_name == name]
+    return f"{' -> '.join(models)} ({limit} input tokens)"
 
 
 def _models(manager: ModelManager) -> str:
-    members = manager.check_chains()
-    if problems := [f"{m.agent_name}: {m.model_id}: {p}" for m in members for p in m.problems]:
+    found = manager.check_chains()
+    if problems := [f"{c.agent_name}: {c.model_id}: {p}" for c in found for p in c.problems]:
         raise AssertionError("; ".join(problems))
-    retired = {f"{m.model_id} {w}" for m in members for w in m.warnings if w.startswith("retired")}
-    return "; ".join(sorted(retired)) or f"{len(members)} can serve their agents"
+    retired = {f"{c.model_id} {w}" for c in found for w in c.warnings if w.startswith("retired")}
+    return "; ".join(sorted(retired)) or f"{len(found)} can serve their agents"
 
 
 def _compatibility(manager: ModelManager) -> str:
@@ -108,7 +107,7 @@ def _summary(manager: ModelManager) -> str:
 
 
 def report(all_checks: Iterator[Check]) -> int:
-    """Run the checks, print a line each, and return how many failed."""
+    """Run the checks, print one line for each, and return how many failed."""
     failed = 0
     for name, check in all_checks:
         try:
@@ -120,9 +119,9 @@ def report(all_checks: Iterator[Check]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, check, and return the exit status."""
+    """Run the checks that the arguments ask for, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--aws", action="store_true", help="ask the real AWS")
+    parser.add_argument("--aws", action="store_true", help="run against the real AWS")
     parser.add_argument("--environment", default="dev")
     parser.add_argument("--config-dir", default=None)
     options = parser.parse_args(arguments)
@@ -148,4 +147,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    if hasattr(signal, "SIGPIPE"):  # end quietly if the reader of the output does, as ``head``
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(main())

@@ -1,4 +1,7 @@
-"""A drop-in LangChain chat model for Amazon Bedrock; the public names, nothing else."""
+"""A drop-in LangChain chat model for Amazon Bedrock.
+
+Every public name is imported when it is first used, so that importing the package is fast.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,77 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_modelmgr.callbacks import UsageCallbackHandler
-    from langchain_modelmgr.catalog import ModelConfig
-    from langchain_modelmgr.chat_model import ManagedBedrockChat
-    from langchain_modelmgr.config import ConfigurationManager
+    from langchain_modelmgr.callbacks import (
+        UsageCallbackHandler,
+    )
+    from langchain_modelmgr.catalog import (
+        ModelConfig,
+    )
+    from langchain_modelmgr.chat_model import (
+        ManagedBedrockChat,
+    )
+    from langchain_modelmgr.config import (
+        ConfigurationManager,
+    )
     from langchain_modelmgr.errors import (
         AllModelsFailedError,
         Attempt,
+        BedrockAPIError,
+        BedrockAuthenticationError,
+        BedrockConnectionError,
+        BedrockContextOverflowError,
+        BedrockError,
+        BedrockInvalidRequestError,
+        BedrockNotFoundError,
+        BedrockPermissionDeniedError,
+        BedrockRateLimitError,
+        BedrockTimeoutError,
         ConfigurationError,
         LedgerError,
         ModelCompatibilityError,
         ModelManagerError,
     )
-    from langchain_modelmgr.ledger import UsageTable
-    from langchain_modelmgr.manager import ModelManager
-    from langchain_modelmgr.metrics import MetricsSink
-    from langchain_modelmgr.usage.record import ModelUsageMetrics
+    from langchain_modelmgr.ledger import (
+        UsageTable,
+    )
+    from langchain_modelmgr.manager import (
+        ModelManager,
+    )
+    from langchain_modelmgr.metrics import (
+        CloudWatchSink,
+        EMFSink,
+        MemorySink,
+        MetricsSink,
+    )
+    from langchain_modelmgr.usage.record import (
+        ModelUsageMetrics,
+    )
+    from langchain_modelmgr.usage.tracks import (
+        UsageTrack,
+    )
+
+    __version__: str
 
 __all__ = [
     "AllModelsFailedError",
     "Attempt",
+    "BedrockAPIError",
+    "BedrockAuthenticationError",
+    "BedrockConnectionError",
+    "BedrockContextOverflowError",
+    "BedrockError",
+    "BedrockInvalidRequestError",
+    "BedrockNotFoundError",
+    "BedrockPermissionDeniedError",
+    "BedrockRateLimitError",
+    "BedrockTimeoutError",
+    "CloudWatchSink",
     "ConfigurationError",
     "ConfigurationManager",
+    "EMFSink",
     "LedgerError",
     "ManagedBedrockChat",
+    "MemorySink",
     "MetricsSink",
     "ModelCompatibilityError",
     "ModelConfig",
@@ -38,15 +88,30 @@ __all__ = [
     "ModelUsageMetrics",
     "UsageCallbackHandler",
     "UsageTable",
+    "UsageTrack",
+    "__version__",
 ]
 
 _HOME = {
     "AllModelsFailedError": "errors",
     "Attempt": "errors",
+    "BedrockAPIError": "errors",
+    "BedrockAuthenticationError": "errors",
+    "BedrockConnectionError": "errors",
+    "BedrockContextOverflowError": "errors",
+    "BedrockError": "errors",
+    "BedrockInvalidRequestError": "errors",
+    "BedrockNotFoundError": "errors",
+    "BedrockPermissionDeniedError": "errors",
+    "BedrockRateLimitError": "errors",
+    "BedrockTimeoutError": "errors",
+    "CloudWatchSink": "metrics",
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
+    "EMFSink": "metrics",
     "LedgerError": "errors",
     "ManagedBedrockChat": "chat_model",
+    "MemorySink": "metrics",
     "MetricsSink": "metrics",
     "ModelCompatibilityError": "errors",
     "ModelConfig": "catalog",
@@ -55,13 +120,18 @@ _HOME = {
     "ModelUsageMetrics": "usage.record",
     "UsageCallbackHandler": "callbacks",
     "UsageTable": "ledger",
+    "UsageTrack": "usage.tracks",
 }
-"""Public name -> its module, imported on first use: configuration needs no LangChain, no boto3."""
+"""The module of each public name. Configuration loads neither LangChain nor boto3."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("langchain-modelmgr")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -46,6 +46,25 @@ from langchain_modelmgr.runtime.masking import mask_account_ids
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = [
+    "AllModelsFailedError",
+    "Attempt",
+    "BedrockAPIError",
+    "BedrockAuthenticationError",
+    "BedrockConnectionError",
+    "BedrockContextOverflowError",
+    "BedrockError",
+    "BedrockInvalidRequestError",
+    "BedrockNotFoundError",
+    "BedrockPermissionDeniedError",
+    "BedrockRateLimitError",
+    "BedrockTimeoutError",
+    "ConfigurationError",
+    "LedgerError",
+    "ModelCompatibilityError",
+    "ModelManagerError",
+]
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Attempt:

@@ -81,3 +81,17 @@ def test_the_tables_of_the_docs_are_generated() -> None:
     )
 
     assert run.returncode == 0, "run python -m scripts.make_fallback_docs"
+
+
+def test_the_page_of_public_names_is_up_to_date() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "scripts.make_api_docs", "--check"], cwd=ROOT, check=False
+    )
+
+    assert run.returncode == 0, "run make docs-api"
+
+
+def test_no_line_of_the_page_of_public_names_is_too_long() -> None:
+    lines = (ROOT / "docs" / "api.md").read_text().splitlines()
+
+    assert [line for line in lines if len(line) > 120] == []
