@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables.config import ensure_config
 
 from langchain_modelmgr.bedrock.failures import classify
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.pricing import cost_of
 from langchain_modelmgr.usage.totals import (
@@ -83,6 +84,11 @@ class UsageCallbackHandler(BaseCallbackHandler):
         self._agent_name = agent_name
         self._lock = threading.Lock()
         self._open: OrderedDict[UUID, _OpenRun] = OrderedDict()
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Make a new lock: a thread of the parent may hold the old one."""
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._manager, self._agent_name)  # runs that are open stay here

@@ -20,7 +20,6 @@ from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
 from langchain_modelmgr.runtime.call_pool import CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
-from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.sharing.arguments import ManagerArguments
 from langchain_modelmgr.sharing.registry import REGISTRY, restored
 from langchain_modelmgr.usage.summary import UsageSummary
@@ -102,7 +101,6 @@ class ModelManager:
         )
         finalizer.atexit = False
         self._name = REGISTRY.add(self)
-        AFTER_FORK.watch(self)
 
     @property
     def catalog(self) -> ModelCatalog:
@@ -375,13 +373,6 @@ class ModelManager:
         self.is_forgotten = True
         REGISTRY.forget(self)
         self.close()
-
-    def reset_after_fork(self) -> None:
-        """Start anew in a forked child: the parent reports what was counted before the fork."""
-        self.clients.reset()
-        self.pool.reset()
-        self.chains.reset_after_fork()
-        self.totals.reset_after_fork()
 
     def _open(  # noqa: PLR0913, PLR0917 - what invoke_model is given
         self,

@@ -15,6 +15,7 @@ from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.runtime.aws_regions import nearest_region, typo_in_region
 from langchain_modelmgr.runtime.aws_settings import ENDPOINT_VARIABLE, AwsSettings
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ class _Built:
     def __init__(self, session: boto3.Session | None = None) -> None:
         self.given_session = session
         self.users: weakref.WeakSet[Clients] = weakref.WeakSet()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all clients: in a forked child their sockets are the parent's."""
         self.lock = threading.Lock()
         self.clients: dict[tuple[str, str | None], Any] = {}
+        self.session = session
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Discard all clients: in a forked child their sockets are the parent's."""
+        self.lock = threading.Lock()
+        self.clients = {}
         self.session = self.given_session
 
 
@@ -98,10 +102,6 @@ class Clients:
             key = (profile, region, endpoint_url, own, connections, aws)
             self._built = _BUILT.setdefault(key, self._built)
         self._is_open = False
-
-    def reset(self) -> None:
-        """Forget all clients: in a forked child their sockets are the parent's."""
-        self._built.reset()
 
     def close(self) -> None:
         """Close idle connections, unless another manager uses them; later calls open new ones."""

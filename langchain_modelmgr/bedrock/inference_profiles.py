@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.catalog import may_be_inference_profile, model_behind
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.runtime.watchdog import WATCHDOG
 from langchain_modelmgr.runtime.workers import WORKERS
@@ -82,12 +83,14 @@ class InferenceProfiles:
     def __init__(self, clients: Clients, catalog: ModelCatalog) -> None:
         self._clients = clients
         self._catalog = catalog
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget locks and searches in a forked child; what was found stays true."""
         self._lock = threading.Lock()
         self._searches: dict[str, _Search] = {}
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Discard searches, whose threads only the parent has; the catalog keeps what was found."""
+        self._lock = threading.Lock()
+        self._searches = {}
 
     def may_resolve(self, model: ModelConfig) -> bool:
         """Return whether more can be found out, or was, than ``model`` says."""

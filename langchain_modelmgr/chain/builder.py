@@ -111,11 +111,6 @@ class ChainBuilder:
         """Return whether models past their end serve: on this machine, or as the YAML says."""
         return self._config.retired_models == "warning" or self._clients.are_local
 
-    def reset_after_fork(self) -> None:
-        """Make locks anew in a forked child."""
-        self._profiles.reset()
-        self._cooldowns.reset()
-
     def _build(self, agent_name: str, overrides: Overrides, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
         specs = list(self._specs(agent, overrides, model or agent.chosen_model))

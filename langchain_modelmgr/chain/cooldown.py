@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
@@ -113,13 +115,16 @@ class Cooldowns:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything; in a forked child the lock may be held by a thread that is not."""
         self._lock = threading.Lock()
         self._models: _Healths = {}  # by model, and by agent or None: for all
         self._prompts: _Healths = {}  # by model and prompt
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Start without any failures, with a new lock: a thread of the parent may hold the old."""
+        self._lock = threading.Lock()
+        self._models = {}
+        self._prompts = {}
 
     def now(self) -> float:
         """Return the time by which attempts begin and cooldowns end."""

@@ -93,7 +93,14 @@ class Ledger:
         self._database = Database(folder)
         self._guard = Guard(self._failed)
         self._writer: Writer | None = None
-        self._begin_anew()
+        self._names: list[str] = []
+        self._numbers, self._calls = count(1), count(1)
+        self._open_entries = 0
+        self._counts = Counts()
+        self._working, self._opening = threading.RLock(), threading.RLock()
+        self._log = RateLimitedLog(logger, self._clock.monotonic)
+        self._rejected = Rejected(self._log)
+        self._told_of_room = False
         AFTER_FORK.watch(self)
         AT_EXIT.remember(self)  # a handler that an exit handler registers is never called
 
@@ -234,23 +241,16 @@ class Ledger:
             logger.warning("%d data points could not be delivered to CloudWatch%s", waiting, kept)
 
     def reset_after_fork(self) -> None:
-        """Start anew in a forked child: what was written before is the parent's."""
+        """Begin another segment: the parent goes on with its own, and with what is in it."""
         if self._writer is not None:
             self._writer.let_go()
         self._database.abandon()
-        self._worker.reset_after_fork()
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
         self._writer = None
-        self._names: list[str] = []
-        self._numbers = count(1)
-        self._calls = count(1)
+        self._names = []
+        self._numbers, self._calls = count(1), count(1)
         self._open_entries = 0
         self._counts = Counts()
-        self._working = threading.RLock()
-        self._opening = threading.RLock()
-        self._log = RateLimitedLog(logger, self._clock.monotonic)
+        self._working, self._opening = threading.RLock(), threading.RLock()
         self._rejected = Rejected(self._log)
         self._told_of_room = False
 

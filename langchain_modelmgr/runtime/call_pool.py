@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from langchain_modelmgr.runtime.blocking_stream import BlockingStream
 from langchain_modelmgr.runtime.blocking_work import BlockingWork
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.slots import Slots
 from langchain_modelmgr.runtime.watchdog import WATCHDOG
 from langchain_modelmgr.runtime.workers import WORKERS
@@ -47,10 +48,10 @@ class CallPool:
         self._slots = Slots(max_concurrency)
         self._running: set[BlockingWork] = set()
         self._used = False
+        AFTER_FORK.watch(self)
 
-    def reset(self) -> None:
-        """Forget what runs: a forked child has none of its parent's threads."""
-        self._slots.reset()
+    def reset_after_fork(self) -> None:
+        """Discard what runs: a forked child has none of its parent's threads."""
         self._running = set()
 
     async def run(self, work: Callable[[], T], attempt: Attempt, model: Hashable) -> T:

@@ -32,17 +32,20 @@ class Closer:
 
     def __init__(self) -> None:
         self._registered = False
-        self.reset_after_fork()
-        AFTER_FORK.watch(self)
-
-    def reset_after_fork(self) -> None:
-        """Forget what waits: in a forked child it is the parent's to close."""
         self._waiting: SimpleQueue[tuple[Closable, ...]] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_exiting = False
-        self._idle = threading.Event()
-        self._idle.set()
+        self._idle = _set_event()
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Discard what waits: the parent closes it."""
+        self._waiting = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread = None
+        self._is_exiting = False
+        self._idle = _set_event()
 
     def put(self, *things: Closable) -> None:
         """Leave things to be closed, in order."""
@@ -77,6 +80,12 @@ class Closer:
         """Wait for the closing that has begun; exit handlers see to what still waits."""
         self._is_exiting = True
         self._idle.wait(EXIT_SECONDS)
+
+
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 def _close(thing: Closable) -> None:

@@ -1,4 +1,4 @@
-"""Resets in a forked child what it must not share with its parent: locks, sockets, accounts."""
+"""Resets objects in a forked child that it must not share with its parent: locks, sockets, sums."""
 
 from __future__ import annotations
 
@@ -8,29 +8,37 @@ from typing import Protocol
 
 
 class Resettable(Protocol):
-    """What starts anew in a forked child."""
+    """An object that is reset in a forked child."""
 
     def reset_after_fork(self) -> None:
-        """Start anew; the parent goes on with what was there."""
+        """Replace locks, threads and connections, and discard what the parent counts itself.
+
+        Called in the child's only thread, before any other code of the child runs. Objects are
+        reset in any order, so this must not use another object that is reset.
+        """
 
 
 class AfterFork:
-    """Resets everything that it watches, as long as that lives, in every forked child."""
+    """Resets registered objects in every forked child, for as long as they are alive.
+
+    Every object that owns a lock registers itself in its constructor.
+    """
 
     def __init__(self) -> None:
         self._watched: weakref.WeakSet[Resettable] = weakref.WeakSet()
         self._registered = False
 
-    def watch(self, thing: Resettable) -> None:
-        """Reset ``thing`` in forked children."""
-        self._watched.add(thing)
+    def watch(self, resettable: Resettable) -> None:
+        """Reset an object in forked children. Only a weak reference to it is kept."""
+        self._watched.add(resettable)
         if not self._registered and hasattr(os, "register_at_fork"):
             self._registered = True
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        for thing in list(self._watched):
-            thing.reset_after_fork()
+        for resettable in list(self._watched):
+            resettable.reset_after_fork()
 
 
 AFTER_FORK = AfterFork()
+"""The objects of this process that are reset in forked children."""

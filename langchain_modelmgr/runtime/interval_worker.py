@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,11 +61,11 @@ class Worker:
         self._pause = pause
         self._interval = interval
         self._clock = clock
-        self._orders: SimpleQueue[Order | None]
-        self._starting: threading.Lock
-        self._thread: threading.Thread | None
-        self._woken: bool
-        self.reset_after_fork()
+        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        AFTER_FORK.watch(self)
 
     @property
     def is_running(self) -> bool:

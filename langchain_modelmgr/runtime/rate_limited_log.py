@@ -6,6 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
@@ -27,6 +29,13 @@ class RateLimitedLog:
         self._logger = logger
         self._monotonic = monotonic
         # Reentrant: a finaliser may warn while its thread is in here.
+        self._lock = threading.RLock()
+        self._next = -float("inf")
+        self._left_out = 0
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Start without the parent's warnings, with a new lock."""
         self._lock = threading.RLock()
         self._next = -float("inf")
         self._left_out = 0

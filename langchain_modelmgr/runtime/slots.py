@@ -7,6 +7,8 @@ import threading
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Literal
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -43,16 +45,20 @@ class Slots:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.reset()
-
-    def reset(self) -> None:
-        """Take all slots back: a forked child has none of its parent's calls."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._taken: Counter[Hashable] = Counter()
-        self._free = self.total
-        # Who waits, by model: those that had a slot before, and new ones.
+        self._free = total
+        # Requests that wait, by model: those that had a slot before, and new ones.
         self._queues: tuple[_Queue, _Queue] = (OrderedDict(), OrderedDict())
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Free all slots: a forked child runs none of its parent's calls."""
+        self._lock = threading.Lock()
+        self._taken = Counter()
+        self._free = self.total
+        self._queues = (OrderedDict(), OrderedDict())
 
     def taken(self, model: Hashable) -> int:
         """Return how many slots a model has."""

@@ -39,17 +39,20 @@ class Watchdog:
     """Watches any number of things on one daemon thread, started on first use."""
 
     def __init__(self) -> None:
-        self.reset_after_fork()
-        AFTER_FORK.watch(self)
-
-    def reset_after_fork(self) -> None:
-        """Forget everything: a forked child has none of its parent's threads."""
         self._due: list[tuple[float, int, Watch]] = []
         self.cancelled = 0
-        """Watches that were cancelled, about: nobody waits for a lock to count one."""
+        """Watches that were cancelled, approximately: they are counted without a lock."""
         self._number = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Discard all watches: a forked child has none of its parent's threads."""
+        self._due = []
+        self.cancelled = 0
+        self._changed = threading.Condition()
+        self._thread = None
 
     def watch(self, look: Look, first: float) -> Watch:
         """Look at something at the time ``first``, and again whenever it says so."""

@@ -26,13 +26,15 @@ class Workers:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self.reset_after_fork()
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self.busy = 0
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Forget the threads: a forked child has none of its parent's."""
+        """Discard the threads: a forked child has none of its parent's."""
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
+        self._idle = []
         self.busy = 0
 
     def run(self, work: Callable[[], None]) -> None:

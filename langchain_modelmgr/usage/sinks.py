@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 from langchain_modelmgr.usage.sink_stats import SinkStats
@@ -69,7 +70,10 @@ class SinkGroup:
     def __init__(self, sinks: Iterable[MetricsSink]) -> None:
         self.sinks = tuple(sinks)
         self._guarded = [(sink, Guard(partial(self._failed, sink))) for sink in self.sinks]
-        self._begin()
+        self.sink_errors = 0
+        self._lock = threading.RLock()
+        self._log = RateLimitedLog(logger)
+        AFTER_FORK.watch(self)
 
     def record(self, usage: ModelUsageMetrics) -> None:
         """Hand one record to every sink."""
@@ -103,18 +107,14 @@ class SinkGroup:
                 sink.close()
 
     def reset_after_fork(self) -> None:
-        """Start anew in a forked child; sinks that need it have a method of this name."""
-        self._begin()
+        """Start without the parent's errors; call ``reset_after_fork`` of sinks that have it."""
+        self.sink_errors = 0
+        self._lock = threading.RLock()
         for sink, guard in self._guarded:
             reset = getattr(sink, "reset_after_fork", None)
             if reset is not None:
                 with guard:
                     reset()
-
-    def _begin(self) -> None:
-        self.sink_errors = 0
-        self._lock = threading.RLock()
-        self._log = RateLimitedLog(logger)
 
     def _failed(self, sink: MetricsSink, error: Exception) -> None:
         with self._lock:

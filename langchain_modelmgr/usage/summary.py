@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.record import OTHER
 
@@ -121,7 +122,10 @@ class UsageSummary:
 
     def __init__(self, *, max_names: int = MAX_NAMES) -> None:
         self._max_names = max_names
-        self.reset_after_fork()
+        self._book = _Book()
+        self._entries: deque[_Call | ModelUsageMetrics] = deque()
+        self._lock = threading.Lock()
+        AFTER_FORK.watch(self)
 
     def attempt(self, usage: ModelUsageMetrics) -> None:
         """Add one attempt; an answer from a cache is none."""
@@ -163,7 +167,7 @@ class UsageSummary:
     def reset_after_fork(self) -> None:
         """Start at zero: what came before is in the parent's summary."""
         self._book = _Book()
-        self._entries: deque[_Call | ModelUsageMetrics] = deque()
+        self._entries = deque()
         self._lock = threading.Lock()
 
     def _put(self, entry: _Call | ModelUsageMetrics) -> None:

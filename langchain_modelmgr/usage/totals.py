@@ -108,12 +108,6 @@ class UsageTotals:
         """Return the tracks of a call that begins here."""
         return self._tracks.of_call(run.metadata)
 
-    def reset_after_fork(self) -> None:
-        """Start anew in a forked child: the parent reports what was counted before."""
-        self.summary.reset_after_fork()
-        self.sinks.reset_after_fork()
-        self._tracks.reset_after_fork()
-
     def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
         if model_id not in self._unpriced:
             if len(self._unpriced) >= _MODELS_KEPT:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-import weakref
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+
+from langchain_modelmgr.runtime.forks import AFTER_FORK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
@@ -145,10 +146,6 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         """Milliseconds that an answered call took."""
         return float(self.as_dict()["average_latency_ms"])
 
-    def reset_after_fork(self) -> None:
-        """Start at zero in a forked child."""
-        self._summary.reset_after_fork()
-
     # -- what `bind` returns runs step by step, each in whatever context drives it
 
     @contextmanager
@@ -191,15 +188,13 @@ class Tracks:
     """The tracks of one manager."""
 
     def __init__(self) -> None:
-        self._all: weakref.WeakSet[UsageTrack] = weakref.WeakSet()
         self._of_tasks: dict[str, tuple[UsageTrack, ...]] = {}
         self._lock = threading.Lock()
+        AFTER_FORK.watch(self)
 
     def new(self, summary: UsageSummary, task: str | None = None) -> UsageTrack:
         """Return a track, not entered yet."""
-        track = UsageTrack(self, summary, task)
-        self._all.add(track)
-        return track
+        return UsageTrack(self, summary, task)
 
     def opened(self, track: UsageTrack) -> None:
         """Let calls of the track's task find it."""
@@ -232,7 +227,5 @@ class Tracks:
         return tuple(dict.fromkeys(own))
 
     def reset_after_fork(self) -> None:
-        """Start at zero in a forked child."""
+        """Make a new lock; each track's summary resets itself."""
         self._lock = threading.Lock()
-        for track in list(self._all):
-            track.reset_after_fork()

@@ -291,7 +291,7 @@ def test_the_failures_of_ever_new_models_take_no_more_room(cooldowns: Cooldowns)
 def test_a_fork_forgets(cooldowns: Cooldowns) -> None:
     _open(cooldowns)
 
-    cooldowns.reset()
+    cooldowns.reset_after_fork()
 
     assert cooldowns.admits(M, CALL)
 

@@ -88,7 +88,10 @@ class CloudWatchSink:
         )
         self._has_own_ledger = True
         self._rules = Rules.of(extra=self._extra, agents=self._agents, max_series=max_series)
-        self.reset_after_fork()
+        self._points = self._ahead = self._errors = 0
+        self._has_looked_for_journals = False
+        self._log = RateLimitedLog(logger, self._clock.monotonic)
+        self._delivery = self._new_delivery()
         AFTER_FORK.watch(self)
 
     def publish_from(self, ledger: Ledger) -> None:
@@ -156,11 +159,13 @@ class CloudWatchSink:
         )
 
     def reset_after_fork(self) -> None:
-        """Start anew in a forked child: what was recorded before is the parent's to send."""
+        """Start at zero, with a client of its own: the parent sends what was recorded before."""
         self._points = self._ahead = self._errors = 0
         self._has_looked_for_journals = False
-        self._log = RateLimitedLog(logger, self._clock.monotonic)
-        self._delivery = Delivery(
+        self._delivery = self._new_delivery()
+
+    def _new_delivery(self) -> Delivery:
+        return Delivery(
             self._client_factory,
             self.namespace,
             clock=self._clock,
