@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
 
 UNTITLED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""Python that runs as it stands; a block with a title is a file, which a test of its own runs."""
+"""Python that runs unchanged; a block with a title is a file, which has its own test."""
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -30,7 +30,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_aws: LocalAWS) -> Path:
-    """Stand in a folder with the shipped configuration, pointed at the local AWS."""
+    """Change to a folder with the shipped configuration and use the local AWS."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     for name, value in local_aws.env().items():
@@ -56,8 +56,8 @@ def test_the_yaml_of_a_page_is_a_configuration(page: Path, tmp_path: Path) -> No
         assert config.agent_names
 
 
-def test_the_mistakes_of_the_docs_are_told_as_they_stand_there(tmp_path: Path) -> None:
-    (told,) = blocks(ROOT / "docs" / "configuration.md", "text")
+def test_the_mistakes_in_the_docs_are_reported_with_the_same_words(tmp_path: Path) -> None:
+    (expected,) = blocks(ROOT / "docs" / "configuration.md", "text")
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "dev.yaml").write_text(
         "agents:\n  sql_agent:\n    modle: x\n    timeout_seconds: 901\n    requires: [tool]\n"
@@ -66,13 +66,21 @@ def test_the_mistakes_of_the_docs_are_told_as_they_stand_there(tmp_path: Path) -
     with pytest.raises(ConfigurationError) as caught:
         ConfigurationManager("dev", tmp_path / "config")
 
-    assert str(caught.value).replace(f"{tmp_path}/", "") == told.strip()
+    assert str(caught.value).replace(f"{tmp_path}/", "") == expected.strip()
 
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_links_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+
+    pages = [page.relative_to(ROOT).as_posix() for page in PAGES if page.name != "README.md"]
+
+    assert [page for page in pages if f"]({page})" not in readme] == []
 
 
 def test_the_tables_of_the_docs_are_generated() -> None:

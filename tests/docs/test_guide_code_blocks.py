@@ -175,9 +175,9 @@ def test_model_config_and_usage_metrics_are_the_guides_dataclasses() -> None:
     )
 
     assert metrics.get_cost(config) == 0.033
-    told = metrics.to_dict()
-    assert told["timestamp"] == "2026-11-23T00:00:00+00:00"
-    assert list(told)[:8] == [
+    fields = metrics.to_dict()
+    assert fields["timestamp"] == "2026-11-23T00:00:00+00:00"
+    assert list(fields)[:8] == [
         "agent_name",
         "model_id",
         "timestamp",

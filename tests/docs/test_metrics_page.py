@@ -1,4 +1,4 @@
-"""The sink of one's own that the docs show works as it stands there."""
+"""The sinks in docs/metrics.md work."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "services.md").read_text("utf-8")
 TITLED = re.compile(r'^```python title="([^"]+)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
-PATIENCE_SECONDS = 50
+TIMEOUT_SECONDS = 50
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX's")
 
@@ -53,7 +53,7 @@ class Service:
 
     def wait_for(self, pattern: str) -> str:
         """Wait until the output has a line like this."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < end:
             if found := re.search(pattern, self.log.read_text()):
                 return found[found.lastindex or 0]
@@ -64,7 +64,7 @@ class Service:
         """Send SIGTERM, wait for the end, and return the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(TIMEOUT_SECONDS)
 
     def delivered(self) -> float:
         """Return the invocations that CloudWatch has."""
@@ -89,7 +89,7 @@ def service(tmp_path: Path, local_aws: LocalAWS) -> Iterator[Service]:
 
 
 def ask(url: str) -> str:
-    with urllib.request.urlopen(f"{url}?question=pallets", timeout=PATIENCE_SECONDS) as reply:  # noqa: S310 - loopback
+    with urllib.request.urlopen(f"{url}?question=pallets", timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310 - loopback
         return str(reply.read().decode())
 
 
