@@ -114,7 +114,7 @@ def ours(aws: LocalAWS, count: int) -> float:
 
 
 def two_lines(ledger: Ledger, usage: ModelUsageMetrics) -> None:
-    ledger.ended(ledger.left(ledger.departure_of(usage)), usage)
+    ledger.attempt_ended(ledger.attempt_started(ledger.start_of(usage)), usage)
 
 
 def powertools(count: int) -> float:

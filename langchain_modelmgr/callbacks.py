@@ -132,7 +132,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
         model = self._manager.catalog.resolve(model_id)
         tier = (metadata.get("serviceTier") or {}).get("type")
         latency_ms = _since(open_run)
-        account.enter(
+        account.add(
             account.record(
                 model_id,
                 "answered",
@@ -154,7 +154,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
         failure = classify(error)
         account = self._account(open_run)
         latency_ms = _since(open_run)
-        account.enter(
+        account.add(
             account.record(
                 open_run.model_id,
                 "aborted" if aborted else "failed",

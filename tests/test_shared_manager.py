@@ -214,7 +214,7 @@ def test_what_is_remembered_of_ever_new_models_is_bounded(configured: Configure)
     for n in range(1_100):
         model = replace(own, model_id=f"acme.m{n}")
         totals.input_pico_usd(model)
-        totals.enter(
+        totals.add(
             ModelUsageMetrics("a", model.model_id, datetime.now(UTC), 1, 1, 1.0, success=True)
         )
 

@@ -144,7 +144,7 @@ class Call:
         self._meter = Meter(
             self.candidate.model_id,
             self._attempt_ended,
-            on_send=self._attempt_left,
+            on_send=self._attempt_started,
             keep_content=self._request.keep_content,
         )
         self._time_budget = TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
@@ -276,8 +276,8 @@ class Call:
 
     # -- what is told
 
-    def _attempt_left(self, meter: Meter) -> None:
-        self._account.attempt_left(
+    def _attempt_started(self, meter: Meter) -> None:
+        self._account.attempt_started(
             meter,
             self.candidate.settings.model,
             is_fallback=self.candidate is not self._candidates[0],

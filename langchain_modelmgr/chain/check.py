@@ -134,7 +134,7 @@ def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> 
         account.attempt_ended(ended, spec.model)
 
     def leave(meter: Meter) -> None:
-        account.attempt_left(meter, spec.model)
+        account.attempt_started(meter, spec.model)
 
     meter = Meter(spec.model.model_id, enter, on_send=leave)
     request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_modelmgr.ledger.attempt_rows import grouped
 from langchain_modelmgr.ledger.database_file import transaction
 from langchain_modelmgr.ledger.destinations import destination_of, identify
-from langchain_modelmgr.ledger.line_reader import NoLineError, Reader
+from langchain_modelmgr.ledger.line_reader import Reader, UnreadableLineError
 from langchain_modelmgr.ledger.outbox import adopt
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
 from langchain_modelmgr.ledger.quarter_hour_totals import Sums
@@ -22,10 +22,10 @@ from langchain_modelmgr.ledger.unread_segments import (
     MAX_BYTES,
     Source,
     parsed,
-    sources_of,
+    unread_segments,
     whole_lines,
 )
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.usage.record import AttemptStart
 
 if TYPE_CHECKING:
     import sqlite3
@@ -68,7 +68,7 @@ class WriterState:
     environment: str
     destination: int | None
     settings: Mapping[str, Any]
-    in_flight: dict[int, Departure] = field(default_factory=dict)
+    in_flight: dict[int, AttemptStart] = field(default_factory=dict)
     known: frozenset[int] = frozenset()
     rows: list[AttemptRow] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Ingest:
             sqlite3.Error: The database can't be written; what was ingested before stays.
         """
         with ExitStack() as locks:
-            sources = deque(sources_of(self._folder, self._own, locks))
+            sources = deque(unread_segments(self._folder, self._own, locks))
             while sources:
                 self._slice(sources)
                 if sources and is_over():
@@ -244,7 +244,7 @@ class _Slice:
             return
         identity = value["identity"]
         if type(identity) is not str:
-            raise NoLineError
+            raise UnreadableLineError
         before = state.destination
         if before is not None:
             after = identify(self._connection, before, identity)
@@ -260,7 +260,7 @@ class _Slice:
         if row is None:
             return None
         flying = {
-            number: Departure(*json.loads(facts))
+            number: AttemptStart(*json.loads(facts))
             for number, facts in self._connection.execute(
                 "SELECT number, facts FROM in_flight WHERE writer = ?", (row[0],)
             )

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.ledger.database import Counts, Database
 from langchain_modelmgr.ledger.database_file import ForeignDatabaseError
 from langchain_modelmgr.ledger.ingest import Ingest
-from langchain_modelmgr.ledger.line_writer import Entry, kept_of, write_ended, write_left
+from langchain_modelmgr.ledger.line_writer import OpenAttempt, kept_of, write_end, write_start
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
-from langchain_modelmgr.ledger.process_lock import lives
-from langchain_modelmgr.ledger.rejected_lines import Rejected
+from langchain_modelmgr.ledger.process_lock import is_alive
+from langchain_modelmgr.ledger.rejected_lines import RejectedLines
 from langchain_modelmgr.ledger.retention import keep_within
 from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
 from langchain_modelmgr.runtime.at_exit import AT_EXIT, EXIT_SECONDS
@@ -25,7 +25,7 @@ from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.interval_worker import Clock, Order, Worker
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.usage.record import AttemptStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,12 +95,12 @@ class Ledger:
         self._writer: Writer | None = None
         self._names: list[str] = []
         self._numbers, self._calls = count(1), count(1)
-        self._open_entries = 0
+        self._open_attempts = 0
         self._counts = Counts()
         self._working, self._opening = threading.RLock(), threading.RLock()
         self._log = RateLimitedLog(logger, self._clock.monotonic)
-        self._rejected = Rejected(self._log)
-        self._told_of_room = False
+        self._rejected = RejectedLines(self._log)
+        self._has_logged_room = False
         AFTER_FORK.watch(self)
         AT_EXIT.remember(self)  # a handler that an exit handler registers is never called
 
@@ -111,34 +111,34 @@ class Ledger:
 
     # -- what callers' threads do: never raises, never waits for another process
 
-    def left(self, departure: Departure) -> Entry | None:
-        """Write that an attempt left."""
+    def attempt_started(self, start: AttemptStart) -> OpenAttempt | None:
+        """Write that an attempt starts; return what ``attempt_ended`` needs."""
         with self._guard:
             writer = self._open_writer()
             number = next(self._numbers)
-            write_left(writer, number, departure)
-            self._open_entries += 1
-            return Entry(writer, number, departure)
+            write_start(writer, number, start)
+            self._open_attempts += 1
+            return OpenAttempt(writer, number, start)
         return None
 
-    def ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
-        """Write that an attempt ended; without an entry, that it left too."""
+    def attempt_ended(self, open_attempt: OpenAttempt | None, usage: ModelUsageMetrics) -> None:
+        """Write that an attempt ended; without ``open_attempt``, its start too."""
         with self._guard:
             if usage.outcome != "cached":
-                self._ended(entry, usage)
+                self._ended(open_attempt, usage)
 
-    def _ended(self, entry: Entry | None, usage: ModelUsageMetrics) -> None:
-        left = None
-        if entry is not None:
-            self._open_entries -= 1
-            left = entry.left
+    def _ended(self, open_attempt: OpenAttempt | None, usage: ModelUsageMetrics) -> None:
+        start = None
+        if open_attempt is not None:
+            self._open_attempts -= 1
+            start = open_attempt.start
             with suppress(SealedError):
-                write_ended(entry.writer, entry.number, usage)
-                self._look(entry.writer)
+                write_end(open_attempt.writer, open_attempt.number, usage)
+                self._look(open_attempt.writer)
                 return
         writer, number = self._open_writer(), next(self._numbers)
-        write_left(writer, number, left or self.departure_of(usage))
-        write_ended(writer, number, usage)
+        write_start(writer, number, start or self.start_of(usage))
+        write_end(writer, number, usage)
         self._look(writer)
 
     def _look(self, writer: Writer) -> None:
@@ -148,10 +148,10 @@ class Ledger:
         if writer.waiting >= WAKE_LINES:
             self._worker.wake()
 
-    def departure_of(self, usage: ModelUsageMetrics) -> Departure:
-        """Return how an attempt left of which only its end was told."""
+    def start_of(self, usage: ModelUsageMetrics) -> AttemptStart:
+        """Return the start of an attempt that was not written when it started."""
         metadata, tags = self.kept(usage.metadata, usage.tags)
-        return Departure.of(usage, next(self._calls), metadata, tags)
+        return AttemptStart.of(usage, next(self._calls), metadata, tags)
 
     def kept(
         self, metadata: Mapping[str, Any], tags: Sequence[str]
@@ -192,7 +192,7 @@ class Ledger:
         if self._writer is not None:
             self._worker.stop(EXIT_SECONDS)
             self.report_undelivered()
-        self.let_go()
+        self.release_files()
 
     @property
     def counts(self) -> Counts:
@@ -209,18 +209,18 @@ class Ledger:
         """Whether lines wait to be ingested."""
         return self._writer is not None and bool(self._writer.waiting)
 
-    def lives(self, writer: str) -> bool:
+    def is_alive(self, writer: str) -> bool:
         """Return whether the process of a writer lives."""
         if writer in self._names or self.folder is None:
             return True
-        return lives(self.folder / FOLDER / f"{writer}{LOCK}")
+        return is_alive(self.folder / FOLDER / f"{writer}{LOCK}")
 
     # -- life and death
 
-    def let_go(self) -> None:
+    def release_files(self) -> None:
         """Let go of the files: those that are read go, others wait for the next process."""
         writer = self._writer
-        if writer is None or self.folder is None or self._open_entries > 0:
+        if writer is None or self.folder is None or self._open_attempts > 0:
             return  # in memory nobody comes after it; attempts that run end in the same segment
         if not self._working.acquire(timeout=_BUSY_SECONDS):
             return  # the thread waits for CloudWatch: what it holds is the next process's
@@ -229,7 +229,7 @@ class Ledger:
             if writer.seal():
                 self._end(writer)
             else:
-                writer.let_go()
+                writer.close()
         finally:
             self._working.release()
 
@@ -243,16 +243,16 @@ class Ledger:
     def reset_after_fork(self) -> None:
         """Begin another segment: the parent goes on with its own, and with what is in it."""
         if self._writer is not None:
-            self._writer.let_go()
+            self._writer.close()
         self._database.abandon()
         self._writer = None
         self._names = []
         self._numbers, self._calls = count(1), count(1)
-        self._open_entries = 0
+        self._open_attempts = 0
         self._counts = Counts()
         self._working, self._opening = threading.RLock(), threading.RLock()
-        self._rejected = Rejected(self._log)
-        self._told_of_room = False
+        self._rejected = RejectedLines(self._log)
+        self._has_logged_room = False
 
     def _open_writer(self) -> Writer:
         writer = self._writer
@@ -286,7 +286,7 @@ class Ledger:
 
     def _stay_in_memory(self, new: Writer, error: Exception) -> None:
         self._failed(error)
-        new.let_go()  # the next process reads what is in it
+        new.close()  # the next process reads what is in it
         self._writer = None
 
     def _to_memory(self, error: Exception) -> None:
@@ -301,7 +301,7 @@ class Ledger:
         try:
             self._database.note_end(writer.name, self._clock.wall())
         except (OSError, sqlite3.Error):
-            writer.let_go()
+            writer.close()
         else:
             writer.end()
         finally:
@@ -340,8 +340,8 @@ class Ledger:
             connection, self._clock.wall(), days=self.days,
             max_bytes=(MEMORY_MB if self.folder is None else self._max_mb) * 1_000_000,
         )  # fmt: skip
-        if given_up and not self._told_of_room:
-            self._told_of_room = True
+        if given_up and not self._has_logged_room:
+            self._has_logged_room = True
             logger.warning(
                 "%d data points were given up unpublished, for age or for lack of room", given_up
             )

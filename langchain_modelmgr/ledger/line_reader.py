@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.attempt_rows import MAX_INTEGER, OUTCOMES, AttemptRow
 from langchain_modelmgr.ledger.quarter_hour_totals import TimeText
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.usage.record import AttemptStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ _INFINITY = float("inf")
 _new = tuple.__new__
 
 
-class NoLineError(ValueError):
+class UnreadableLineError(ValueError):
     """A line that can't be read."""
 
 
@@ -51,7 +51,7 @@ class Names(dict[Any, Any]):
         """Return what is no number, as it can be stored."""
         if type(told) is str:
             return storable(told)
-        raise NoLineError
+        raise UnreadableLineError
 
 
 class Reader:
@@ -68,7 +68,7 @@ class Reader:
     def __init__(
         self,
         names: dict[int, str],
-        in_flight: dict[int, Departure],
+        in_flight: dict[int, AttemptStart],
         rows: list[AttemptRow],
         *,
         environment: str,
@@ -110,7 +110,7 @@ class Reader:
                 elif kind == _NAME:
                     self._take_name(*value[1:3])
                 else:
-                    raise NoLineError
+                    raise UnreadableLineError
             except (TypeError, ValueError, LookupError):
                 reject(line)
 
@@ -140,10 +140,10 @@ class Reader:
             and 0 <= call <= MAX_INTEGER
             and (estimate is None or 0 <= estimate <= MAX_INTEGER)
         ):
-            raise NoLineError
+            raise UnreadableLineError
         names = self._names
         self._in_flight[number] = _new(
-            Departure,
+            AttemptStart,
             (
                 names[agent], names[model], attempt, 1 if fallback else 0, call, storable(run),
                 names[tags], names[metadata], estimate, time,
@@ -162,10 +162,10 @@ class Reader:
             and (latency is None or 0 <= latency < _INFINITY)
             and (first is None or 0 <= first < _INFINITY)
         ):
-            raise NoLineError
+            raise UnreadableLineError
         for figure in figures:
             if figure is not None and not 0 <= figure <= MAX_INTEGER:
-                raise NoLineError
+                raise UnreadableLineError
         names = self._names
         error, tier, request = names[error], names[tier], storable(request)
         left = self._in_flight.pop(number)
@@ -182,7 +182,7 @@ class Reader:
 
     def _take_name(self, number: int, text: str) -> None:
         if type(number) is not int or type(text) is not str:
-            raise NoLineError
+            raise UnreadableLineError
         self._told[number] = self._names[number] = storable(text) or ""
 
 
@@ -202,7 +202,7 @@ def _check_types(wanted: tuple[_Types, ...], types: tuple[type, ...]) -> None:
     if len(types) != len(wanted) or any(
         kind not in ok for kind, ok in zip(types, wanted, strict=True)
     ):
-        raise NoLineError
+        raise UnreadableLineError
     if wanted is _ENDED_TYPES and len(set(types[_TOKENS])) > 1:
-        raise NoLineError
+        raise UnreadableLineError
     _GOOD.add(types)

@@ -16,39 +16,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_modelmgr.ledger.segment import Writer
-    from langchain_modelmgr.usage.record import Departure, ModelUsageMetrics
+    from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 
 _NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 _NO_TOKENS = "null,null,null,null,null"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An attempt that has left.
+class OpenAttempt:
+    """An attempt that has started and not ended.
 
     Attributes:
         writer: The writer of its line.
         number: Its number there.
-        left: What was known.
+        start: What was known when it started.
     """
 
     writer: Writer
     number: int
-    left: Departure
+    start: AttemptStart
 
 
-def write_left(writer: Writer, number: int, left: Departure) -> None:
-    """Write that an attempt left."""
-    run = "null" if left.run_id is None else quoted(left.run_id)
-    estimate = "null" if left.estimate is None else left.estimate
+def write_start(writer: Writer, number: int, start: AttemptStart) -> None:
+    """Write that an attempt starts."""
+    run = "null" if start.run_id is None else quoted(start.run_id)
+    estimate = "null" if start.estimate is None else start.estimate
     writer.append(
         "1",
-        (left.agent, _masked(left.model), left.tags, left.metadata),
-        f"{number},{left.time_ms},{left.attempt},{left.is_fallback},{left.call},{run},{estimate}",
+        (start.agent, _masked(start.model), start.tags, start.metadata),
+        f"{number},{start.time_ms},{start.attempt},{start.is_fallback},{start.call},{run},{estimate}",
     )
 
 
-def write_ended(writer: Writer, number: int, usage: ModelUsageMetrics) -> None:
+def write_end(writer: Writer, number: int, usage: ModelUsageMetrics) -> None:
     """Write that an attempt ended, and what it took."""
     tokens = _NO_TOKENS
     if usage.has_usage:
@@ -72,9 +72,9 @@ def kept_of(
     allowed: frozenset[str], metadata: Mapping[str, Any], tags: Sequence[str]
 ) -> tuple[str | None, str | None]:
     """Return as JSON the keys of metadata, and the tags, that are allowed; None: there are none."""
-    told = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
+    kept = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
     named = [tag for tag in tags if tag in allowed]
-    return json.dumps(told) if told else None, json.dumps(named) if named else None
+    return json.dumps(kept) if kept else None, json.dumps(named) if named else None
 
 
 @lru_cache(maxsize=1_024)

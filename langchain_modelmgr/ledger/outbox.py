@@ -162,13 +162,13 @@ def settle(
 
 
 def release_of_the_dead(
-    connection: sqlite3.Connection, lives: Callable[[str], bool], *, resend: bool
+    connection: sqlite3.Connection, is_alive: Callable[[str], bool], *, resend: bool
 ) -> int:
     """Settle batches whose sender died: perhaps they arrived. Return their data points.
 
     Args:
         connection: The database.
-        lives: Whether a sender still lives.
+        is_alive: Returns whether the process of a sender is alive.
         resend: Let them wait again, perhaps to arrive twice; else they are given up, and counted.
     """
     senders = connection.execute(
@@ -176,7 +176,7 @@ def release_of_the_dead(
     ).fetchall()
     found = 0
     for (sender,) in senders:
-        if lives(sender):
+        if is_alive(sender):
             continue
         rows = connection.execute(
             "SELECT id, destination, body FROM batches WHERE sender = ?", (sender,)

@@ -20,7 +20,7 @@ _STALE_SECONDS = 3600.0
 """A segment whose lock file somebody removed belongs to a dead process after this long."""
 
 
-class Presence:
+class ProcessLock:
     """Holds a file's lock.
 
     Args:
@@ -42,9 +42,9 @@ class Presence:
         """Let go of the lock, and remove its file."""
         with contextlib.suppress(OSError):
             self._path.unlink()
-        self.let_go()
+        self.close()
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close the file. In a forked child the lock stays its parent's."""
         file, self._file = self._file, None
         if file is not None:
@@ -52,7 +52,7 @@ class Presence:
                 file.close()
 
 
-def taken_over(path: Path, segment: Path) -> IO[bytes] | None:
+def locked_if_dead(path: Path, segment: Path) -> IO[bytes] | None:
     """Return a lock file, locked, if its process is dead; None: it lives. The caller closes it.
 
     Args:
@@ -70,7 +70,7 @@ def taken_over(path: Path, segment: Path) -> IO[bytes] | None:
     return None
 
 
-def lives(path: Path) -> bool:
+def is_alive(path: Path) -> bool:
     """Return whether the process of a lock file lives, or can't be asked."""
     try:
         file = locked(path, os.O_RDWR)

@@ -17,14 +17,14 @@ from langchain_modelmgr.ledger.schema import (
     TOTALS_KEY,
     TOTALS_SUMS,
 )
-from langchain_modelmgr.ledger.time_range import span_of
+from langchain_modelmgr.ledger.time_range import time_range_of
 from langchain_modelmgr.ledger.usage_table import UsageTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_modelmgr.ledger.ledger import Ledger
-    from langchain_modelmgr.ledger.time_range import Moment, Span
+    from langchain_modelmgr.ledger.time_range import Moment, TimeRange
 
 Period = Literal["day", "hour"]
 
@@ -60,25 +60,25 @@ class UsageQuery:
     """A question about usage, checked.
 
     Attributes:
-        span: The time that it is about.
+        time_range: The time that it is about.
         by: What rows are told apart by.
         where: What rows are counted: a column, and the values that it may have.
     """
 
-    span: Span
+    time_range: TimeRange
     by: tuple[str, ...]
     where: Mapping[str, tuple[Any, ...]]
 
     @property
     def is_of_totals(self) -> bool:
         """Whether ``totals`` alone can answer it."""
-        return self.span.is_whole_quarters and not any(
+        return self.time_range.is_whole_quarters and not any(
             name in _ATTEMPT_COLUMNS for name in (*self.by, *self.where)
         )
 
 
 def query_of(
-    span: Span,
+    time_range: TimeRange,
     by: str | Sequence[str],
     where: Mapping[str, Any] | None,
     *,
@@ -88,7 +88,7 @@ def query_of(
     """Return the question, or say what is wrong with it.
 
     Args:
-        span: The time that it is about.
+        time_range: The time that it is about.
         by: Columns, ``day`` or ``hour``, ``metadata.<key>``.
         where: A value, or a list of values, for each of some columns.
         ledger_days: Days that single attempts are kept.
@@ -103,9 +103,9 @@ def query_of(
     given = {name: _values(value) for name, value in (where or {}).items()}
     for name in given:
         _check_name(name, "where", (*_TOTALS_COLUMNS, *_ATTEMPT_COLUMNS))
-    query = UsageQuery(span, names, given)
+    query = UsageQuery(time_range, names, given)
     kept_since = now - timedelta(days=ledger_days)
-    if not query.is_of_totals and span.since < kept_since:
+    if not query.is_of_totals and time_range.since < kept_since:
         finer = [name for name in (*names, *given) if name in _ATTEMPT_COLUMNS]
         what = f"{', '.join(finer)} of" if finer else "parts of a quarter of an hour of"
         raise ValueError(
@@ -122,7 +122,7 @@ def usage_table(connection: sqlite3.Connection, query: UsageQuery) -> UsageTable
         sqlite3.Error: The ledger can't be read.
     """
     statement, values = _statement(query)
-    return UsageTable.of(query.span, query.by, _rows(connection.execute(statement, values)))
+    return UsageTable.of(query.time_range, query.by, _rows(connection.execute(statement, values)))
 
 
 def usage(  # noqa: PLR0913 - a question, keyword-only
@@ -141,9 +141,9 @@ def usage(  # noqa: PLR0913 - a question, keyword-only
         LedgerError: The ledger can't be read.
     """
     now = datetime.now(UTC)
-    span = span_of(since, until, timezone=timezone, now=now)
+    time_range = time_range_of(since, until, timezone=timezone, now=now)
     wanted = {"environment": ledger.environment, **(where or {})}
-    query = query_of(span, by, wanted, ledger_days=ledger.days, now=now)
+    query = query_of(time_range, by, wanted, ledger_days=ledger.days, now=now)
     with _reading(ledger) as connection:
         return usage_table(connection, query)
 
@@ -219,8 +219,8 @@ def _statement(query: UsageQuery) -> tuple[str, dict[str, Any]]:
     period = next((period for period in PERIODS if period in query.by), None)
     values: dict[str, Any] = {
         "parts": json.dumps(list(_parts(query, period))),
-        "since": _text(query.span.since),
-        "until": _text(query.span.until),
+        "since": _text(query.time_range.since),
+        "until": _text(query.time_range.until),
     }
     keys = [f'{_column(name, source, values)} AS "{_quoted(name)}"' for name in query.by]
     sums = [f"TOTAL({expression}) AS {name}" if name == "latency_ms" else
@@ -243,10 +243,10 @@ def _statement(query: UsageQuery) -> tuple[str, dict[str, Any]]:
 
 def _parts(query: UsageQuery, period: Period | None) -> Iterator[list[str]]:
     if period is not None:
-        for name, start, end in query.span.parts(period):
+        for name, start, end in query.time_range.parts(period):
             yield [name, _text(start), _text(end)]
     else:
-        yield ["", _text(query.span.since), _text(query.span.until)]
+        yield ["", _text(query.time_range.since), _text(query.time_range.until)]
 
 
 def _sums(source: str) -> Iterator[tuple[str, str]]:

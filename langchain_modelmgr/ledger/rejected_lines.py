@@ -16,7 +16,7 @@ FILE_NAME = "rejected.jsonl"
 MAX_BYTES = 4_000_000
 
 
-class Rejected:
+class RejectedLines:
     """Copies lines aside.
 
     Args:

@@ -24,7 +24,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
-from langchain_modelmgr.ledger.process_lock import Presence
+from langchain_modelmgr.ledger.process_lock import ProcessLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -173,7 +173,7 @@ class Writer:
         self._lock = threading.RLock()  # a finaliser may record in the middle of a write
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
-        self._presence: Presence | None = None
+        self._process_lock: ProcessLock | None = None
         self._segment = self._open()
 
     @property
@@ -244,14 +244,14 @@ class Writer:
                 with contextlib.suppress(OSError):
                     self._segment.path.unlink()
             self._segment.close()
-            if self._presence is not None:
-                self._presence.end()
+            if self._process_lock is not None:
+                self._process_lock.end()
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         """Close the files, and leave them to the next process. Also for a forked child."""
         self._segment.close()
-        if self._presence is not None:
-            self._presence.let_go()
+        if self._process_lock is not None:
+            self._process_lock.close()
 
     def _append(self, line: bytes) -> None:
         self.waiting += 1
@@ -272,16 +272,16 @@ class Writer:
         if self._folder is None:
             return Segment(None, self._head, names)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._presence is None:  # nobody may see a segment whose lock is not held
-            self._presence = Presence(self._folder / f"{self.name}{LOCK}")
+        if self._process_lock is None:  # nobody may see a segment whose lock is not held
+            self._process_lock = ProcessLock(self._folder / f"{self.name}{LOCK}")
         path = self._folder / f"{self.name}-{next(self._serial):06}{SUFFIX}"
         return Segment(path, self._head, names)
 
     def _reopen(self) -> None:
         lost = self._segment
-        if self._presence is not None and not self._lock_is_in_place():
-            self._presence.let_go()
-            self._presence = None
+        if self._process_lock is not None and not self._lock_is_in_place():
+            self._process_lock.close()
+            self._process_lock = None
         segment = self._open(lost.names)
         rest = lost.rest(self.read_to)
         if rest:

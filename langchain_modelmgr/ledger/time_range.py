@@ -1,4 +1,4 @@
-"""A span of time as people write it: ``7d``, ``yesterday``, ``2026-11``, a date, a datetime."""
+"""TimeRange: parsed from ``7d``, ``yesterday``, ``2026-11``, a date or a datetime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMS = "7d, 24h, today, yesterday, 2026-11, a date or a datetime"
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """From ``since`` until just before ``until``, both in UTC.
 
     Attributes:
@@ -62,8 +62,10 @@ class Span:
         return start.isoformat(timespec="minutes"), moment - into + _HOUR
 
 
-def span_of(since: Moment, until: Moment | None, *, timezone: str | None, now: datetime) -> Span:
-    """Return the span that is meant.
+def time_range_of(
+    since: Moment, until: Moment | None, *, timezone: str | None, now: datetime
+) -> TimeRange:
+    """Return the time range that the arguments of a query name.
 
     Args:
         since: ``7d`` or ``24h`` back from now, at a quarter of an hour; ``today``, ``yesterday``
@@ -75,7 +77,7 @@ def span_of(since: Moment, until: Moment | None, *, timezone: str | None, now: d
         now: The current time.
 
     Raises:
-        ValueError: One of them has no meaning, or the span is empty.
+        ValueError: An argument is not a time, or the range is empty.
     """
     zone = _zone(timezone)
     start, end = _period(since, zone, now)
@@ -83,9 +85,10 @@ def span_of(since: Moment, until: Moment | None, *, timezone: str | None, now: d
         end = _moment(until, zone, "until")
     if start >= end:
         raise ValueError(
-            f"the span is empty: since {start.isoformat()} is not before until {end.isoformat()}"
+            f"the time range is empty: since {start.isoformat()} is not before "
+            f"until {end.isoformat()}"
         )
-    return Span(start, end, zone)
+    return TimeRange(start, end, zone)
 
 
 def _period(since: Moment, zone: tzinfo, now: datetime) -> tuple[datetime, datetime]:

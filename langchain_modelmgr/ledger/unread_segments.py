@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
-from langchain_modelmgr.ledger.process_lock import taken_over
+from langchain_modelmgr.ledger.process_lock import locked_if_dead
 from langchain_modelmgr.ledger.segment import FOLDER, SUFFIX
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Source:
     is_done: bool = False
 
 
-def sources_of(folder: Path | None, own: Writer, locks: ExitStack) -> Iterator[Source]:
+def unread_segments(folder: Path | None, own: Writer, locks: ExitStack) -> Iterator[Source]:
     """Yield the segments of a ledger, one's own first, then those of other processes.
 
     Args:
@@ -69,7 +69,7 @@ def _own_sources(own: Writer, paths: list[Path]) -> Iterator[Source]:
 
 
 def _others(writer: str, paths: list[Path], locks: ExitStack) -> Iterator[Source]:
-    lock: IO[bytes] | None = taken_over(paths[0].with_name(f"{writer}{LOCK}"), paths[-1])
+    lock: IO[bytes] | None = locked_if_dead(paths[0].with_name(f"{writer}{LOCK}"), paths[-1])
     if lock is not None:
         locks.enter_context(lock)
         # It may have begun another one before it died.

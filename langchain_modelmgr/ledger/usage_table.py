@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from langchain_modelmgr.ledger.time_range import Span
+    from langchain_modelmgr.ledger.time_range import TimeRange
 
 _COUNTS = ("attempts", "calls", *TOKEN_COLUMNS, "unpriced")
 _MONEY = dict(zip(("cost_usd", "estimated_wasted_cost_usd"), COST_COLUMNS, strict=True))
@@ -29,7 +29,7 @@ _HTML_COLUMNS = ("calls", "attempts", "total_tokens", "cost_usd", "estimated_was
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UsageTable:
-    """Usage of a span of time, one row for each value of ``by``.
+    """Usage of a time range, one row for each value of ``by``.
 
     Each row has the columns of ``by``, and these figures:
 
@@ -45,7 +45,7 @@ class UsageTable:
       (100, 200, 500 ms, ... 60 s); None if it is above 60 s, or if there is none.
 
     Attributes:
-        since: The span's first moment, in UTC.
+        since: The first moment, in UTC.
         until: The first moment after it, in UTC.
         by: What rows are told apart by.
         rows: The rows, ordered by ``by``.
@@ -59,11 +59,13 @@ class UsageTable:
     totals: dict[str, Any]
 
     @classmethod
-    def of(cls, span: Span, by: Sequence[str], summed: Sequence[Mapping[str, Any]]) -> UsageTable:
+    def of(
+        cls, time_range: TimeRange, by: Sequence[str], summed: Sequence[Mapping[str, Any]]
+    ) -> UsageTable:
         """Return the table of rows as the ledger sums them up, money in pico USD."""
         found = [row for row in summed if row["attempts"]]  # without a group there is always one
         rows = tuple({**{name: row[name] for name in by}, **_figures([row])} for row in found)
-        return cls(span.since, span.until, tuple(by), rows, _figures(found))
+        return cls(time_range.since, time_range.until, tuple(by), rows, _figures(found))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)

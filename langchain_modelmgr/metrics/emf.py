@@ -74,7 +74,7 @@ class EMFSink:
         self._stream = stream
         self._log = RateLimitedLog(logger)
         self._sent = self._folded = self._errors = 0
-        self._told_of_folding = False
+        self._has_logged_folding = False
         self._guard = Guard(self._failed)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -142,8 +142,8 @@ class EMFSink:
         self._sent += len(found)
 
     def _tell_of_folding(self) -> None:
-        if not self._told_of_folding:
-            self._told_of_folding = True
+        if not self._has_logged_folding:
+            self._has_logged_folding = True
             logger.warning(FOLDING, self._max_series)
 
     def _head(

@@ -35,7 +35,7 @@ class _Flushable(Protocol):
 
     def report_undelivered(self) -> None: ...
 
-    def let_go(self) -> None: ...
+    def release_files(self) -> None: ...
 
 
 class AtExit:
@@ -70,7 +70,7 @@ class AtExit:
             with guard:
                 sink.report_undelivered()
             with guard:
-                sink.let_go()
+                sink.release_files()
 
 
 def _failed(sink: _Flushable, error: Exception) -> None:

@@ -71,7 +71,7 @@ class Meter:
         self.error: str | None = None
         self.formed = False
         self.sent = False
-        self.entry: object | None = None
+        self.open_attempt: object | None = None
         self.is_left: Callable[[], bool] = _never
         self._on_end = on_end
         self._on_send = on_send

@@ -108,7 +108,7 @@ class ModelUsageMetrics:
         return float(cost)
 
 
-class Departure(NamedTuple):
+class AttemptStart(NamedTuple):
     """What is known of an attempt when it leaves.
 
     Attributes:

@@ -16,7 +16,7 @@ from langchain_modelmgr.usage.sink_stats import SinkStats
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_modelmgr.usage.record import Departure, ModelUsageMetrics
+    from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ class AttemptLog(Protocol):
     ) -> tuple[str | None, str | None]:
         """Return as JSON the metadata and the tags that may be kept; None: none."""
 
-    def left(self, departure: Departure) -> object | None:
-        """Write that an attempt leaves; return what ``ended`` is to be given."""
+    def attempt_started(self, start: AttemptStart) -> object | None:
+        """Write that an attempt starts; return what ``attempt_ended`` needs."""
 
-    def ended(self, entry: Any, usage: ModelUsageMetrics) -> None:
+    def attempt_ended(self, open_attempt: Any, usage: ModelUsageMetrics) -> None:
         """Write that an attempt ended."""
 
 
@@ -96,8 +96,8 @@ class SinkGroup:
         total = SinkStats(errors=self.sink_errors)
         for sink, guard in self._guarded:
             with guard:
-                told = getattr(sink, "stats", None)
-                total += told() if callable(told) else SinkStats()
+                stats = getattr(sink, "stats", None)
+                total += stats() if callable(stats) else SinkStats()
         return total
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXACT = Context(prec=50)
 """50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
 
-_MOST_ENTRIES = 256
+_MAX_WAITING = 256
 """Attempts and calls that wait to be added up, in memory."""
 
 MAX_NAMES = 1_000
@@ -31,7 +31,7 @@ class _Call(NamedTuple):
     answered: bool | None
     latency_ms: float
     fallback_used: bool = False
-    fallback_asked: bool = False
+    fallback_tried: bool = False
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class _Totals:
 
     def add_call(self, call: _Call) -> None:
         self.fallbacks += call.fallback_used and call.answered is True
-        self.fallback_calls += call.fallback_used or call.fallback_asked
+        self.fallback_calls += call.fallback_used or call.fallback_tried
         if call.answered is None:
             self.aborted += 1
         elif call.answered:
@@ -101,7 +101,7 @@ class _Totals:
 
 
 @dataclass(slots=True)
-class _Book:
+class _AllTotals:
     """Totals of everything, by agent and by model."""
 
     total: _Totals = field(default_factory=_Totals)
@@ -122,8 +122,8 @@ class UsageSummary:
 
     def __init__(self, *, max_names: int = MAX_NAMES) -> None:
         self._max_names = max_names
-        self._book = _Book()
-        self._entries: deque[_Call | ModelUsageMetrics] = deque()
+        self._totals = _AllTotals()
+        self._waiting: deque[_Call | ModelUsageMetrics] = deque()
         self._lock = threading.Lock()
         AFTER_FORK.watch(self)
 
@@ -139,7 +139,7 @@ class UsageSummary:
         answered: bool | None,
         latency_ms: float,
         fallback_used: bool = False,
-        fallback_asked: bool = False,
+        fallback_tried: bool = False,
     ) -> None:
         """Add one call as it ended.
 
@@ -149,54 +149,54 @@ class UsageSummary:
                 success nor a failure.
             latency_ms: Milliseconds the whole call took.
             fallback_used: True if another than the primary was asked last.
-            fallback_asked: True if another than the primary was asked at all.
+            fallback_tried: True if another than the primary was asked at all.
         """
-        self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_asked))
+        self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_tried))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the totals as a plain dict; every number can be formatted."""
         with self._lock:
-            self._fold_all()
-            book = self._book
+            self._add_waiting()
+            sums = self._totals
             return {
-                **_of_calls(book.total),
-                "by_agent": {name: _of_calls(totals) for name, totals in book.agents.items()},
-                "by_model": {name: totals.as_dict() for name, totals in book.models.items()},
+                **_of_calls(sums.total),
+                "by_agent": {name: _of_calls(totals) for name, totals in sums.agents.items()},
+                "by_model": {name: totals.as_dict() for name, totals in sums.models.items()},
             }
 
     def reset_after_fork(self) -> None:
         """Start at zero: what came before is in the parent's summary."""
-        self._book = _Book()
-        self._entries = deque()
+        self._totals = _AllTotals()
+        self._waiting = deque()
         self._lock = threading.Lock()
 
-    def _put(self, entry: _Call | ModelUsageMetrics) -> None:
-        # An abandoned stream reports from a finaliser, which may run in the middle of `_fold`: it
+    def _put(self, item: _Call | ModelUsageMetrics) -> None:
+        # An abandoned stream reports from a finaliser, which may run in the middle of `_add`: it
         # must neither wait for the lock nor come between a read and its write.
-        self._entries.append(entry)
-        if len(self._entries) >= _MOST_ENTRIES and self._lock.acquire(blocking=False):
+        self._waiting.append(item)
+        if len(self._waiting) >= _MAX_WAITING and self._lock.acquire(blocking=False):
             try:
-                self._fold_all()
+                self._add_waiting()
             finally:
                 self._lock.release()
 
-    def _fold_all(self) -> None:
+    def _add_waiting(self) -> None:
         """Add up what waits; the caller must hold the lock."""
-        while self._entries:
-            self._fold(self._entries.popleft())
+        while self._waiting:
+            self._add(self._waiting.popleft())
 
-    def _fold(self, entry: _Call | ModelUsageMetrics) -> None:
-        book = self._book
-        agent = self._named(book.agents, entry.agent_name)
-        if isinstance(entry, _Call):
-            book.total.add_call(entry)
-            agent.add_call(entry)
+    def _add(self, item: _Call | ModelUsageMetrics) -> None:
+        sums = self._totals
+        agent = self._named(sums.agents, item.agent_name)
+        if isinstance(item, _Call):
+            sums.total.add_call(item)
+            agent.add_call(item)
             return
-        model = self._named(book.models, mask_account_ids(entry.model_id))
-        for totals in (book.total, agent, model):
-            totals.add_attempt(entry)
-        answered = None if entry.outcome == "aborted" else entry.outcome == "answered"
-        model.add_call(_Call(entry.agent_name, answered, entry.latency_ms))
+        model = self._named(sums.models, mask_account_ids(item.model_id))
+        for totals in (sums.total, agent, model):
+            totals.add_attempt(item)
+        answered = None if item.outcome == "aborted" else item.outcome == "answered"
+        model.add_call(_Call(item.agent_name, answered, item.latency_ms))
 
     def _named(self, known: dict[str, _Totals], name: str) -> _Totals:
         if name not in known and len(known) >= self._max_names:
@@ -205,10 +205,10 @@ class UsageSummary:
 
 
 def _of_calls(totals: _Totals) -> dict[str, Any]:
-    told = totals.as_dict()
+    figures = totals.as_dict()
     return {
-        **told,
-        "calls": told["total_invocations"],
+        **figures,
+        "calls": figures["total_invocations"],
         "fallbacks": totals.fallbacks,
         "fallback_calls": totals.fallback_calls,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.estimate import least_tokens
 from langchain_modelmgr.usage.pricing import TokenCounts, cost_of, pico_of
-from langchain_modelmgr.usage.record import Departure, ModelUsageMetrics
+from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 from langchain_modelmgr.usage.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -69,24 +69,25 @@ class UsageTotals:
         self._tracks = Tracks()
         self._unpriced: set[str] = set()
 
-    def enter(
+    def add(
         self,
         usage: ModelUsageMetrics,
         *,
-        entry: object | None = None,
+        open_attempt: object | None = None,
         price_unknown: str | None = None,
     ) -> None:
         """Enter one attempt.
 
         Args:
             usage: Its record.
-            entry: What the ledger said when it left; None: it was not told.
+            open_attempt: What the ledger returned when the attempt started; None: it did not see
+                the start.
             price_unknown: Why it has no price, if anybody knows.
         """
         unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
         if unpriced and not usage.usage_estimated:
             self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
-        self.ledger.ended(entry, usage)
+        self.ledger.attempt_ended(open_attempt, usage)
         self.summary.attempt(usage)
         self.sinks.record(usage)
 
@@ -137,33 +138,35 @@ class CallUsage:
         self._run = run
         # Taken where the call begins: its attempts may end on other threads.
         self._tracks = totals.tracks_of(run)
-        self._fallback_asked = False
+        self._fallback_tried = False
         self._left = 0
         self._call = 0
         self._kept: tuple[str | None, str | None] = None, None
 
-    def enter(
+    def add(
         self,
         record: ModelUsageMetrics,
         *,
-        entry: object | None = None,
+        open_attempt: object | None = None,
         price_unknown: str | None = None,
     ) -> None:
         """Enter one attempt of this call."""
-        self._totals.enter(record, entry=entry, price_unknown=price_unknown)
+        self._totals.add(record, open_attempt=open_attempt, price_unknown=price_unknown)
         for track in self._tracks:
             track.attempt(record)
 
-    def attempt_left(self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False) -> None:
-        """Write that an attempt leaves: if this process dies, it was billed all the same."""
+    def attempt_started(
+        self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
+    ) -> None:
+        """Write that an attempt starts, so that a record remains if this process is killed."""
         ledger, price = self._totals.ledger, self._totals.input_pico_usd(model)
         if not self._left:
             self._call = ledger.next_call()
             self._kept = ledger.kept(self._run.metadata, self._run.tags)
         self._left += 1
         metadata, tags = self._kept
-        meter.entry = ledger.left(
-            Departure(
+        meter.open_attempt = ledger.attempt_started(
+            AttemptStart(
                 self._agent_name, model.model_id, self._left, int(is_fallback), self._call,
                 self._run.run_id, tags, metadata,
                 None if price is None else least_tokens(meter.params) * price, ledger.now_ms(),
@@ -174,7 +177,7 @@ class CallUsage:
         self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
     ) -> ModelUsageMetrics:
         """Enter one attempt as it ends; return its record."""
-        self._fallback_asked |= is_fallback
+        self._fallback_tried |= is_fallback
         usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
         estimated = meter.usage_estimated
         record = self.record(
@@ -191,26 +194,26 @@ class CallUsage:
             is_fallback=is_fallback,
             usage_estimated=estimated,
         )
-        self.enter(record, entry=meter.entry, price_unknown=model.price_unknown)
+        self.add(record, open_attempt=meter.open_attempt, price_unknown=model.price_unknown)
         return record
 
     def call_ended(
         self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
     ) -> None:
         """Enter the call: answered, failed (False), or left by its caller (None)."""
-        books: tuple[UsageSummary | UsageTrack, ...] = (self._totals.summary, *self._tracks)
-        for book in books:
-            book.call(
+        sums: tuple[UsageSummary | UsageTrack, ...] = (self._totals.summary, *self._tracks)
+        for each in sums:
+            each.call(
                 self._agent_name,
                 answered=answered,
                 latency_ms=latency_ms,
                 fallback_used=fallback_used,
-                fallback_asked=self._fallback_asked,
+                fallback_tried=self._fallback_tried,
             )
 
     def cached(self, model_id: str) -> None:
         """Enter an answer of LangChain's response cache: no call, no tokens, no cost."""
-        self.enter(self.record(model_id, "cached", usage=None))
+        self.add(self.record(model_id, "cached", usage=None))
 
     def record(  # noqa: PLR0913 - the facts of one attempt, keyword-only
         self,

@@ -27,8 +27,8 @@ import itertools, os, sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from langchain_modelmgr.ledger.line_writer import write_ended, write_left
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.ledger.line_writer import write_end, write_start
+from langchain_modelmgr.usage.record import AttemptStart
 from langchain_modelmgr.ledger.segment import Writer
 from langchain_modelmgr.usage.record import ModelUsageMetrics
 from tests.ledger.support import opened
@@ -42,8 +42,8 @@ for n in itertools.count():
         break
     usage = ModelUsageMetrics(f"agent-{n % 7}", "m", datetime.now(UTC), 100 + n % 90, 20, 1.5 * (n % 999), True,
                               cost_usd=Decimal("0.00123"), run_id=f"{n:08}-0000-4000-8000-000000000000")
-    write_left(writer, n, Departure.of(usage, n, None, None))
-    write_ended(writer, n, usage)
+    write_start(writer, n, AttemptStart.of(usage, n, None, None))
+    write_end(writer, n, usage)
     writer.rotate()
 print(n)
 sys.stdout.flush()

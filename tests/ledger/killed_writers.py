@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 import boto3
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.usage.record import AttemptStart
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.usage.record import ModelUsageMetrics
@@ -52,11 +52,11 @@ def work(number):
     dice = random.Random(f"{os.getpid()}-{number}")
     for n in itertools.count():
         name = f"{os.getpid()}-{number}-{n}"
-        left = Departure(f"agent-{n % 5}", "m", 1, 0, ledger.next_call(), name, None, None, 7, ledger.now_ms())
-        entry = ledger.left(left)
+        left = AttemptStart(f"agent-{n % 5}", "m", 1, 0, ledger.next_call(), name, None, None, 7, ledger.now_ms())
+        entry = ledger.attempt_started(left)
         usage = ModelUsageMetrics(left.agent, "m", datetime.now(UTC), 1, 2, dice.random() * 900, True,
                                   cost_usd=Decimal("0.001"), run_id=name)
-        ledger.ended(entry, usage)
+        ledger.attempt_ended(entry, usage)
         sink.record(usage)
         if not ledger._writer.has_backlog and not full.is_set():
             os.write(fd, f"{name}\\n".encode())

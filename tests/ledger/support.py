@@ -11,7 +11,7 @@ import boto3
 from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
-from langchain_modelmgr.usage.record import Departure
+from langchain_modelmgr.usage.record import AttemptStart
 from tests.support import ROOT
 from tests.usage_records import make
 
@@ -51,7 +51,7 @@ def configured_manager(folder: Path, *, extra: str = "", **given: Any) -> ModelM
 def write(ledger: Ledger, sink: CloudWatchSink, count: int = 1, **changes: Any) -> None:
     for _ in range(count):
         usage = make(**changes)
-        ledger.ended(None, usage)
+        ledger.attempt_ended(None, usage)
         sink.record(usage)
 
 
@@ -64,8 +64,8 @@ def invocations(aws: LocalAWS, **dimensions: str) -> float:
     return aws.metrics.sum("x/Models", "ModelInvocations", **dimensions)
 
 
-def departure(ledger: Ledger) -> Departure:
-    return Departure(
+def attempt_start(ledger: Ledger) -> AttemptStart:
+    return AttemptStart(
         "sql_agent", "m", 1, 0, ledger.next_call(), "run", None, None, 5_000, ledger.now_ms()
     )
 

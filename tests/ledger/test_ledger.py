@@ -13,7 +13,7 @@ from langchain_modelmgr.runtime.interval_worker import Order
 from tests.ledger.killed_writers import prove
 from tests.ledger.support import (
     UNREADABLE_LINES,
-    departure,
+    attempt_start,
     in_another_process,
     invocations,
     opened,
@@ -93,7 +93,7 @@ def test_a_line_that_was_cut_short_never_joins_the_next(folder: Path) -> None:
 def test_what_was_in_flight_at_a_kill_is_a_row_with_its_estimate(
     folder: Path, local_aws: LocalAWS
 ) -> None:
-    in_another_process(folder, "ledger.left(departure(ledger)); write(ledger, sink)")
+    in_another_process(folder, "ledger.attempt_started(attempt_start(ledger)); write(ledger, sink)")
     ledger, sink = opened(folder)
 
     write(ledger, sink)
@@ -112,11 +112,11 @@ def test_what_was_in_flight_at_a_kill_is_a_row_with_its_estimate(
 
 def test_an_attempt_that_runs_while_its_manager_closes_ends_once(folder: Path) -> None:
     ledger, sink = opened(folder)
-    entry = ledger.left(departure(ledger))
+    entry = ledger.attempt_started(attempt_start(ledger))
     write(ledger, sink)
     ledger.close()
 
-    ledger.ended(entry, make(run_id="late"))
+    ledger.attempt_ended(entry, make(run_id="late"))
     ledger.close()
 
     rows = query(ledger, "select outcome, count(*) from attempts group by outcome")

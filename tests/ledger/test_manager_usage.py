@@ -180,7 +180,7 @@ def test_a_lost_attempt_is_the_same_in_the_table_and_in_cloudwatch(
         tmp_path,
         f"manager = configured_manager(Path({str(folder)!r}), extra='wasted_cost')\n"
         "manager.invoke_model('a', [{'role': 'user', 'content': 'x'}])\n"
-        "manager.ledger.left(departure(manager.ledger))",
+        "manager.ledger.attempt_started(attempt_start(manager.ledger))",
     )
     manager = configured_manager(folder, extra="wasted_cost")
     manager.chat_model("a").invoke("x")

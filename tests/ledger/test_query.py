@@ -17,7 +17,7 @@ from langchain_modelmgr.ledger.database_file import open_readonly, open_store, r
 from langchain_modelmgr.ledger.quarter_hour_totals import Sums
 from langchain_modelmgr.ledger.query import query_of, select, usage_table
 from langchain_modelmgr.ledger.schema import ATTEMPT_COLUMNS
-from langchain_modelmgr.ledger.time_range import span_of
+from langchain_modelmgr.ledger.time_range import time_range_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,7 +69,7 @@ def table(
             connection.execute("DELETE FROM totals")
         else:
             connection.execute("DELETE FROM attempts")
-        span = span_of(since, until, timezone=timezone, now=NOW)
+        span = time_range_of(since, until, timezone=timezone, now=NOW)
         query = query_of(span, by, where, ledger_days=35, now=NOW)
         with closing(readonly_copy(connection)) as copy:
             return usage_table(copy, query)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.ledger.time_range import Span, span_of
+from langchain_modelmgr.ledger.time_range import TimeRange, time_range_of
 
 NOW = datetime(2026, 11, 26, 7, 20, 31, 250_000, tzinfo=UTC)
 SOON = datetime(2026, 11, 26, 7, 30, tzinfo=UTC)
@@ -44,13 +44,13 @@ def utc(text: str) -> datetime:
 def test_a_span_is_what_people_mean(
     since: Any, timezone: str | None, first: str, after: str
 ) -> None:
-    span = span_of(since, None, timezone=timezone, now=NOW)
+    span = time_range_of(since, None, timezone=timezone, now=NOW)
 
     assert (span.since, span.until) == (utc(first), utc(after))
 
 
 def test_until_ends_any_span() -> None:
-    span = span_of("2026-11", "2026-11-03", timezone=None, now=NOW)
+    span = time_range_of("2026-11", "2026-11-03", timezone=None, now=NOW)
 
     assert (span.since, span.until) == (utc("2026-11-01"), utc("2026-11-03"))
 
@@ -63,8 +63,8 @@ def test_until_ends_any_span() -> None:
         ("2026-13", None, None, "since 2026-13 is not a month"),
         ("2026-02-30", None, None, "since '2026-02-30' is not a time"),
         ("7d", "7d", None, "until '7d' is not a time: use a date or a datetime"),
-        ("2027-01-01", None, None, "the span is empty"),
-        ("2026-11-03", "2026-11-03", None, "the span is empty"),
+        ("2027-01-01", None, None, "the time range is empty"),
+        ("2026-11-03", "2026-11-03", None, "the time range is empty"),
         ("7d", None, "Berlin", "unknown time zone 'Berlin': use an IANA name"),
         ("7d", None, "../etc/passwd", "unknown time zone"),
         ("7d", None, "", "unknown time zone"),
@@ -74,11 +74,11 @@ def test_what_has_no_meaning_is_an_error_that_says_what_has(
     since: str, until: str | None, timezone: str | None, text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):
-        span_of(since, until, timezone=timezone, now=NOW)
+        time_range_of(since, until, timezone=timezone, now=NOW)
 
 
 def test_a_day_may_have_25_hours() -> None:
-    span = span_of("2026-10-25", "2026-10-26", timezone="Europe/Berlin", now=NOW)
+    span = time_range_of("2026-10-25", "2026-10-26", timezone="Europe/Berlin", now=NOW)
 
     (day,) = span.parts("day")
     hours = list(span.parts("hour"))
@@ -103,7 +103,7 @@ def test_a_day_may_have_25_hours() -> None:
 def test_the_parts_of_a_span_are_the_span(
     now: datetime, hours: int, timezone: str, unit: Any
 ) -> None:
-    span: Span = span_of(f"{hours}h", None, timezone=timezone, now=now)
+    span: TimeRange = time_range_of(f"{hours}h", None, timezone=timezone, now=now)
 
     parts = list(span.parts(unit))
 
@@ -115,4 +115,4 @@ def test_the_parts_of_a_span_are_the_span(
         assert len({name for name, _, _ in parts}) == len(parts)
     longest = timedelta(hours=25) if unit == "day" else timedelta(hours=1)
     assert all(end - start <= longest for _, start, end in parts)
-    assert all(Span(start, end, UTC).is_whole_quarters for _, start, end in parts)
+    assert all(TimeRange(start, end, UTC).is_whole_quarters for _, start, end in parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_modelmgr.ledger import ledger as ledger_module
-from tests.ledger.support import departure, in_another_process, invocations, opened, query
+from tests.ledger.support import attempt_start, in_another_process, invocations, opened, query
 from tests.ledger.support import write as write_attempts
 from tests.support import ROOT
 from tests.usage_records import make
@@ -176,7 +176,7 @@ def test_a_folder_that_can_be_used_later_gets_what_was_recorded_before(
 ) -> None:
     folder.write_text("not a folder")
     ledger, sink = opened(folder)
-    entry = ledger.left(departure(ledger))
+    entry = ledger.attempt_started(attempt_start(ledger))
     write_attempts(ledger, sink, 2)
     ledger.flush()
     local_aws.metrics.throttle(1.0)
@@ -186,7 +186,7 @@ def test_a_folder_that_can_be_used_later_gets_what_was_recorded_before(
 
     local_aws.metrics.clear_faults()
     ledger.flush()
-    ledger.ended(entry, make())
+    ledger.attempt_ended(entry, make())
     write_attempts(ledger, sink, 1)
     ledger.flush()
 

@@ -29,7 +29,7 @@ class Sink:
     def flush(self, timeout: float | None = None) -> None:
         self.timeouts.append(timeout)
 
-    def let_go(self) -> None:
+    def release_files(self) -> None:
         pass
 
     def report_undelivered(self) -> None:
@@ -51,7 +51,7 @@ def test_open_sinks_are_flushed_and_closed_ones_are_left_alone() -> None:
     assert (first.reports, second.reports, closed.timeouts) == (1, 1, [])
 
 
-@pytest.mark.parametrize("step", ["flush", "report_undelivered", "let_go"])
+@pytest.mark.parametrize("step", ["flush", "report_undelivered", "release_files"])
 @pytest.mark.parametrize("error", [ValueError, OSError, RecursionError])
 def test_a_sink_that_fails_keeps_no_other_from_being_flushed(
     step: str, error: type[Exception], caplog: pytest.LogCaptureFixture

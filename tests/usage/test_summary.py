@@ -74,7 +74,7 @@ def test_a_fallback_that_answers_is_told_from_one_that_was_only_asked() -> None:
 
     for answered in (True, False, None):
         summary.call("a", answered=answered, latency_ms=1.0, fallback_used=True)
-    summary.call("a", answered=True, latency_ms=1.0, fallback_asked=True)  # the primary at last
+    summary.call("a", answered=True, latency_ms=1.0, fallback_tried=True)  # the primary at last
     summary.call("a", answered=True, latency_ms=1.0)
 
     found = summary.as_dict()["by_agent"]["a"]

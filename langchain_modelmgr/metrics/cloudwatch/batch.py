@@ -35,7 +35,7 @@ class Batches:
     """Makes the batches of a ledger, its own and those of other processes."""
 
     def __init__(self) -> None:
-        self._told_of_folding = False
+        self._has_logged_folding = False
 
     def add(
         self,
@@ -71,8 +71,8 @@ class Batches:
             "UPDATE writers SET folded = folded + ? WHERE id = ?",
             [(number, writer) for writer, number in folded.items()],
         )
-        if folded and not self._told_of_folding:
-            self._told_of_folding = True
+        if folded and not self._has_logged_folding:
+            self._has_logged_folding = True
             logger.warning(FOLDING, min(rules.max_series for rules, _ in given.values()))
 
 

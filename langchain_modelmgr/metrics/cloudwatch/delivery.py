@@ -78,8 +78,8 @@ class Delivery:
         self._answer: tuple[int, dict[str, str]] | None = None
         self._failures = 0
         self._not_before = -math.inf
-        self._told_of_first = False
-        self._told_of_credentials = False
+        self._has_logged_first = False
+        self._has_logged_unusable = False
         self._unsettled: list[tuple[Batch, dict[str, Any]]] = []
 
     @property
@@ -92,13 +92,13 @@ class Delivery:
         """True if something waits because it was not taken."""
         return self._not_before > -math.inf
 
-    def recover(self, connection: sqlite3.Connection, lives: Callable[[str], bool]) -> None:
+    def recover(self, connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
         """Settle what was sent before: by this process, and by those that died."""
         while self._unsettled:
             batch, settled = self._unsettled[0]
             outbox.settle(connection, batch, **settled)
             self._unsettled.pop(0)
-        outbox.release_of_the_dead(connection, lives, resend=self._resend)
+        outbox.release_of_the_dead(connection, is_alive, resend=self._resend)
 
     def deliver(
         self,
@@ -259,10 +259,10 @@ class Delivery:
     def _took(self, datums: Sequence[Datum]) -> None:
         self._failures = 0
         self._not_before = -math.inf
-        self._told_of_credentials = False
-        if self._told_of_first:
+        self._has_logged_unusable = False
+        if self._has_logged_first:
             return
-        self._told_of_first = True
+        self._has_logged_first = True
         series = len({datum.series for datum in datums})
         logger.info(
             "metrics go to namespace %s in %s: %d custom metrics so far, about %.2f USD a month",
@@ -285,8 +285,8 @@ class Delivery:
         elif outcome in (Outcome.UNUSABLE, Outcome.REFUSED):
             # A session without credentials remembers that in its client.
             self._client = None if outcome is Outcome.UNUSABLE else self._client
-            if not self._told_of_credentials:
-                self._told_of_credentials = self._warn(
+            if not self._has_logged_unusable:
+                self._has_logged_unusable = self._warn(
                     "can't be used (%s): metrics are kept and sent once it can", why
                 )
 

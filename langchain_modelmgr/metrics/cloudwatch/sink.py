@@ -105,7 +105,7 @@ class CloudWatchSink:
             if usage.outcome != "cached":
                 self._points += self._points_of(usage)
                 if self._has_own_ledger:
-                    self._ledger.ended(None, usage)
+                    self._ledger.attempt_ended(None, usage)
 
     def _failed(self, error: Exception) -> None:
         self._errors += 1
@@ -211,7 +211,7 @@ class CloudWatchSink:
 
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
         """Send what waits for this destination."""
-        self._delivery.recover(connection, ledger.lives)
+        self._delivery.recover(connection, ledger.is_alive)
         self._take_over_journals(ledger, connection)
         self._learn_account(ledger, connection)
         deadline = None if order is None else order.deadline

@@ -46,7 +46,7 @@ def publish(root: Path) -> CloudWatchSink:
     sink = CloudWatchSink(FixedClient(boto3.Session, None), "x/Models")
     ledger = ledger_for([sink], root / "x")
     usage = make()
-    ledger.ended(None, usage)
+    ledger.attempt_ended(None, usage)
     sink.record(usage)
     ledger.flush()
     ledger.close()
