@@ -1,4 +1,4 @@
-"""Dashboard, alarms and the least IAM policy, as code made from the configuration.
+"""Makes a dashboard, alarms and the least IAM policy from the configuration.
 
 ``python -m langchain_modelmgr.dashboard`` prints a CloudFormation template, ``--iam`` the policy.
 """

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("environment", nargs="?", help="<environment>.yaml; MODELMGR_ENV, dev")
     parser.add_argument("--config-dir", help="the folder of the YAML; MODELMGR_CONFIG_DIR, config")
     parser.add_argument("--iam", action="store_true", help="print the least IAM policy instead")
-    parser.add_argument("--region", help="with --iam: the region that models are asked in")
+    parser.add_argument("--region", help="with --iam: the region that models are called in")
     parser.add_argument("--account", default="*", help="with --iam: the account id")
     given = parser.parse_args(arguments)
     if not re.fullmatch(r"[0-9]{12}|\*", given.account):
@@ -40,11 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stdout.write(json.dumps(made, indent=2) + "\n")
     if not given.iam:
-        _tell(made["Metadata"]["MonthlyCostUSD"], config.metrics.extra)
+        _print_cost(made["Metadata"]["MonthlyCostUSD"], config.metrics.extra)
     return 0
 
 
-def _tell(bill: dict[str, str], extra: Sequence[str]) -> None:
+def _print_cost(bill: dict[str, str], extra: Sequence[str]) -> None:
     parts = ", ".join(f"{name} {usd}" for name, usd in bill.items() if name != "total")
     sys.stderr.write(f"about {bill['total']} USD a month: {parts}\n")
     if unseen := [name for name in COST_EXTRAS if name not in extra]:

@@ -1,4 +1,4 @@
-"""Alarms for each agent, and one on metrics that no longer arrive."""
+"""Makes alarms for each agent, and one for metrics that no longer arrive."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "FallbackPercent": {
         "Type": "Number",
         "Default": 5,
-        "Description": "Answers in a hundred that another than the agent's own model gives",
+        "Description": "Answers in a hundred that a fallback gives",
     },
 }
-"""The template's parameters: what every team sets otherwise."""
+"""The template's parameters: values that teams choose."""
 
 COST_EXTRAS = ("wasted_cost", "unpriced")
-"""What of ``metrics.extra`` the alarms on cost watch, where it is published."""
+"""Names under ``metrics.extra`` that the alarms on cost use, if they are published."""
 
 _FIVE_MINUTES, _HOUR, _DAY = 300, 3_600, 86_400
 
@@ -85,8 +85,8 @@ def alarms_of(chain: Chain, namespace: str, extra: frozenset[str]) -> Iterator[A
 
     Args:
         chain: The agent and its models.
-        namespace: Where its metrics are.
-        extra: ``metrics.extra``: what is published beyond the guide's five.
+        namespace: The namespace of its metrics.
+        extra: The names under ``metrics.extra``.
     """
     models = chain.models[: MAX_METRICS // 2]
     yield from _alarms_on_failures(chain, namespace, models)
@@ -227,8 +227,8 @@ def _resource(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _word(name: str) -> str:
-    """Return an agent's name as a part of a logical id, which takes letters and digits only.
+    """Return an agent's name as part of a logical id, which may have letters and digits only.
 
-    Two names never give the same: what is no letter or digit stands as its number.
+    Different names give different ids: other characters are replaced by their code.
     """
     return re.sub(r"[^A-Za-z0-9]", lambda found: f"x{ord(found[0]):x}", name.capitalize())

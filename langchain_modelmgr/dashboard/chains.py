@@ -1,4 +1,4 @@
-"""The agents of a configuration with their chains, as metrics and policies name them."""
+"""The chains of a configuration's agents, as metrics and policies name them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class DashboardModel:
     """One model of a chain.
 
     Attributes:
-        model_id: As it is asked.
-        region: Its own region; None: that of all models.
-        base_model: The model behind an ARN, where the configuration tells it.
+        model_id: The model id as it is called.
+        region: Its region; None: the region of all models.
+        base_model: The model of an ARN, if the configuration names it.
     """
 
     model_id: str
@@ -63,7 +63,7 @@ def chains_of(config: ConfigurationManager) -> list[Chain]:
     """
     names = config.enabled_agents
     if not names:
-        raise ConfigurationError(f"{config}: no agent is enabled: there is nothing to watch")
+        raise ConfigurationError(f"{config}: no agent is enabled")
     return [_chain(config, name, config.agent(name)) for name in names]
 
 

@@ -24,7 +24,7 @@ def iam_policy(
 
     Args:
         config: The configuration.
-        region: The region that models are asked in; None: the YAML's, else any.
+        region: The region that models are called in; None: the YAML's, else any.
         account: The account id; ``*``: any.
 
     Raises:
@@ -35,24 +35,26 @@ def iam_policy(
     candidates = {m: None for chain in chains for m in chain.candidates}
     direct: list[str] = []
     profiles: list[str] = []
-    behind: list[str] = []
+    routed_to: list[str] = []
     for candidate in candidates:
         place = _Place(candidate.region or here, account)
-        told = config.catalog.resolve(candidate.model_id, candidate.base_model).base_model_id
+        base_model_id = config.catalog.resolve(
+            candidate.model_id, candidate.base_model
+        ).base_model_id
         if candidate.model_id.startswith("arn:"):
             kind = candidate.model_id.split(":", 5)[-1].split("/")[0]
             (direct if kind == "foundation-model" else profiles).append(candidate.model_id)
             if kind != "foundation-model":
-                behind += place.behind(told)
+                routed_to += place.models_of(base_model_id)
             continue
         prefix, base = split_prefix(candidate.model_id)
         if prefix is None:
             direct.append(place.model(base))
             continue
         profiles.append(place.profile(candidate.model_id, prefix))
-        behind += place.behind(base, prefix)
-    statements = [*_invoke(direct, profiles, behind)]
-    statements += _hidden(config, candidates)
+        routed_to += place.models_of(base, prefix)
+    statements = [*_invoke(direct, profiles, routed_to)]
+    statements += _unresolved(config, candidates)
     statements += _guardrails(chains, _Place(here, account))
     if config.metrics.sink in {"auto", "cloudwatch"}:
         statements.append(_publish(config.namespace))
@@ -77,8 +79,8 @@ class _Place:
         place = f"{self._region}:{self._account}"
         return f"arn:{_partition(self._region)}:bedrock:{place}:guardrail/{name}"
 
-    def behind(self, base: str | None, prefix: str | None = None) -> Iterator[str]:
-        """Yield the models that a profile routes to: in whatever region, or in none."""
+    def models_of(self, base: str | None, prefix: str | None = None) -> Iterator[str]:
+        """Yield the ARNs of the models that a profile routes to, in any region."""
         partition = _partition(self._region, prefix)
         yield f"arn:{partition}:bedrock:*::foundation-model/{base or '*'}"
         if prefix == "global":
@@ -91,19 +93,21 @@ def _partition(region: str, prefix: str | None = None) -> str:
     return "aws-cn" if region.startswith("cn-") else "aws"
 
 
-def _invoke(direct: list[str], profiles: list[str], behind: list[str]) -> Iterator[dict[str, Any]]:
+def _invoke(
+    direct: list[str], profiles: list[str], routed_to: list[str]
+) -> Iterator[dict[str, Any]]:
     if direct:
         yield _statement("InvokeModels", _INVOKE, direct)
     if profiles:
         yield _statement("InvokeInferenceProfiles", _INVOKE, profiles)
         through = {"StringLike": {"bedrock:InferenceProfileArn": sorted(set(profiles))}}
-        yield {**_statement("InvokeModelsThroughThem", _INVOKE, behind), "Condition": through}
+        yield {**_statement("InvokeModelsThroughThem", _INVOKE, routed_to), "Condition": through}
 
 
-def _hidden(
+def _unresolved(
     config: ConfigurationManager, candidates: Iterable[DashboardModel]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what is needed to find the models behind ARNs that the configuration does not tell."""
+    """Yield the statement for resolving ARNs whose models the configuration does not name."""
     arns = [
         candidate.model_id
         for candidate in candidates
@@ -126,9 +130,12 @@ def _guardrails(chains: Iterable[Chain], place: _Place) -> Iterator[dict[str, An
 
 
 def _publish(namespace: str) -> dict[str, Any]:
-    # PutMetricData has no resources; the namespace is all that it can be held to.
-    held = {"StringEquals": {"cloudwatch:namespace": namespace}}
-    return {**_statement("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"]), "Condition": held}
+    # PutMetricData has no resources: only the namespace can be restricted.
+    condition = {"StringEquals": {"cloudwatch:namespace": namespace}}
+    return {
+        **_statement("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"]),
+        "Condition": condition,
+    }
 
 
 def _statement(name: str, actions: list[str], resources: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Metric queries, for alarms and for graphs."""
+"""Makes metric queries for alarms and graphs."""
 
 from __future__ import annotations
 

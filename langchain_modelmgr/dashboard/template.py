@@ -1,4 +1,4 @@
-"""The CloudFormation template, and what it costs a month."""
+"""Makes the CloudFormation template, and estimates its monthly cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
     """Return a CloudFormation template: a dashboard, alarms for each agent, and one for silence.
 
     Raises:
-        ConfigurationError: No agent is enabled, or more than AWS takes in one template.
+        ConfigurationError: No agent is enabled, or too many for one template.
     """
     chains = chains_of(config)
     widgets = widgets_of(chains, config.namespace)
@@ -68,7 +68,7 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
 def monthly_bill(
     chains: Sequence[Chain], extra: Collection[str], alarm_metrics: int
 ) -> dict[str, Decimal]:
-    """Return USD a month by what it is for, at most: first tiers, no free ones."""
+    """Return the largest cost by kind, in USD a month: first price tiers, without free tiers."""
     pairs = sum(len(chain.models) for chain in chains)
     if ROLLUP in extra:
         pairs += len({model for chain in chains for model in chain.models})
@@ -82,7 +82,7 @@ def monthly_bill(
 
 
 def _used(parameters: dict[str, Any], resources: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that a resource refers to: one that none uses is a warning."""
+    """Return the parameters that resources refer to: cfn-lint warns about unused ones."""
     text = json.dumps(resources)
     return {
         name: parameter

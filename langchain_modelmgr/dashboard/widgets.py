@@ -1,4 +1,4 @@
-"""The dashboard's graphs."""
+"""Makes the dashboard's graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.dashboard.chains import Chain
 
 MAX_WIDGETS, MAX_METRICS_A_WIDGET, MAX_METRICS = 500, 500, 2_500
-"""What a dashboard takes. Source: AWS, "CloudWatch service quotas", read 2026-11-23."""
+"""Limits of a dashboard. Source: AWS, "CloudWatch service quotas", read 2026-11-23."""
 
 _WIDTH, _HEIGHT, _COLUMNS = 8, 6, 24
 _FIVE_MINUTES, _DAY = 300, 86_400
@@ -30,7 +30,7 @@ def widgets_of(chains: Sequence[Chain], namespace: str) -> list[dict[str, Any]]:
 
 
 def metrics_in(widgets: Sequence[dict[str, Any]]) -> int:
-    """Return how many metrics widgets graph together."""
+    """Return the number of metrics in all widgets."""
     return sum(len(widget["properties"]["metrics"]) for widget in widgets)
 
 
@@ -76,20 +76,20 @@ def _of_agent(chain: Chain, namespace: str) -> Iterator[dict[str, Any]]:
     yield _graph(f"{name}: tokens", tokens, stacked=True)
     failed = calls(chain, "false", prefix="f", models=models)
     answered = calls(chain, "true", prefix="a", models=models)
-    hidden = [q.for_graph(namespace, visible=False) for q in (*failed, *answered)]
+    invisible = [q.for_graph(namespace, visible=False) for q in (*failed, *answered)]
     every = f"({total(failed)}+{total(answered)})"
     rates = [[{"expression": f"100*{total(failed)}/{every}", "label": "errors", "id": "errors"}]]
     if len(models) > 1:
         share = f"100*{total(answered[1:])}/{total(answered)}"
         rates.append([{"expression": share, "label": "fallbacks", "id": "fallbacks"}])
-    yield _graph(f"{name}: errors and fallbacks", [*rates, *hidden], label="Per cent")
+    yield _graph(f"{name}: errors and fallbacks", [*rates, *invisible], label="Per cent")
 
 
 def _summed(
     queries: Sequence[Query], expression_id: str, label: str, namespace: str
 ) -> list[list[Any]]:
-    told = {"expression": total(queries), "label": label, "id": expression_id}
-    return [[told], *(query.for_graph(namespace, visible=False) for query in queries)]
+    row = {"expression": total(queries), "label": label, "id": expression_id}
+    return [[row], *(query.for_graph(namespace, visible=False) for query in queries)]
 
 
 def _graph(

@@ -1,4 +1,4 @@
-"""One attempt as a row of the ledger, whatever brought it there."""
+"""AttemptRow: one attempt as a row of the ledger, and rows in groups."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 OUTCOMES = ("answered", "failed", "aborted", "lost")
-"""``lost``: its process died before it ended."""
+"""``lost``: the process died before the attempt ended."""
 
 MAX_INTEGER = 2**63 - 1
-"""SQLite's largest."""
+"""The largest integer of SQLite."""
 
 MINUTE_TEXT = 16
 """Characters of a time up to its minute."""
@@ -54,7 +54,7 @@ class AttemptRow(NamedTuple):
 
     @classmethod
     def of(cls, usage: ModelUsageMetrics) -> AttemptRow:
-        """Return a record as the row that the ledger would make of it, without its ids."""
+        """Return a record as the row that the ledger makes of it, without ids."""
         known = usage.has_usage
         return cls(
             time=usage.timestamp.isoformat(),
@@ -85,12 +85,12 @@ class AttemptRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that agree in what totals and data points tell apart.
+    """Rows of one minute with the same agent, model, outcome and other keys of ``totals``.
 
     Attributes:
-        first: Any of them.
-        columns: A row whose fields are tuples: the columns.
-        size: How many rows.
+        first: The first row.
+        columns: One tuple of values for each field of ``AttemptRow``.
+        size: The number of rows.
     """
 
     first: AttemptRow
@@ -104,7 +104,7 @@ class Group:
 
     @property
     def unpriced(self) -> int:
-        """How many were answered with their usage, but at an unknown price."""
+        """The number of answers with known token counts and an unknown price."""
         columns = self.columns
         if self.first.outcome != "answered" or None not in columns.cost_pico_usd:
             return 0
@@ -118,7 +118,7 @@ _SAME = itemgetter(*map(AttemptRow._fields.index, (
 
 
 def grouped(rows: Iterable[AttemptRow]) -> list[Group]:
-    """Return rows by minute and by what totals tell apart."""
+    """Group rows by minute and by the keys of ``totals``."""
     groups: dict[tuple[Any, ...], list[AttemptRow]] = {}
     for row in rows:
         key = (row[0][:MINUTE_TEXT], _SAME(row))
@@ -131,5 +131,5 @@ def grouped(rows: Iterable[AttemptRow]) -> list[Group]:
 
 
 def finite(value: float | None) -> float | None:
-    """Return a measured value, or None for one that is no measure."""
+    """Return a measured value; None if it is negative, infinite or NaN."""
     return value if value is not None and 0 <= value < math.inf else None

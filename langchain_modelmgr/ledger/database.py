@@ -1,4 +1,4 @@
-"""A ledger's connection: opened for each time of work, or kept where it is memory."""
+"""Database: a ledger's connection, opened for each use, or kept open for a database in memory."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Data points in the database: of a ledger's own attempts, and of those that it adopted.
+    """Counts of data points of a ledger's own attempts, and of attempts that it adopted.
 
     Attributes:
         recorded: All of them, adopted ones included; the others are parts of it.
         sent: Taken by CloudWatch.
-        dropped: Given up.
+        dropped: Discarded.
         ambiguous: Sent without an answer.
         resent: Sent again without knowing whether the first time counted.
-        folded: Attempts that were counted under ``other``.
-        adopted: Those of dead processes.
-        oldest: The first minute of what waits, in seconds since 1970; None: nothing waits.
+        folded: Attempts counted under ``other``.
+        adopted: Data points of dead processes.
+        oldest: The first minute of the waiting data points, in seconds since 1970; None: none wait.
     """
 
     recorded: int = 0
@@ -57,7 +57,7 @@ class Counts:
 
     @property
     def waiting(self) -> int:
-        """Data points of which nothing has become yet."""
+        """Data points that are still to be sent."""
         return self.recorded - self.sent - self.dropped - self.ambiguous
 
 
@@ -65,7 +65,7 @@ class Database:
     """The database of a folder, or of this process. The caller holds the ledger's lock.
 
     Args:
-        folder: Where it lies; None: memory.
+        folder: The ledger's folder; None: memory.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -104,11 +104,11 @@ class Database:
 
     @property
     def missing_folder(self) -> Path | None:
-        """The folder that couldn't be used, while all is in memory instead; else None."""
+        """The folder that can't be used while the database is in memory; else None."""
         return self._wanted_folder if self.folder is None else None
 
     def move_to(self, folder: Path, now: float) -> None:
-        """Move what is in memory into a folder, and use it from now on.
+        """Move the rows in memory into a folder, and use the folder from now on.
 
         Raises:
             OSError: The folder can't be used.
@@ -120,7 +120,7 @@ class Database:
         self.folder, self._connection = folder, None
 
     def release(self) -> None:
-        """Close the file; what is in memory stays."""
+        """Close the file; a database in memory stays open."""
         if self.folder is not None and self._connection is not None:
             connection, self._connection = self._connection, None
             with suppress(sqlite3.Error):
@@ -128,7 +128,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection for queries alone."""
+        """Yield a read-only connection."""
         found = self.open()
         reader = readonly_copy(found) if self.folder is None else open_readonly(self.folder)
         self.release()
@@ -142,7 +142,7 @@ class Database:
         self._connection = None
 
     def counts(self, writers: Sequence[str]) -> Counts:
-        """Return what became of the data points of writers, and of those that they adopted."""
+        """Count the data points of writers, and those that they adopted."""
         names = ", ".join("?" * len(writers))
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in (*DATA_POINT_COUNTS, "folded"))
         own = f"CASE WHEN name IN ({names}) THEN 0 ELSE recorded END"
@@ -157,7 +157,7 @@ class Database:
         return Counts(recorded, sent, dropped, ambiguous, resent, folded, adopted, oldest)
 
     def note_end(self, writer: str, now: float) -> None:
-        """Note that a writer has closed, and that all it wrote was read."""
+        """Note that a writer has closed and that all of its lines were read."""
         connection = self.open()
         with transaction(connection):
             connection.execute("UPDATE writers SET ended = ? WHERE name = ?", (now, writer))
@@ -168,9 +168,9 @@ class Database:
             )
 
     def seconds_since_others_ingest(self, writer: str, now: float) -> float:
-        """Return when another writer's process was the last to ingest, in seconds before ``now``.
+        """Return how many seconds ago another process was the last to ingest.
 
-        Infinity: it was none.
+        Returns infinity if this process was the last, or if there was no ingest yet.
         """
         found = dict(
             self.open().execute("SELECT name, value FROM settings WHERE name LIKE 'ingested%'")
@@ -180,7 +180,7 @@ class Database:
         return now - float(found["ingested"])
 
     def note_ingest(self, writer: str, now: float) -> None:
-        """Note that all is ingested."""
+        """Note that all segments were ingested."""
         self.open().execute(
             "INSERT OR REPLACE INTO settings VALUES ('ingested', ?), ('ingested_by', ?)",
             (now, writer),

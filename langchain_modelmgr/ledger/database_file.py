@@ -1,4 +1,4 @@
-"""The ledger's database: opened, upgraded, read without writing, and kept within its bounds."""
+"""Opens and upgrades the ledger's database file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FILE_NAME = "ledger.db"
 
 BUSY_SECONDS = 5.0
-"""How long a transaction waits for another process's; slices are far shorter."""
+"""Seconds that a transaction waits for one of another process."""
 
 
 _TABLES = {"attempts", "totals", "writers", "segments", "batches"}
@@ -29,7 +29,7 @@ class ForeignDatabaseError(sqlite3.DatabaseError):
 
 
 def open_store(folder: Path | None) -> sqlite3.Connection:
-    """Open the database of a folder for writing, and create what it lacks.
+    """Open the database of a folder for writing; create missing folders and tables.
 
     Args:
         folder: The ledger's folder, made if it is missing; None: a database in memory.
@@ -40,13 +40,13 @@ def open_store(folder: Path | None) -> sqlite3.Connection:
     Raises:
         OSError: The folder or the file can't be written.
         ForeignDatabaseError: The file is another program's database; it is left as it is.
-        sqlite3.Error: The file is no database, or can't be written.
+        sqlite3.Error: The file is not a database, or can't be written.
     """
     if folder is None:
         return _prepared(_connect(":memory:"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    # SQLite would make the file by the process's umask; its -wal and -shm take the file's mode.
+    # SQLite would create the file with the process's umask; its -wal and -shm take the file's mode.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = _connect(str(path))
     try:
@@ -59,10 +59,10 @@ def open_store(folder: Path | None) -> sqlite3.Connection:
 
 
 def open_readonly(folder: Path) -> sqlite3.Connection:
-    """Open the database of a folder for queries alone.
+    """Open the database of a folder read-only.
 
     Raises:
-        sqlite3.OperationalError: There is none, or it can't be read.
+        sqlite3.OperationalError: The file is missing or can't be read.
     """
     uri = (folder / FILE_NAME).absolute().as_uri() + "?mode=ro"
     connection = connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
@@ -71,7 +71,7 @@ def open_readonly(folder: Path) -> sqlite3.Connection:
 
 
 def readonly_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Return a copy of a database that is in memory, for queries alone."""
+    """Return a read-only copy of a database in memory."""
     copy = connect(":memory:", isolation_level=None, check_same_thread=False)
     copy.deserialize(connection.serialize())
     copy.execute("PRAGMA query_only = ON")
@@ -80,7 +80,7 @@ def readonly_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block does, all or nothing."""
+    """Run the block in a transaction: commit it, or roll it back on an error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -92,7 +92,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:
-    """Return the bytes that the rows take, without the pages that are free again."""
+    """Return the bytes in use, without free pages."""
     pages, free, size = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
@@ -101,7 +101,7 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 
 def _connect(name: str) -> sqlite3.Connection:
-    # Whoever uses it holds the ledger's lock: at exit that may be another thread.
+    # The ledger's lock guards it: at exit another thread may use it.
     return connect(name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 

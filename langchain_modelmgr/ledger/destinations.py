@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def destination_of(
     connection: sqlite3.Connection, namespace: str, region: str, endpoint: str, identity: str
 ) -> int:
-    """Return the number of a destination, which is added if it is new."""
+    """Return the id of a destination; add it if it is new."""
     key = (namespace, region, endpoint, identity)
     connection.execute(
         "INSERT INTO destinations (namespace, region, endpoint, identity) VALUES (?, ?, ?, ?) "
@@ -28,7 +28,7 @@ def destination_of(
 
 
 def identify(connection: sqlite3.Connection, destination: int, identity: str) -> int:
-    """Note the account of a destination; return its number, or that of one that is the same."""
+    """Store a destination's account; merge equal destinations, and return the id that stays."""
     namespace, region, endpoint, before = connection.execute(
         "SELECT namespace, region, endpoint, identity FROM destinations WHERE id = ?",
         (destination,),
@@ -59,7 +59,7 @@ def reachable(
     endpoint: str,
     identities: frozenset[str],
 ) -> list[int]:
-    """Return the destinations that one with these identities may send to."""
+    """Return the ids of the destinations that belong to one of these identities."""
     return [
         number
         for number, identity in connection.execute(
@@ -73,7 +73,7 @@ def reachable(
 def identities_waiting(
     connection: sqlite3.Connection, namespace: str, region: str, endpoint: str
 ) -> set[str]:
-    """Return what stands for the accounts that batches of one place wait for."""
+    """Return the identities of the accounts that batches of one endpoint wait for."""
     rows = connection.execute(
         "SELECT identity FROM destinations WHERE (namespace, region, endpoint) = (?, ?, ?) "
         "AND id IN (SELECT destination FROM batches WHERE sender IS NULL)",

@@ -1,4 +1,4 @@
-"""Where a ledger lies."""
+"""Finds the folder of a ledger."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def ledger_folder(setting: str, project_prefix: str) -> Path | None:
-    """Return the folder of a ledger, or None: it lives in memory.
+    """Return the folder of a ledger; None: the ledger is kept in memory.
 
     Args:
         setting: ``ledger`` of the YAML: ``auto``, ``off``, or a folder. ``auto`` is the folder that
             the variable MODELMGR_STATE_DIR names, else the user's own state folder by the rules of
-            the system, and none in AWS Lambda, whose disk outlives no process.
+            the system, and none in AWS Lambda, where the disk ends with the process.
         project_prefix: The project, which has a folder of this name there.
     """
     if setting == "off" or (setting == "auto" and in_lambda()):

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger.segment import Writer
 
 MAX_LINES = 10_000
-"""Lines that one transaction takes: a backlog must not lock out other processes."""
+"""Lines of one transaction: a backlog must not block other processes."""
 
 _ROWS = 40
-"""Rows of one INSERT, which takes a fifth less than one each; older SQLite takes 999 values."""
+"""Rows of one INSERT: a fifth faster than one row each. Older SQLite takes 999 values."""
 
 _INSERT = f"INSERT INTO attempts ({', '.join(ATTEMPT_COLUMNS)}) VALUES "  # noqa: S608 - our own names
 _VALUES = f"({', '.join('?' * len(ATTEMPT_COLUMNS))})"
@@ -49,18 +49,18 @@ _INSERT_ROWS = _INSERT + ", ".join([_VALUES] * _ROWS)
 
 @dataclass
 class WriterState:
-    """What the database knows of a writer.
+    """A writer as the database knows it, with its rows of the current transaction.
 
     Attributes:
         id: Its row.
         name: Its name.
-        environment: Of all its attempts.
-        destination: Where its data points go; None: nowhere.
-        settings: What of its rows is published.
-        in_flight: Its attempts that have left, by their number.
-        known: Those of them that the database knows.
+        environment: The environment of its attempts.
+        destination: The destination of its data points; None: they are not published.
+        settings: Which metrics of its rows are published.
+        in_flight: Its attempts that have started and not ended, by number.
+        known: Numbers of ``in_flight`` that are already in the database.
         rows: Its rows of this transaction.
-        groups: The same, by what totals and data points tell apart.
+        groups: The same rows in groups.
     """
 
     id: int
@@ -93,10 +93,10 @@ class Ingest:
     Args:
         connection: The database.
         folder: The ledger's folder; None: memory.
-        own: The writer of the ledger that ingests, which is read first.
+        own: The writer of this ledger; its segments are read first.
         batcher: Makes the batches.
         wall: Seconds since 1970.
-        reject: Told of each line that can't be read.
+        reject: Called with each line that can't be read.
     """
 
     def __init__(  # noqa: PLR0913 - what a pass needs, keyword-only
@@ -117,14 +117,14 @@ class Ingest:
         self._reject = reject
 
     def run(self, is_over: Callable[[], bool]) -> bool:
-        """Ingest slice by slice; return whether all is ingested.
+        """Ingest slice by slice; return whether all segments were ingested.
 
         Args:
-            is_over: Asked after each slice whether time is up.
+            is_over: Called after each slice; returns whether the time is up.
 
         Raises:
             OSError: A file can't be read.
-            sqlite3.Error: The database can't be written; what was ingested before stays.
+            sqlite3.Error: The database can't be written; slices that were committed before stay.
         """
         with ExitStack() as locks:
             sources = deque(unread_segments(self._folder, self._own, locks))
@@ -145,7 +145,7 @@ class Ingest:
                     break
                 sources.popleft()
             part.store(self._batcher)
-        for source, offset in done:  # only now is it sure
+        for source, offset in done:  # only now it is committed
             self._committed(source, offset)
 
     def _committed(self, source: Source, offset: int) -> None:
@@ -162,7 +162,7 @@ class Ingest:
 
 
 class _Slice:
-    """What one transaction moves."""
+    """The lines that one transaction moves."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class _Slice:
         self._writers: dict[str, WriterState] = {}
 
     def take(self, source: Source) -> int:
-        """Take what is left of a source, or as much as there is room for; return the offset."""
+        """Read a source up to the limit of the slice; return the new offset."""
         found = self._connection.execute(
             "SELECT offset, names FROM segments WHERE name = ?", (source.name,)
         ).fetchone()
@@ -195,7 +195,7 @@ class _Slice:
         reader.read(pairs, take_object=partial(self._take_object, state), reject=self._reject)
         self.lines += len(lines)
         if not used and len(data) >= MAX_BYTES:
-            used = len(data)  # it is no line of ours
+            used = len(data)  # not a line of a ledger
             self._reject(data[:1000])
         source.is_done = used == len(data) or (not used and len(data) < MAX_BYTES)
         offset += used
@@ -215,7 +215,7 @@ class _Slice:
         return offset
 
     def store(self, batcher: Batcher) -> None:
-        """Write the rows, and what is made of them."""
+        """Write the rows, the totals and the batches."""
         sums = Sums(self._connection)
         by_destination: dict[int, list[WriterState]] = {}
         for state in self._writers.values():
@@ -232,14 +232,14 @@ class _Slice:
             batcher.add(self._connection, destination, states, self._owner)
 
     def writer(self, name: str, lines: Sequence[tuple[bytes, Any]]) -> WriterState:
-        """Return what is known of a writer; ``lines`` are those of its segment."""
+        """Return the state of a writer; ``lines`` are the lines of its segment."""
         state = self._writers.get(name)
         if state is None:
             state = self._writers[name] = self._load(name) or self._new(name, _head_of(lines))
         return state
 
     def _take_object(self, state: WriterState, value: dict[str, Any]) -> None:
-        """Take a head, or the account of a writer's destination."""
+        """Read the head of a segment, or the account of a writer's destination."""
         if "segment" in value:
             return
         identity = value["identity"]
@@ -248,7 +248,7 @@ class _Slice:
         before = state.destination
         if before is not None:
             after = identify(self._connection, before, identity)
-            for each in self._writers.values():  # others of this slice may share what was merged
+            for each in self._writers.values():  # other writers may share the merged destination
                 if each.destination == before:
                     each.destination = after
 

@@ -1,4 +1,4 @@
-"""The ledger of a manager: takes attempts from any thread, and moves them on in one of its own."""
+"""Ledger: records attempts from any thread, and moves them into the database in the background."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 60.0
 FLUSH_SECONDS = 30.0
-"""Time of a flush whose caller sets none: one hung request and what comes after it."""
+"""Default time of a flush: enough for one request that hangs and the next ones."""
 
 WAKE_LINES = 20_000
-"""Lines after which the ledger ingests early."""
+"""Lines after which the ledger ingests before its interval is over."""
 
 DAYS = 35
 MAX_MB = 1_024
 _BUSY_SECONDS = 0.2
 
 MEMORY_MB = 64
-"""Room of a ledger in memory."""
+"""Largest size of a ledger in memory."""
 
 
 class Ledger:
     """The durable log of attempts.
 
     Args:
-        folder: Where it lies; None: memory, which ends with the process.
-        batcher: Makes data points from rows, of this ledger's attempts and of others'.
-        relay: Sends them; None: nothing is sent.
-        environment: Of all attempts.
-        allowed: Keys of metadata, and tags, that are kept.
+        folder: The ledger's folder; None: memory, which ends with the process.
+        batcher: Makes batches of data points from rows.
+        relay: Sends the batches; None: nothing is sent.
+        environment: The environment of all attempts.
+        allowed: Metadata keys and tags that are stored.
         days: How long attempts are kept; their totals are kept for 13 months.
-        max_mb: Room for everything.
-        interval_seconds: Seconds between two times of moving attempts on.
-        clock: Time.
+        max_mb: Largest size of the database.
+        interval_seconds: Seconds between two ingests.
+        clock: The clock; tests replace it.
     """
 
     def __init__(  # noqa: PLR0913 - settings, keyword-only, each with its default
@@ -106,10 +106,10 @@ class Ledger:
 
     @property
     def folder(self) -> Path | None:
-        """Where it lies; None: in memory."""
+        """The ledger's folder; None: memory."""
         return self._database.folder
 
-    # -- what callers' threads do: never raises, never waits for another process
+    # -- called in the callers' threads: never raises, never waits for another process
 
     def attempt_started(self, start: AttemptStart) -> OpenAttempt | None:
         """Write that an attempt starts; return what ``attempt_ended`` needs."""
@@ -156,7 +156,7 @@ class Ledger:
     def kept(
         self, metadata: Mapping[str, Any], tags: Sequence[str]
     ) -> tuple[str | None, str | None]:
-        """Return as JSON what of a call's metadata and tags is allowed."""
+        """Return the metadata and tags of a call that may be stored, as JSON."""
         return kept_of(self._allowed, metadata, tags) if self._allowed else (None, None)
 
     def next_call(self) -> int:
@@ -165,29 +165,29 @@ class Ledger:
 
     @staticmethod
     def now_ms() -> int:
-        """Return the time as lines tell it."""
+        """Return the current time in milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
-    # -- what waits for it
+    # -- what waits for the worker
 
     def flush(self, timeout: float | None = None) -> None:
-        """Move on what was written, and let the relay send it, within ``timeout`` seconds."""
+        """Ingest and send what was recorded, within ``timeout`` seconds."""
         if self._writer is not None:
             self._worker.order(FLUSH_SECONDS if timeout is None else timeout)
 
     def ingest(self, timeout: float = FLUSH_SECONDS) -> None:
-        """Move on what was written, this ledger's own and others', without sending it."""
+        """Ingest what this process and others have recorded, without sending it."""
         self._worker.order(timeout, publish=False)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a read-only connection that sees everything that was written so far."""
+        """Yield a read-only connection that sees everything recorded so far."""
         self.ingest()
         with self._working, self._database.reading() as connection:
             yield connection
 
     def close(self) -> None:
-        """Move on what was written, within 5 seconds, and stop the thread. A record restarts it."""
+        """Ingest and send within 5 seconds, and stop the thread. The next record restarts it."""
         AT_EXIT.forget(self)
         if self._writer is not None:
             self._worker.stop(EXIT_SECONDS)
@@ -196,12 +196,12 @@ class Ledger:
 
     @property
     def counts(self) -> Counts:
-        """What became of the data points, when the ledger looked last."""
+        """Counts of data points as of the last ingest."""
         return self._counts
 
     @property
     def names(self) -> list[str]:
-        """Its writers in this process, the present one last."""
+        """Names of this process's writers, the current one last."""
         return self._names
 
     @property
@@ -210,20 +210,20 @@ class Ledger:
         return self._writer is not None and bool(self._writer.waiting)
 
     def is_alive(self, writer: str) -> bool:
-        """Return whether the process of a writer lives."""
+        """Return whether the process of a writer is alive."""
         if writer in self._names or self.folder is None:
             return True
         return is_alive(self.folder / FOLDER / f"{writer}{LOCK}")
 
-    # -- life and death
+    # -- start, end and forks
 
     def release_files(self) -> None:
-        """Let go of the files: those that are read go, others wait for the next process."""
+        """Close the files. A segment that was read is deleted; others wait for the next process."""
         writer = self._writer
         if writer is None or self.folder is None or self._open_attempts > 0:
-            return  # in memory nobody comes after it; attempts that run end in the same segment
+            return  # nothing to release in memory; running attempts end in the same segment
         if not self._working.acquire(timeout=_BUSY_SECONDS):
-            return  # the thread waits for CloudWatch: what it holds is the next process's
+            return  # the thread waits for CloudWatch: the next process ingests the segment
         try:
             self._writer = None
             if writer.seal():
@@ -234,14 +234,14 @@ class Ledger:
             self._working.release()
 
     def report_undelivered(self) -> None:
-        """Log what nobody has sent."""
+        """Log how many data points could not be sent."""
         waiting = self._counts.waiting
         if waiting and self._relay is not None and not self._relay.is_gone:
             kept = "" if self.folder is None else ": the ledger keeps them for the next process"
             logger.warning("%d data points could not be delivered to CloudWatch%s", waiting, kept)
 
     def reset_after_fork(self) -> None:
-        """Begin another segment: the parent goes on with its own, and with what is in it."""
+        """Start with new files in a forked child: earlier lines belong to the parent."""
         if self._writer is not None:
             self._writer.close()
         self._database.abandon()
@@ -273,14 +273,14 @@ class Ledger:
         return {"environment": self.environment, **head}
 
     def _leave_memory(self, folder: Path) -> None:
-        """Use a folder that couldn't be used before, with all that was recorded meanwhile."""
-        with Guard():  # it is tried again each time of work
+        """Use a folder that has become usable, and move what was recorded meanwhile into it."""
+        with Guard():  # tried again at the next interval
             new = Writer(folder, self._head())
             with Guard(partial(self._stay_in_memory, new)):
                 old, self._writer = self._open_writer(), new
                 self._names.append(new.name)
                 connection = self._database.open()
-                while not old.seal():  # attempts that left before still end there
+                while not old.seal():  # running attempts still end there
                     self._ingest(connection, old, None)
                 self._database.move_to(folder, self._clock.wall())
 
@@ -307,7 +307,7 @@ class Ledger:
         finally:
             self._database.release()
 
-    # -- what the worker does, under one lock
+    # -- called by the worker, under one lock
 
     def _pause(self) -> float:
         return float("inf") if self._relay is None else self._relay.pause
@@ -326,7 +326,7 @@ class Ledger:
         if self._relay is not None and self._relay.is_gone:
             self._forget(writer)
             return
-        with suppress(OSError):  # a full disk: the lines wait in memory
+        with suppress(OSError):  # full disk: the lines wait in memory
             writer.recover()
         writer.rotate()
         connection = self._database.open()
@@ -348,7 +348,7 @@ class Ledger:
         self._counts = self._database.counts(self._names)
 
     def _is_due(self, order: Order | None) -> bool:
-        """Return whether to ingest: not if another process has just done it for all."""
+        """Return whether to ingest: not if another process has just ingested all segments."""
         writer = self._writer
         if order or self.folder is None or writer is None or writer.waiting >= WAKE_LINES:
             return True
@@ -376,7 +376,7 @@ class Ledger:
                 writer.identify(identity)
 
     def _forget(self, writer: Writer) -> None:
-        """Drop everything: a destination that has ended takes with it what was meant for it."""
+        """Discard everything that was recorded for a destination that has ended."""
         writer.waiting = 0
         if self.folder is None:
             connection = self._database.open()

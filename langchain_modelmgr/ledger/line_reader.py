@@ -1,7 +1,7 @@
-"""Reads the lines of one segment, with suspicion: any program may have written them.
+"""Reads and checks the lines of one segment: any program may have written them.
 
-A line is checked at once: the types of its fields together, by an answer that is remembered for all
-lines alike, then the ranges of its numbers.
+The types of a line's fields are checked together, with a cache of valid combinations; then the
+ranges of its numbers.
 """
 
 from __future__ import annotations
@@ -15,26 +15,30 @@ from langchain_modelmgr.usage.record import AttemptStart
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_NAME, _LEFT, _ENDED = range(3)
+_NEW_NAME, _START, _END = range(3)
 """The kinds of lines that are lists; ``segment.py`` describes them."""
 
 _EARLIEST_MS, _LATEST_MS = 946_684_800_000, 4_102_444_800_000
 """2000 and 2100."""
 
 _Types = frozenset[type]
-_INTEGER, _TOLD, _NONE = _Types({int}), _Types({int, str}), _Types({type(None)})
-_INTEGER_OR_NONE, _TOLD_OR_NONE, _TEXT_OR_NONE = _INTEGER | _NONE, _TOLD | _NONE, _NONE | {str}
+_INTEGER, _NAME, _NONE = _Types({int}), _Types({int, str}), _Types({type(None)})
+_INTEGER_OR_NONE, _NAME_OR_NONE, _TEXT_OR_NONE = (
+    _INTEGER | _NONE,
+    _NAME | _NONE,
+    _NONE | {str},
+)
 _MEASURE_OR_NONE = _INTEGER_OR_NONE | {float}
 
-_LEFT_TYPES: tuple[_Types, ...] = (
-    _INTEGER, _TOLD, _TOLD, _TOLD_OR_NONE, _TOLD_OR_NONE, _INTEGER, _INTEGER, _INTEGER, _INTEGER,
+_START_TYPES: tuple[_Types, ...] = (
+    _INTEGER, _NAME, _NAME, _NAME_OR_NONE, _NAME_OR_NONE, _INTEGER, _INTEGER, _INTEGER, _INTEGER,
     _INTEGER, _TEXT_OR_NONE, _INTEGER_OR_NONE,
 )  # fmt: skip
-_ENDED_TYPES: tuple[_Types, ...] = (
-    _INTEGER, _TOLD_OR_NONE, _TOLD_OR_NONE, _INTEGER, _INTEGER, _INTEGER, *[_INTEGER_OR_NONE] * 7,
+_END_TYPES: tuple[_Types, ...] = (
+    _INTEGER, _NAME_OR_NONE, _NAME_OR_NONE, _INTEGER, _INTEGER, _INTEGER, *[_INTEGER_OR_NONE] * 7,
     _MEASURE_OR_NONE, _MEASURE_OR_NONE, _TEXT_OR_NONE,
 )  # fmt: skip
-_LEFT_FIELDS, _ENDED_FIELDS = len(_LEFT_TYPES), len(_ENDED_TYPES)
+_START_FIELDS, _END_FIELDS = len(_START_TYPES), len(_END_TYPES)
 _TOKENS = slice(6, 11)
 _INFINITY = float("inf")
 _new = tuple.__new__
@@ -45,12 +49,12 @@ class UnreadableLineError(ValueError):
 
 
 class Names(dict[Any, Any]):
-    """What a segment's lines tell by number; a name that is written out stands for itself."""
+    """Names by their number in a segment; a name that is written out maps to itself."""
 
-    def __missing__(self, told: Any) -> str | None:
-        """Return what is no number, as it can be stored."""
-        if type(told) is str:
-            return storable(told)
+    def __missing__(self, name: Any) -> str | None:
+        """Return a name that is written out, as the database can store it."""
+        if type(name) is str:
+            return storable(name)
         raise UnreadableLineError
 
 
@@ -58,10 +62,10 @@ class Reader:
     """Makes rows of the lines of one writer's segment, in order.
 
     Args:
-        names: The names that earlier lines told, by their number. New ones are added.
-        in_flight: Attempts that have left, by their number. It is kept up to date.
-        rows: Where rows go.
-        environment: Of all rows.
+        names: Names of earlier lines by number. New ones are added.
+        in_flight: Attempts that have started and not ended, by number. It is updated.
+        rows: The list that new rows are appended to.
+        environment: The environment of all rows.
         writer: The writer's name.
     """
 
@@ -74,7 +78,7 @@ class Reader:
         environment: str,
         writer: str,
     ) -> None:
-        self._told = names
+        self._segment_names = names
         self._names = Names(names)
         self._names[None] = None
         self._in_flight = in_flight
@@ -94,8 +98,8 @@ class Reader:
 
         Args:
             lines: The lines.
-            take_object: Takes JSON objects.
-            reject: Takes lines that are none of ours.
+            take_object: Called with each line that is a JSON object.
+            reject: Called with lines that can't be read.
         """
         for line, value in lines:
             try:
@@ -103,11 +107,11 @@ class Reader:
                     take_object(value)
                     continue
                 kind = value[0]
-                if kind == _LEFT:
-                    self._take_departure(value)
-                elif kind == _ENDED:
+                if kind == _START:
+                    self._take_start(value)
+                elif kind == _END:
                     self._take_end(value)
-                elif kind == _NAME:
+                elif kind == _NEW_NAME:
                     self._take_name(*value[1:3])
                 else:
                     raise UnreadableLineError
@@ -115,7 +119,7 @@ class Reader:
                 reject(line)
 
     def lose(self) -> None:
-        """Make rows of what a writer whose process is dead has left open."""
+        """Make rows with outcome ``lost`` from the attempts that a dead process did not end."""
         for left in self._in_flight.values():
             self._rows.append(
                 AttemptRow(
@@ -127,11 +131,11 @@ class Reader:
             )  # fmt: skip
         self._in_flight.clear()
 
-    def _take_departure(self, value: list[Any]) -> None:
-        line = value[:_LEFT_FIELDS]
+    def _take_start(self, value: list[Any]) -> None:
+        line = value[:_START_FIELDS]
         types = tuple(map(type, line))
         if types not in _GOOD:
-            _check_types(_LEFT_TYPES, types)
+            _check_types(_START_TYPES, types)
         _, agent, model, tags, metadata, number, time, attempt, fallback, call, run, estimate = line
         if not (
             _EARLIEST_MS <= time < _LATEST_MS
@@ -151,10 +155,10 @@ class Reader:
         )  # fmt: skip
 
     def _take_end(self, value: list[Any]) -> None:
-        line = value[:_ENDED_FIELDS]
+        line = value[:_END_FIELDS]
         types = tuple(map(type, line))
         if types not in _GOOD:
-            _check_types(_ENDED_TYPES, types)
+            _check_types(_END_TYPES, types)
         _, error, tier, number, time, outcome, *figures, latency, first, request = line
         if not (
             _EARLIEST_MS <= time < _LATEST_MS
@@ -183,26 +187,26 @@ class Reader:
     def _take_name(self, number: int, text: str) -> None:
         if type(number) is not int or type(text) is not str:
             raise UnreadableLineError
-        self._told[number] = self._names[number] = storable(text) or ""
+        self._segment_names[number] = self._names[number] = storable(text) or ""
 
 
 def storable(text: str | None) -> str | None:
-    """Return a text as the database takes it: JSON may tell half of a character."""
+    """Return a text that the database can store: JSON may contain half a surrogate pair."""
     if text is None or text.isascii():
         return text
     return text.encode("utf-8", "replace").decode()
 
 
 _GOOD: set[tuple[type, ...]] = set()
-"""Types of the fields of lines that were found to be good; there are some hundred."""
+"""Combinations of field types that are valid; there are about a hundred."""
 
 
 def _check_types(wanted: tuple[_Types, ...], types: tuple[type, ...]) -> None:
-    """Check that fields have types that they may have, and that tokens are told all or none."""
+    """Check the types of a line's fields, and that token counts are all present or all missing."""
     if len(types) != len(wanted) or any(
         kind not in ok for kind, ok in zip(types, wanted, strict=True)
     ):
         raise UnreadableLineError
-    if wanted is _ENDED_TYPES and len(set(types[_TOKENS])) > 1:
+    if wanted is _END_TYPES and len(set(types[_TOKENS])) > 1:
         raise UnreadableLineError
     _GOOD.add(types)

@@ -27,8 +27,8 @@ class OpenAttempt:
     """An attempt that has started and not ended.
 
     Attributes:
-        writer: The writer of its line.
-        number: Its number there.
+        writer: The writer of its first line.
+        number: Its number in the writer's segments.
         start: What was known when it started.
     """
 
@@ -71,7 +71,7 @@ def write_end(writer: Writer, number: int, usage: ModelUsageMetrics) -> None:
 def kept_of(
     allowed: frozenset[str], metadata: Mapping[str, Any], tags: Sequence[str]
 ) -> tuple[str | None, str | None]:
-    """Return as JSON the keys of metadata, and the tags, that are allowed; None: there are none."""
+    """Return as JSON the keys of metadata and the tags that are allowed; None if there are none."""
     kept = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
     named = [tag for tag in tags if tag in allowed]
     return json.dumps(kept) if kept else None, json.dumps(named) if named else None

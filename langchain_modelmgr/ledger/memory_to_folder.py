@@ -1,4 +1,4 @@
-"""Moves what a ledger in memory holds into a folder that can be used at last."""
+"""Moves the rows of a ledger in memory into a folder that has become usable."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _NEW_PLACE = (
 
 
 def move(memory: sqlite3.Connection, folder: Path, now: float) -> None:
-    """Move all rows of a database in memory, whose writers have ended; then it is of no more use.
+    """Move all rows of a database in memory into a folder. Its writers must have ended.
 
     Args:
         memory: The database.
-        folder: Where to.
+        folder: The folder.
         now: Seconds since 1970.
 
     Raises:

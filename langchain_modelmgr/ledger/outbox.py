@@ -1,7 +1,7 @@
-"""Batches of data points on their way: each is stored, marked, settled, and counted once.
+"""Batches of data points that wait to be sent: stored, marked as being sent, settled, counted once.
 
-A batch is a list of datums, of which only the last entry matters here: how many data points are
-of which writer, ``{"3": 120}``.
+A batch is a list of datums. Only the last item of a datum matters here: the number of data points
+of each writer, ``{"3": 120}``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Batch(NamedTuple):
     """A batch that is being sent.
 
     Attributes:
-        id: Its number.
-        destination: Where it goes.
-        datums: What it holds, each a list.
+        id: The batch's id.
+        destination: The id of its destination.
+        datums: Its datums, each a list.
     """
 
     id: int
@@ -65,7 +65,7 @@ def count(connection: sqlite3.Connection, destination: int, what: str, points: C
 
 
 def drop(connection: sqlite3.Connection, number: int, destination: int, body: bytes) -> int:
-    """Give a batch up, and return its data points. The caller has a transaction."""
+    """Discard a batch; return the number of its data points. The caller has a transaction."""
     connection.execute("DELETE FROM batches WHERE id = ?", (number,))
     return count(connection, destination, "dropped", points_of(unpacked(body)))
 
@@ -73,12 +73,12 @@ def drop(connection: sqlite3.Connection, number: int, destination: int, body: by
 def take(
     connection: sqlite3.Connection, destinations: Sequence[int], own: Sequence[str]
 ) -> Batch | None:
-    """Mark the next batch as being sent, one's own first; None: nothing waits.
+    """Mark the next batch as being sent, own batches first; None if none waits.
 
     Args:
         connection: The database.
-        destinations: Where it may go.
-        own: The sender's writers, the present one last.
+        destinations: Ids of the destinations that may be sent to.
+        own: The writers of this process, the current one last.
     """
     if not destinations or not has_waiting(connection, destinations):
         return None
@@ -106,7 +106,7 @@ def adopt(connection: sqlite3.Connection, writer: int, own: Sequence[str]) -> No
     Args:
         connection: The database.
         writer: The other writer.
-        own: The writers of this process, the present one last.
+        own: The writers of this process, the current one last.
     """
     others = f"name NOT IN ({', '.join('?' * len(own))})"
     connection.execute(
@@ -134,13 +134,13 @@ def settle(
     still_sending: bool = False,
     **settled: Iterable[list[Any]],
 ) -> None:
-    """Count what became of a batch's datums, and keep the rest.
+    """Count datums of a batch as sent, dropped, ..., and keep the rest.
 
     Args:
         connection: The database.
         batch: The batch.
-        rest: Datums that are not settled: they wait again.
-        still_sending: They don't: they are sent next.
+        rest: Datums that are not settled. They wait again.
+        still_sending: True if the rest is sent next, without waiting.
         **settled: Datums by what they are counted as: ``sent``, ``dropped``, ...
     """
     with transaction(connection):
@@ -164,12 +164,12 @@ def settle(
 def release_of_the_dead(
     connection: sqlite3.Connection, is_alive: Callable[[str], bool], *, resend: bool
 ) -> int:
-    """Settle batches whose sender died: perhaps they arrived. Return their data points.
+    """Settle batches whose sender died: they may have arrived. Return the number of data points.
 
     Args:
         connection: The database.
         is_alive: Returns whether the process of a sender is alive.
-        resend: Let them wait again, perhaps to arrive twice; else they are given up, and counted.
+        resend: True: send them again, perhaps twice. False: discard and count them.
     """
     senders = connection.execute(
         "SELECT DISTINCT sender FROM batches WHERE sender IS NOT NULL"

@@ -1,6 +1,7 @@
-"""Whether a process lives: it holds the lock of a file until it ends, however it ends.
+"""ProcessLock: a locked file that shows other processes that this one is alive.
 
-The lock is a file of its own: on Windows a locked file can't be read by others.
+The system releases the lock when the process ends, however it ends. It is a file of its own: on
+Windows a locked file can't be read by others.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 SUFFIX = ".lock"
 
 _STALE_SECONDS = 3600.0
-"""A segment whose lock file somebody removed belongs to a dead process after this long."""
+"""Seconds after which a segment without a lock file counts as a dead process's."""
 
 
 class ProcessLock:
-    """Holds a file's lock.
+    """Creates and locks a file until it is closed.
 
     Args:
-        path: The file, which is made.
+        path: The file; it must not exist.
 
     Raises:
         OSError: It can't be made or locked.
@@ -35,17 +36,17 @@ class ProcessLock:
         self._file = locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         if self._file is None:
             raise OSError(f"{path.name} can't be locked")
-        # A ledger that nobody closes may be collected with its open file.
+        # A ledger may be collected without having been closed.
         weakref.finalize(self, self._file.close).atexit = False
 
     def end(self) -> None:
-        """Let go of the lock, and remove its file."""
+        """Remove the file and release the lock."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self.close()
 
     def close(self) -> None:
-        """Close the file. In a forked child the lock stays its parent's."""
+        """Close the file. In a forked child the parent keeps the lock."""
         file, self._file = self._file, None
         if file is not None:
             with contextlib.suppress(OSError):
@@ -53,7 +54,9 @@ class ProcessLock:
 
 
 def locked_if_dead(path: Path, segment: Path) -> IO[bytes] | None:
-    """Return a lock file, locked, if its process is dead; None: it lives. The caller closes it.
+    """Lock the file of a process if that process is dead; None if it is alive.
+
+    The caller closes the file.
 
     Args:
         path: The lock file.
@@ -65,13 +68,13 @@ def locked_if_dead(path: Path, segment: Path) -> IO[bytes] | None:
         with contextlib.suppress(OSError):
             if time.time() - segment.stat().st_mtime > _STALE_SECONDS:
                 return locked(path, os.O_RDWR | os.O_CREAT)
-    except OSError:  # another user's, perhaps root's: its lines can be read at most
+    except OSError:  # of another user: its lines can be read, but not taken over
         pass
     return None
 
 
 def is_alive(path: Path) -> bool:
-    """Return whether the process of a lock file lives, or can't be asked."""
+    """Return whether the process of a lock file is alive, or its file can't be opened."""
     try:
         file = locked(path, os.O_RDWR)
     except FileNotFoundError:
@@ -84,7 +87,7 @@ def is_alive(path: Path) -> bool:
 
 
 def locked(path: Path, flags: int) -> IO[bytes] | None:
-    """Return a file, locked; None: another process has locked it.
+    """Open and lock a file; None if another process has locked it.
 
     Raises:
         OSError: It can't be opened.

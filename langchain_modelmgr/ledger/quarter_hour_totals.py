@@ -1,4 +1,4 @@
-"""Adds rows up by quarters of an hour, for spans that are longer than a query should read."""
+"""Adds rows up by quarter of an hour, so that long time ranges are fast to query."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_VALUES = 1_000
-"""Values of a metadata key that totals tell apart; further ones are added up as ``other``."""
+"""Distinct values of a metadata key in ``totals``; further ones are added up as ``other``."""
 
 _ADDED_UP = tuple(map(ATTEMPT_COLUMNS.index, (*TOKEN_COLUMNS, *COST_COLUMNS)))
 """Columns of ``attempts`` that ``totals`` adds up as they are."""
@@ -49,7 +49,7 @@ _UPSERT = (
 
 
 class TimeText(dict[int, str]):
-    """Writes times as ``2026-11-26T07:03:31.250Z``; what those of a second share, once."""
+    """Formats times as ``2026-11-26T07:03:31.250Z``; caches the text of each second."""
 
     def of(self, milliseconds: int) -> str:
         """Return a time in milliseconds since 1970 as text."""
@@ -57,13 +57,13 @@ class TimeText(dict[int, str]):
         return f"{self[second]}.{rest:03}Z"
 
     def __missing__(self, second: int) -> str:
-        """Write a second."""
+        """Format a second."""
         text = self[second] = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return text
 
 
 class Sums:
-    """What the rows of one transaction add to ``totals``."""
+    """The sums that the rows of one transaction add to ``totals``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -95,7 +95,7 @@ class Sums:
                 sums[_BUCKETS + bucket] += 1
 
     def store(self) -> None:
-        """Write what was added."""
+        """Write the sums."""
         self._connection.executemany(_UPSERT, [(*key, *sums) for key, sums in self._sums.items()])
 
     def _quarter(self, minute: str) -> str:
@@ -104,9 +104,9 @@ class Sums:
         return quarter
 
     def _bounded(self, metadata: str) -> str:
-        """Return metadata with no more values than totals tell apart."""
-        told = {key: self._admitted(key, value) for key, value in _pairs(metadata)}
-        text = self._metadata[metadata] = json.dumps(told, sort_keys=True)
+        """Return metadata in which values beyond ``MAX_VALUES`` are ``other``."""
+        kept = {key: self._admitted(key, value) for key, value in _pairs(metadata)}
+        text = self._metadata[metadata] = json.dumps(kept, sort_keys=True)
         return text
 
     def _admitted(self, key: str, value: str) -> str:
@@ -120,17 +120,17 @@ class Sums:
             "SELECT count(*) FROM metadata_values WHERE key = ?", (key,)
         ).fetchone()
         if count >= MAX_VALUES:
-            self._tell(key)
+            self._log_folding(key)
             return OTHER
         connection.execute("INSERT INTO metadata_values VALUES (?, ?)", (key, value))
         return value
 
-    def _tell(self, key: str) -> None:
+    def _log_folding(self, key: str) -> None:
         """Log, once in the life of a ledger, that a key has too many values."""
-        told = self._connection.execute(
+        is_first = self._connection.execute(
             "INSERT INTO settings VALUES (?, 1) ON CONFLICT DO NOTHING", (f"folded {key}",)
         )
-        if told.rowcount:
+        if is_first.rowcount:
             logger.warning(
                 "the metadata %r has more than %d values: the ledger adds further ones up as %r; "
                 "single attempts keep theirs",
@@ -147,7 +147,7 @@ def _pairs(metadata: str) -> list[tuple[str, str]]:
         return []
     if not isinstance(found, dict):
         return []
-    # What stands there as an escape may be half of a character, which SQLite refuses.
+    # A JSON escape may be half a surrogate pair, which SQLite refuses.
     return [
         (key.encode("utf-8", "replace").decode(), str(value).encode("utf-8", "replace").decode())
         for key, value in found.items()

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 Period = Literal["day", "hour"]
 
 PERIODS: tuple[Period, ...] = ("day", "hour")
-"""What ``by`` may name beside columns."""
+"""Values of ``by`` that are not columns."""
 
 _TOTALS_COLUMNS = tuple(name for name in TOTALS_KEY if name not in ("time", "metadata"))
 _ATTEMPT_COLUMNS = ("error", "attempt", "call_id", "run_id", "request_id")
-"""Columns of ``attempts`` that ``totals`` lacks: kept for ``ledger_days``."""
+"""Columns of ``attempts`` that are not in ``totals``: kept for ``ledger_days``."""
 
 _METADATA = "metadata."
 
@@ -57,12 +57,12 @@ _READABLE = frozenset({"attempts", "totals", "sqlite_master"})
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """A question about usage, checked.
+    """A query of usage, validated.
 
     Attributes:
-        time_range: The time that it is about.
-        by: What rows are told apart by.
-        where: What rows are counted: a column, and the values that it may have.
+        time_range: The time range.
+        by: What to group by.
+        where: Columns, and the values that they may have.
     """
 
     time_range: TimeRange
@@ -71,7 +71,7 @@ class UsageQuery:
 
     @property
     def is_of_totals(self) -> bool:
-        """Whether ``totals`` alone can answer it."""
+        """Whether ``totals`` is enough to answer it."""
         return self.time_range.is_whole_quarters and not any(
             name in _ATTEMPT_COLUMNS for name in (*self.by, *self.where)
         )
@@ -85,17 +85,17 @@ def query_of(
     ledger_days: int,
     now: datetime,
 ) -> UsageQuery:
-    """Return the question, or say what is wrong with it.
+    """Validate a query.
 
     Args:
-        time_range: The time that it is about.
+        time_range: The time range.
         by: Columns, ``day`` or ``hour``, ``metadata.<key>``.
         where: A value, or a list of values, for each of some columns.
         ledger_days: Days that single attempts are kept.
         now: The current time.
 
     Raises:
-        ValueError: A name is unknown, or the ledger no longer has what it would need.
+        ValueError: A name is unknown, or the ledger no longer has the rows.
     """
     names = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
     for name in names:
@@ -116,7 +116,7 @@ def query_of(
 
 
 def usage_table(connection: sqlite3.Connection, query: UsageQuery) -> UsageTable:
-    """Return the answer to a question.
+    """Run a query.
 
     Raises:
         sqlite3.Error: The ledger can't be read.
@@ -125,7 +125,7 @@ def usage_table(connection: sqlite3.Connection, query: UsageQuery) -> UsageTable
     return UsageTable.of(query.time_range, query.by, _rows(connection.execute(statement, values)))
 
 
-def usage(  # noqa: PLR0913 - a question, keyword-only
+def usage(  # noqa: PLR0913 - a query, keyword-only
     ledger: Ledger,
     *,
     since: Moment,
@@ -134,10 +134,10 @@ def usage(  # noqa: PLR0913 - a question, keyword-only
     where: Mapping[str, Any] | None,
     timezone: str | None,
 ) -> UsageTable:
-    """Answer ``ModelManager.usage``, with what was recorded until now.
+    """Run ``ModelManager.usage`` over everything recorded so far.
 
     Raises:
-        ValueError: The question has no meaning, or asks for what is no longer kept.
+        ValueError: An argument is invalid, or the rows are no longer kept.
         LedgerError: The ledger can't be read.
     """
     now = datetime.now(UTC)
@@ -151,7 +151,7 @@ def usage(  # noqa: PLR0913 - a question, keyword-only
 def usage_sql(
     ledger: Ledger, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Answer ``ModelManager.usage_sql``, with what was recorded until now.
+    """Run ``ModelManager.usage_sql`` over everything recorded so far.
 
     Raises:
         ValueError: SQLite refused the statement; the message says why.
@@ -282,5 +282,5 @@ def _quoted(name: str) -> str:
 
 
 def _text(moment: datetime) -> str:
-    """Return a moment as the ledger writes it, which sorts as text."""
+    """Format a time as the ledger stores it: it sorts as text."""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"

@@ -1,4 +1,4 @@
-"""Lines that can't be read: copied aside, counted, and logged once."""
+"""RejectedLines: copies lines that can't be read to a file, counts them, and logs once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_BYTES = 4_000_000
 
 
 class RejectedLines:
-    """Copies lines aside.
+    """Copies lines that can't be read to a file.
 
     Args:
-        log: Where it is told, once.
+        log: Gets one warning.
 
     Attributes:
-        count: Lines so far.
+        count: The number of lines so far.
     """
 
     def __init__(self, log: RateLimitedLog) -> None:
@@ -31,7 +31,7 @@ class RejectedLines:
         self._log = log
 
     def of(self, folder: Path | None) -> Callable[[bytes], None]:
-        """Return what takes the lines of a ledger's folder."""
+        """Return the function that takes the lines of a ledger's folder."""
 
         def take(line: bytes) -> None:
             self.count += 1

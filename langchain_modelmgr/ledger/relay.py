@@ -1,4 +1,4 @@
-"""What a ledger asks of whoever sends the data points that its rows make."""
+"""Relay: the protocol between a ledger and what sends its data points."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 class Relay(Protocol):
-    """Sends what the ledger's rows make: the CloudWatch sink."""
+    """Sends the batches of a ledger. The CloudWatch sink is one."""
 
     def head(self) -> Mapping[str, Any]:
-        """Return what a segment's first line says: destination and settings."""
+        """Return the destination and settings for a segment's first line."""
 
     def identity(self, *, ask: bool) -> str | None:
-        """Return what stands for the account, as soon as it is known.
+        """Return the identity of the account, a hash; None while it is unknown.
 
         Args:
-            ask: Whether there is time to ask AWS, even if something stands for it already.
+            ask: Whether AWS may be called, even if an identity is known already.
         """
 
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
-        """Send what waits."""
+        """Send the batches that wait."""
 
     @property
     def is_gone(self) -> bool:
-        """True if the destination has ended, and with it all that was meant for it."""
+        """True if the destination has ended: its data points are discarded."""
 
     @property
     def pause(self) -> float:
-        """Seconds until what was not taken is sent again; infinity: nothing was refused."""
+        """Seconds until the next attempt to send; infinity if nothing was refused."""

@@ -1,4 +1,4 @@
-"""Keeps the database within its bounds: attempts for days, totals for months, room in all."""
+"""Deletes old attempts and totals, and keeps the database below its size limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOTALS_DAYS = 396
 """Thirteen months."""
 
 PUBLISHABLE_SECONDS = 14 * 24 * 3600 - 3600
-"""CloudWatch refuses what is older than two weeks; an hour is left for the clocks to differ."""
+"""CloudWatch refuses what is older than two weeks; an hour is left for clock differences."""
 
 _OFFSET_SECONDS = 24 * 3600
 """How long a segment's offset outlives its file: a process may still have it open."""
@@ -26,16 +26,16 @@ _EVERY_SECONDS = 3600
 
 
 def keep_within(connection: sqlite3.Connection, now: float, *, days: int, max_bytes: int) -> int:
-    """Delete what is too old, or what there is no room for: attempts first.
+    """Delete rows that are too old, and the oldest while the database is too large.
 
     Args:
         connection: The database.
         now: Seconds since 1970.
         days: How long attempts are kept.
-        max_bytes: Room for everything.
+        max_bytes: Largest size of the database.
 
     Returns:
-        Data points that were given up unpublished.
+        The number of data points that were discarded unpublished.
 
     Raises:
         sqlite3.Error: The database can't be written.

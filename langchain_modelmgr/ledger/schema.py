@@ -30,7 +30,7 @@ TOTALS_KEY = (
     "service_tier",
     "metadata",
 )
-"""What tells the rows of ``totals`` apart."""
+"""The key columns of ``totals``."""
 
 TOKEN_COLUMNS = tuple(field.name for field in fields(TokenCounts))
 COST_COLUMNS = ("cost_pico_usd", "estimated_wasted_cost_pico_usd")
@@ -44,7 +44,7 @@ TOTALS_SUMS = (
     "latency_ms",
     *LATENCY_COLUMNS,
 )
-"""What ``totals`` adds up."""
+"""The columns of ``totals`` that are sums."""
 
 DATA_POINT_COUNTS = ("recorded", "sent", "dropped", "ambiguous", "resent")
 """Columns that count data points, of a destination and of a writer."""
@@ -98,7 +98,7 @@ CREATE TABLE totals (
     PRIMARY KEY ({", ".join(TOTALS_KEY)})
 ) WITHOUT ROWID;
 
--- What follows is how rows come here and data points leave; it is no interface.
+-- Internal tables. Only attempts and totals are a public interface.
 
 CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
 
@@ -128,7 +128,7 @@ CREATE TABLE segments (
     name TEXT PRIMARY KEY,
     writer INTEGER NOT NULL,
     offset INTEGER NOT NULL,                  -- bytes that are in the tables
-    names TEXT NOT NULL,                      -- JSON: the names that its lines tell by number
+    names TEXT NOT NULL,                      -- JSON: the names that its lines refer to by number
     gone REAL                                 -- when its file was removed
 ) WITHOUT ROWID;
 
@@ -139,7 +139,7 @@ CREATE TABLE in_flight (
     PRIMARY KEY (writer, number)
 ) WITHOUT ROWID;
 
-CREATE TABLE metadata_values (              -- those that totals tell apart
+CREATE TABLE metadata_values (              -- the values that totals keeps apart
     key TEXT NOT NULL,
     value TEXT NOT NULL,
     PRIMARY KEY (key, value)

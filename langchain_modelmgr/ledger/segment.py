@@ -1,14 +1,14 @@
-r"""A process's part of the ledger: lines that are appended in the caller's thread.
+r"""Segment and Writer: a process's part of the ledger, appended in the caller's thread.
 
 A line is JSON between two line ends, so that one that was cut short never joins the next:
 
-    {"segment": 1, ...}                       the first: whose lines these are
-    {"identity": ".."}                        the account that they belong to, once it is known
-    [0, 7, "sql_agent"]                       a name, by its number from here on
-    [1, 7, 8, null, null, 3, 1763900000123, ..]   an attempt left: agent, model, .., number, time
+    {"segment": 1, ...}                       the first line: its writer
+    {"identity": ".."}                        the account, once it is known
+    [0, 7, "sql_agent"]                       a name, and its number in later lines
+    [1, 7, 8, null, null, 3, 1763900000123, ..]   an attempt started: agent, model, .., number, time
     [2, null, null, 3, 1763900000945, 0, ..]      it ended; ``line_writer.py`` names the fields
 
-Where a number of a name is meant, the name itself may stand.
+A name may be written out in place of its number.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ FOLDER = "segments"
 SUFFIX = ".jsonl"
 
 MAX_NAMES = 4_000
-"""Names of a segment that get a number; further ones are written out."""
+"""Names of a segment that get a number; further names are written out."""
 
 MAX_BACKLOG_BYTES = 16_000_000
-"""Lines that wait in memory while the disk is full; beyond it they are given up."""
+"""Bytes of lines that wait in memory while the disk is full; further lines are discarded."""
 
 ROTATE_BYTES = 8_000_000
-"""A segment beyond this is followed by another, so that it can go when it is read."""
+"""Size after which a new segment is begun, so that the old one can be deleted."""
 
 
 class SealedError(Exception):
-    """The writer has ended: another one takes the line."""
+    """The writer has ended: the line must go to another writer."""
 
 
 class Segment:
@@ -53,7 +53,7 @@ class Segment:
     Args:
         path: The file, which must not exist; None: memory.
         head: The first line.
-        names: Names that its lines may tell by number already, for lines of a lost file.
+        names: Names with their numbers, for lines of a lost file.
 
     Raises:
         OSError: The file can't be made.
@@ -93,7 +93,7 @@ class Segment:
             raise OSError("a short write")
 
     def number_of(self, name: str) -> str:
-        """Return a name as a line tells it, and write it down if it is new."""
+        """Return the number of a name; write it to the segment if it is new."""
         known = self.names.get(name)
         if known is not None:
             return known
@@ -118,18 +118,18 @@ class Segment:
             return False
 
     def peek(self, offset: int) -> bytes:  # noqa: ARG002 - a file's reader needs it
-        """Return what is in memory and not forgotten. Others may write meanwhile."""
+        """Return the lines in memory that are not ingested. Other threads may write meanwhile."""
         with contextlib.suppress(IndexError):
             self._slice += b"".join([self._lines.popleft() for _ in range(len(self._lines))])
         return self._slice
 
     def forget(self, offset: int) -> None:
-        """Drop what is in memory, up to an offset: it is in the tables."""
+        """Discard lines in memory up to an offset: they are in the tables."""
         self._slice = self._slice[offset - self._forgotten :]
         self._forgotten = offset
 
     def rest(self, offset: int) -> bytes:
-        """Return what was written from an offset on, even if the file has no name any more."""
+        """Return what was written from an offset on, even if the file was removed."""
         with contextlib.suppress(OSError, AttributeError):  # no pread on Windows
             return os.pread(self._fd, self.size - offset, offset)
         return b""
@@ -147,17 +147,17 @@ class Writer:
 
     Args:
         folder: The ledger's folder; None: memory.
-        head: What the first line of each segment says.
+        head: The content of each segment's first line.
 
     Raises:
         OSError: The folder can't be used.
 
     Attributes:
-        name: Its own, and the beginning of its files' names.
-        waiting: Lines written since ``ingest`` looked last.
-        given_up: Lines that were lost, for a disk that was full too long.
+        name: Its name, with which its files' names begin.
+        waiting: Lines written since the last ingest.
+        given_up: Lines discarded because the disk was full too long.
         read_to: Bytes of the segment that are in the tables.
-        identity: What stands for the account, as noted last.
+        identity: The identity of the account, as written last.
     """
 
     def __init__(self, folder: Path | None, head: Mapping[str, Any]) -> None:
@@ -178,7 +178,7 @@ class Writer:
 
     @property
     def segment(self) -> Segment:
-        """The one that is written to."""
+        """The segment that is written to."""
         return self._segment
 
     @property
@@ -196,8 +196,10 @@ class Writer:
             if self._is_sealed:
                 raise SealedError
             segment = self._segment
-            told = ",".join(["null" if name is None else segment.number_of(name) for name in names])
-            self._append(f"\n[{kind},{told},{rest}]\n".encode())
+            numbers = ",".join(
+                ["null" if name is None else segment.number_of(name) for name in names]
+            )
+            self._append(f"\n[{kind},{numbers},{rest}]\n".encode())
 
     def append_line(self, line: str) -> None:
         """Append a line that is JSON already."""
@@ -205,15 +207,15 @@ class Writer:
             self._append(f"\n{line}\n".encode())
 
     def identify(self, identity: str) -> None:
-        """Note the account, for whoever reads the segments."""
+        """Write the identity of the account to the segment."""
         self.identity = self._head["identity"] = identity
         self.append_line(json.dumps({"identity": identity}))
 
     def recover(self) -> None:
-        """Write what waits in memory, and begin anew if the file or its folder was removed.
+        """Write the lines that wait in memory; open a new file if the old one was removed.
 
         Raises:
-            OSError: There is no room yet, or the folder can't be made.
+            OSError: The disk is still full, or the folder can't be created.
         """
         with self._lock:
             if not self._segment.is_in_place():
@@ -232,13 +234,13 @@ class Writer:
                     self.read_to = 0
 
     def seal(self) -> bool:
-        """Let nothing be appended any more, if all of it is in the tables; return whether it is."""
+        """Refuse further lines if all are in the tables; return whether that is so."""
         with self._lock:
             self._is_sealed = not self._backlog and self._segment.size == self.read_to
             return self._is_sealed
 
     def end(self) -> None:
-        """Remove the file and its lock: all of it was read."""
+        """Remove the file and its lock, after all of it was read."""
         with self._lock:
             if self._segment.path is not None:
                 with contextlib.suppress(OSError):
@@ -248,7 +250,7 @@ class Writer:
                 self._process_lock.end()
 
     def close(self) -> None:
-        """Close the files, and leave them to the next process. Also for a forked child."""
+        """Close the files and leave them to the next process; also in a forked child."""
         self._segment.close()
         if self._process_lock is not None:
             self._process_lock.close()
@@ -272,7 +274,7 @@ class Writer:
         if self._folder is None:
             return Segment(None, self._head, names)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._process_lock is None:  # nobody may see a segment whose lock is not held
+        if self._process_lock is None:  # other processes must not see a segment without a lock
             self._process_lock = ProcessLock(self._folder / f"{self.name}{LOCK}")
         path = self._folder / f"{self.name}-{next(self._serial):06}{SUFFIX}"
         return Segment(path, self._head, names)

@@ -29,7 +29,7 @@ class TimeRange:
     """From ``since`` until just before ``until``, both in UTC.
 
     Attributes:
-        since: Its first moment.
+        since: The first moment.
         until: The first moment after it.
         zone: The time zone that its days and hours are of.
     """

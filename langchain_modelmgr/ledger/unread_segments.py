@@ -1,4 +1,4 @@
-"""The segments of a ledger, and what of them is still to be read."""
+"""Finds the segments of a ledger, and reads their unread lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger.segment import Segment, Writer
 
 MAX_BYTES = 4_000_000
-"""Bytes that are read at once; a line that is longer is none of ours."""
+"""Bytes that are read at once; a longer line is not a ledger's."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Source:
 
 
 def unread_segments(folder: Path | None, own: Writer, locks: ExitStack) -> Iterator[Source]:
-    """Yield the segments of a ledger, one's own first, then those of other processes.
+    """Yield the segments of a ledger: own segments first, then those of other processes.
 
     Args:
         folder: The ledger's folder; None: memory.
@@ -53,7 +53,7 @@ def unread_segments(folder: Path | None, own: Writer, locks: ExitStack) -> Itera
     by_writer: dict[str, list[Path]] = {}
     for path in sorted((folder / FOLDER).glob(f"*{SUFFIX}")):
         if not path.name.isascii() or not path.is_file():
-            continue  # none of ours: a name that some databases don't take, a folder, a pipe
+            continue  # not a segment: a name that some databases refuse, a folder, a pipe
         by_writer.setdefault(path.name.partition("-")[0], []).append(path)
     yield from _own_sources(own, by_writer.pop(own.name, []))
     for writer, paths in by_writer.items():
@@ -72,7 +72,7 @@ def _others(writer: str, paths: list[Path], locks: ExitStack) -> Iterator[Source
     lock: IO[bytes] | None = locked_if_dead(paths[0].with_name(f"{writer}{LOCK}"), paths[-1])
     if lock is not None:
         locks.enter_context(lock)
-        # It may have begun another one before it died.
+        # It may have begun another segment before it died.
         paths = sorted(paths[0].parent.glob(f"{writer}-*{SUFFIX}"))
     for path in paths:
         if not os.access(path, os.R_OK):
@@ -97,7 +97,7 @@ def _reader(path: Path) -> Callable[[int], bytes]:
 
 
 def whole_lines(data: bytes, most: int) -> tuple[int, list[bytes]]:
-    """Return how many bytes whole lines take, and the lines; the last may still be written."""
+    """Return the whole lines and their size in bytes; the last line may still be incomplete."""
     end = data.rfind(b"\n") + 1
     if not end:
         return 0, []
@@ -108,7 +108,7 @@ def whole_lines(data: bytes, most: int) -> tuple[int, list[bytes]]:
 
 
 def parsed(lines: list[bytes]) -> Iterator[tuple[bytes, Any]]:
-    """Yield each line with its JSON: all at once, or one by one if one of them is none."""
+    """Yield each line with its JSON: parsed at once, or one by one if a line is not JSON."""
     try:
         values = json.loads(b"[" + b",".join(lines) + b"]")
     except (ValueError, RecursionError):

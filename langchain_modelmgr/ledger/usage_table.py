@@ -33,21 +33,21 @@ class UsageTable:
 
     Each row has the columns of ``by``, and these figures:
 
-    - ``calls``: questions of users, counted where their first attempt went; ``attempts``:
-      requests to models.
+    - ``calls``: calls of users, counted at their first attempt; ``attempts``: requests to
+      models.
     - ``input_tokens``, ``output_tokens``, ``cache_read_tokens``, ``cache_write_5m_tokens``,
       ``cache_write_1h_tokens``, and ``total_tokens``, their sum.
-    - ``cost_usd``: Decimal, of all attempts whose price is known; ``unpriced``: answers whose
-      price is not.
+    - ``cost_usd``: Decimal, of all attempts with a known price; ``unpriced``: answers with an
+      unknown price.
     - ``estimated_wasted_cost_usd``: Decimal, what Bedrock probably billed for broken attempts.
-    - ``average_latency_ms``: of attempts that ended; None if there is none.
+    - ``average_latency_ms``: of attempts that ended; None if none did.
     - ``latency_p95_ms``: the upper bound of the bucket that the 95th percentile is in
       (100, 200, 500 ms, ... 60 s); None if it is above 60 s, or if there is none.
 
     Attributes:
         since: The first moment, in UTC.
         until: The first moment after it, in UTC.
-        by: What rows are told apart by.
+        by: What the rows are grouped by.
         rows: The rows, ordered by ``by``.
         totals: The same figures over all rows.
     """
@@ -63,7 +63,7 @@ class UsageTable:
         cls, time_range: TimeRange, by: Sequence[str], summed: Sequence[Mapping[str, Any]]
     ) -> UsageTable:
         """Return the table of rows as the ledger sums them up, money in pico USD."""
-        found = [row for row in summed if row["attempts"]]  # without a group there is always one
+        found = [row for row in summed if row["attempts"]]  # without groups there is always one row
         rows = tuple({**{name: row[name] for name in by}, **_figures([row])} for row in found)
         return cls(time_range.since, time_range.until, tuple(by), rows, _figures(found))
 

@@ -1,4 +1,4 @@
-"""Where the usage of models goes: sinks behind one small protocol, and the running summary."""
+"""Sinks of usage metrics (CloudWatch, EMF, memory), their protocol, and the running summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sinks and the ledger that a configuration stands for."""
+"""Makes the sinks and the ledger of a configuration."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def default_sinks(  # noqa: PLR0913 - the keys of one section, keyword-only
             and ``cloudwatch`` elsewhere.
         namespace: CloudWatch namespace.
         client: Makes a CloudWatch client.
-        extra: What is published beyond the guide's five.
-        agents: Agents that keep metrics of their own whatever others come.
-        on_ambiguous: What becomes of what was sent without an answer.
+        extra: Names of further metrics, as under ``metrics.extra``.
+        agents: Agents that always keep metrics of their own.
+        on_ambiguous: Whether data points sent without an answer are dropped or sent again.
 
     Raises:
-        ValueError: If CloudWatch would refuse the namespace.
+        ValueError: The namespace is not valid.
     """
     if sink == "none":
         return []
@@ -62,11 +62,11 @@ def sinks_and_ledger(
     given: Sequence[MetricsSink] | None,
     where: str | Path | None,
 ) -> tuple[Sequence[MetricsSink], Ledger]:
-    """Return the sinks that a configuration stands for, and the ledger that they publish from.
+    """Return the sinks of a configuration, and the ledger that they publish from.
 
     Args:
         config: The configuration.
-        cloudwatch: Fixes account, region and endpoint, and returns what makes the client.
+        cloudwatch: Fixes account, region and endpoint, and returns a client factory.
         given: A user's own sinks, in place of the configuration's.
         where: ``auto``, ``off`` or a folder; None: the YAML's ``ledger``, and memory for a user's
             own sinks.
@@ -103,15 +103,15 @@ def ledger_for(  # noqa: PLR0913 - the keys of the ledger, keyword-only
     days: int = DAYS,
     max_mb: int = MAX_MB,
 ) -> Ledger:
-    """Return a manager's ledger, which the configuration's CloudWatch sink publishes.
+    """Return a manager's ledger, from which the configuration's CloudWatch sink publishes.
 
     Args:
-        sinks: The configuration's sinks; those that a user made have ledgers of their own.
-        folder: Where it lies; None: memory.
-        environment: The configuration's.
-        metadata: Keys and tags that are kept.
+        sinks: The configuration's sinks. Sinks made by hand have ledgers of their own.
+        folder: The ledger's folder; None: memory.
+        environment: The configuration's environment.
+        metadata: Metadata keys and tags that are stored.
         days: How long attempts are kept.
-        max_mb: Room for everything.
+        max_mb: Largest size of the database.
     """
     relay = next((sink for sink in sinks if isinstance(sink, CloudWatchSink)), None)
     ledger = Ledger(

@@ -1,6 +1,6 @@
-"""The EMF sink: one JSON line an attempt, of which CloudWatch Logs makes metrics.
+"""EMFSink: writes one JSON line for each attempt, from which CloudWatch Logs makes metrics.
 
-For AWS Lambda, where nothing runs after the reply and so nothing can be sent later.
+For AWS Lambda, where no code runs after the reply, so that nothing can be sent later.
 Format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
@@ -39,19 +39,19 @@ logger = logging.getLogger(__name__)
 class EMFSink:
     """Writes each attempt's metrics as one line of CloudWatch's embedded metric format.
 
-    A line is written at once, in the caller's thread, in one write that begins with a line end:
-    what the program prints beside it does not make it unreadable. Series beyond ``max_series`` go
-    to ``other``.
+    A line is written at once, in the caller's thread, in one write that begins with a line end, so
+    that other output of the program does not make it unreadable. Series beyond ``max_series`` are
+    counted as ``other``.
 
     Args:
         namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
-        extra: What is published beyond the guide's five, see ``docs/metrics.md``.
-        agents: Agents that keep metrics of their own whatever others come.
-        max_series: Metrics of this process at most.
-        stream: Where lines go; None: standard output.
+        extra: Names of further metrics; see ``docs/metrics.md``.
+        agents: Agents that always keep metrics of their own.
+        max_series: Largest number of metrics of this process.
+        stream: The stream to write to; None: standard output.
 
     Raises:
-        ValueError: If CloudWatch would refuse the namespace.
+        ValueError: The namespace is not valid.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class EMFSink:
         """Return a sink that writes to another process's standard output.
 
         Raises:
-            TypeError: It writes to a stream of its user's.
+            TypeError: It writes to a given stream.
         """
         if self._stream is not None:
-            raise TypeError("an EMFSink with a stream of its own can't leave this process")
+            raise TypeError("an EMFSink with a stream of its own can't be pickled")
         return partial(type(self), self.namespace, **self._limits), ()
 
     def record(self, usage: ModelUsageMetrics) -> None:
@@ -97,14 +97,14 @@ class EMFSink:
         self._log.warning("the EMF sink failed: %s", type(error).__name__)
 
     def flush(self, timeout: float | None = None) -> SinkStats:  # noqa: ARG002 - the protocol's
-        """Return what was written; nothing waits."""
+        """Return the counts; nothing waits."""
         return self.stats()
 
     def close(self) -> None:
-        """Do nothing: the stream is its owner's."""
+        """Do nothing: the caller closes the stream."""
 
     def stats(self) -> SinkStats:
-        """Return what became of the usage so far."""
+        """Return the counts of data points so far."""
         return SinkStats(
             recorded=self._sent,
             sent=self._sent,
@@ -122,26 +122,26 @@ class EMFSink:
         )  # fmt: skip
         if placed != (row.agent, row.model):
             self._folded += 1
-            self._tell_of_folding()
+            self._log_folding()
         values: dict[str, Any] = {}
         directives: dict[tuple[str, ...], dict[str, str]] = {}
         found = observations(row, self._published)
         for index, value in found:
             metric = METRICS[index]
             values[metric.name] = wire_value(index, value)
-            for told in (placed[0], None) if self._rolled_up else (placed[0],):
-                series = series_of(metric, told, placed[1])
+            for agent in (placed[0], None) if self._rolled_up else (placed[0],):
+                series = series_of(metric, agent, placed[1])
                 values |= dict(series.dimensions)
                 names = tuple(name for name, _ in series.dimensions)
                 directives.setdefault(names, {})[metric.name] = metric.unit
         line = {"_aws": self._head(usage, directives), **values}
         stream = self._stream or sys.stdout
-        # The program may have printed a part of a line, on this thread or on another.
+        # The program may have printed a part of a line, in this thread or another.
         stream.write(f"\n{json.dumps(line, separators=(',', ':'))}\n")
         stream.flush()
         self._sent += len(found)
 
-    def _tell_of_folding(self) -> None:
+    def _log_folding(self) -> None:
         if not self._has_logged_folding:
             self._has_logged_folding = True
             logger.warning(FOLDING, self._max_series)

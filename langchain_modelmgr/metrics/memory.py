@@ -1,4 +1,4 @@
-"""A sink that keeps the last records in memory: for tests, notebooks and small programs."""
+"""MemorySink: keeps the last records in memory, for tests, notebooks and small programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MemorySink:
     """Keeps the last records.
 
     Args:
-        maxlen: Records kept at most; the oldest go first.
+        maxlen: Largest number of records; the oldest are discarded first.
 
     Example:
         >>> sink = MemorySink(maxlen=100)
@@ -25,7 +25,7 @@ class MemorySink:
         self._records: deque[ModelUsageMetrics] = deque(maxlen=maxlen)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return an empty sink of the same size: another process has records of its own."""
+        """Pickle as an empty sink of the same size: another process has its own records."""
         return type(self), (self._records.maxlen,)
 
     @property
@@ -38,15 +38,15 @@ class MemorySink:
         self._records.append(usage)
 
     def clear(self) -> None:
-        """Forget all records."""
+        """Discard all records."""
         self._records.clear()
 
     def flush(self, timeout: float | None = None) -> None:
-        """Do nothing: everything is where it belongs."""
+        """Do nothing: there is nothing to deliver."""
 
     def close(self) -> None:
         """Do nothing: the records stay readable."""
 
     def reset_after_fork(self) -> None:
-        """Forget the parent's records."""
+        """Discard the parent's records."""
         self.clear()

@@ -1,4 +1,4 @@
-"""One attempt's usage as CloudWatch's metrics: which, in what unit, under what names."""
+"""The metrics that are published: names, units, dimensions, and the data points of an attempt."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._\-/#][A-Za-z0-9._\-/#: ]*")
 
 
 class Series(NamedTuple):
-    """What CloudWatch bills as one metric: a name with its exact dimensions."""
+    """One metric as CloudWatch bills it: a name with its exact dimensions."""
 
     name: str
     unit: Unit
@@ -44,7 +44,7 @@ class Series(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """One metric that an attempt may have a data point of.
+    """One metric that attempts have data points of.
 
     Attributes:
         name: CloudWatch's name.
@@ -74,7 +74,7 @@ METRICS = (
     Metric("WastedCost", "None", extra="wasted_cost"),
     Metric("UnpricedAttempts", "Count", extra="unpriced"),
 )
-"""The guide's five, of which one has two series; and what is published only if it is asked for."""
+"""The guide's five metrics, one of which has two series, and those of ``metrics.extra``."""
 
 _SUCCEEDED, _FAILED, _LATENCY, _INPUT, _OUTPUT, _COST = range(6)
 _FIRST_TOKEN, _CACHE_READ, _CACHE_WRITE, _FALLBACKS, _THROTTLES, _WASTED, _UNPRICED = range(6, 13)
@@ -83,7 +83,7 @@ ROLLUP = "rollup"
 """Under ``metrics.extra``: every metric without the dimension ``Agent`` too, for alarms."""
 
 EXTRAS = (*dict.fromkeys(metric.extra for metric in METRICS if metric.extra), ROLLUP)
-"""What ``metrics.extra`` may name."""
+"""The names that ``metrics.extra`` may contain."""
 
 _THROTTLED = "BedrockRateLimitError"
 
@@ -104,7 +104,7 @@ class Datum(NamedTuple):
         minute: Start of the minute, in seconds since 1970.
         values: Distinct values, ascending, at most 150.
         counts: How often each value occurred.
-        writers: How many of its data points are of which of the ledger's writers.
+        writers: The number of its data points by writer of the ledger.
     """
 
     name: str
@@ -117,12 +117,12 @@ class Datum(NamedTuple):
 
     @property
     def series(self) -> tuple[str, str]:
-        """What tells the metrics of a request apart."""
+        """The key of its metric within a request."""
         return self.name, repr(self.dimensions)
 
     @property
     def size(self) -> int:
-        """Bytes it takes in a request at most, before compression, in JSON or in CBOR."""
+        """Largest size in a request in bytes, before compression, in JSON or CBOR."""
         names = sum(len(json.dumps(part)) for pair in self.dimensions for part in pair)
         numbers = sum(max(len(repr(value)), 9) + 2 for value in self.values)
         return 200 + names + 30 * len(self.dimensions) + numbers + 22 * len(self.counts)
@@ -170,33 +170,33 @@ def observations(row: AttemptRow, published: frozenset[int]) -> list[Observation
 def observed(group: Group, published: frozenset[int]) -> Iterator[tuple[int, Sequence[float]]]:
     """Yield the data points of attempts, metric by metric.
 
-    Every attempt that was sent counts as an invocation; one that the caller abandoned, or whose
-    process died, is no failure of the model. Latency, tokens and cost come from attempts that told
-    their usage, so an unknown count is never published as zero, nor an unknown price as free.
+    Every attempt that was sent counts as an invocation. An attempt that the caller abandoned, or
+    whose process died, does not count as a failure of the model. Latency, tokens and cost come from
+    attempts with known usage, so that unknown counts and prices are never published as zero.
     """
     columns = group.columns
     yield (_FAILED if group.first.outcome == "failed" else _SUCCEEDED), (1,) * group.size
-    told = [tokens is not None for tokens in columns.input_tokens]
-    if any(told):
-        yield _LATENCY, _known(columns.latency_ms, told)
-        yield _INPUT, _known(columns.input_tokens, told)
-        yield _OUTPUT, _known(columns.output_tokens, told)
-        yield _COST, _known(columns.cost_pico_usd, told)
+    has_usage = [tokens is not None for tokens in columns.input_tokens]
+    if any(has_usage):
+        yield _LATENCY, _known(columns.latency_ms, has_usage)
+        yield _INPUT, _known(columns.input_tokens, has_usage)
+        yield _OUTPUT, _known(columns.output_tokens, has_usage)
+        yield _COST, _known(columns.cost_pico_usd, has_usage)
     if len(published) > _FIRST_TOKEN:
-        for index, values in _extra(group, told):
+        for index, values in _extra(group, has_usage):
             if index in published:
                 yield index, values
 
 
-def _extra(group: Group, told: list[bool]) -> Iterator[tuple[int, Sequence[float]]]:
+def _extra(group: Group, has_usage: list[bool]) -> Iterator[tuple[int, Sequence[float]]]:
     columns = group.columns
     yield _FIRST_TOKEN, [ms for ms in columns.time_to_first_token_ms if ms is not None]
-    if any(told):
+    if any(has_usage):
         written = map(add, *(
-            map(int, compress(column, told))
+            map(int, compress(column, has_usage))
             for column in (columns.cache_write_5m_tokens, columns.cache_write_1h_tokens)
         ))  # fmt: skip
-        yield _CACHE_READ, _known(columns.cache_read_tokens, told)
+        yield _CACHE_READ, _known(columns.cache_read_tokens, has_usage)
         yield _CACHE_WRITE, list(written)
     yield _UNPRICED, (1,) * group.unpriced
     if group.first.is_fallback and group.first.outcome == "answered":
@@ -206,12 +206,12 @@ def _extra(group: Group, told: list[bool]) -> Iterator[tuple[int, Sequence[float
     yield _WASTED, [cost for cost in wasted if cost is not None]
 
 
-def _known(column: Sequence[float | None], told: list[bool]) -> list[float]:
-    return [value for value in compress(column, told) if value is not None]
+def _known(column: Sequence[float | None], has_usage: list[bool]) -> list[float]:
+    return [value for value in compress(column, has_usage) if value is not None]
 
 
 def wire_value(index: int, value: float) -> float:
-    """Return a value of a metric as it is sent: what is too small for CloudWatch becomes 0."""
+    """Convert a value to its form in a request; values too small for CloudWatch become 0."""
     number = value / PICO if index in MONEY else float(value)
     return number if number >= _SMALLEST else 0.0
 
@@ -225,12 +225,14 @@ def dimension_value(text: str) -> str:
 
 
 def checked_namespace(namespace: str) -> str:
-    """Return ``namespace`` if CloudWatch takes it, or raise ValueError saying what is wrong."""
+    """Return ``namespace``; raise ValueError if it is not valid in CloudWatch."""
     if len(namespace) > _MAX_NAMESPACE or not _NAMESPACE.fullmatch(namespace):
         raise ValueError(
-            f"CloudWatch takes no namespace {namespace!r}: use 1 to {_MAX_NAMESPACE} of the "
+            f"invalid CloudWatch namespace {namespace!r}: use 1 to {_MAX_NAMESPACE} of the "
             "characters A-Z a-z 0-9 . - _ / #"
         )
     if namespace.startswith("AWS/"):
-        raise ValueError(f"the namespace {namespace!r} is AWS's own: use another prefix than AWS")
+        raise ValueError(
+            f"invalid CloudWatch namespace {namespace!r}: AWS/ is reserved, use another prefix"
+        )
     return namespace

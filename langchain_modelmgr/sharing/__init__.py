@@ -1,1 +1,1 @@
-"""Where the managers of this process are found, and what of them travels to another."""
+"""Shares managers between models of a process, and pickles them for other processes."""

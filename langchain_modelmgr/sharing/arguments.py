@@ -1,4 +1,4 @@
-"""ManagerArguments: what a manager was made with, and what of that can leave the process."""
+"""ManagerArguments: the arguments of a manager, and those of them that can be pickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ManagerArguments:
-    """The arguments of a ``ModelManager`` beside its configuration."""
+    """The arguments of a ``ModelManager`` other than its configuration."""
 
     region: str | None
     session: boto3.Session | None
@@ -29,10 +29,10 @@ class ManagerArguments:
         """Return the arguments with which another process makes an equal manager.
 
         Args:
-            of: The manager, for errors.
+            of: The manager's name in errors.
 
         Raises:
-            TypeError: There is a boto3 session, or a sink that can't be pickled.
+            TypeError: The arguments have a boto3 session or a sink that can't be pickled.
         """
         if self.session is not None:
             raise TypeError(

@@ -1,4 +1,4 @@
-"""Registry: where the managers are found that models share, and those that pickles name."""
+"""Registry: finds the managers that models share, and those that pickles refer to."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MANAGERS_KEPT = 16
-"""Managers kept though no model uses them at the moment."""
+"""Managers that are kept although no model uses them."""
 
 SUMMARIES_KEPT = 1_000
-"""Environments whose usage is remembered after their managers were let go."""
+"""Environments whose summaries are kept after their managers are gone."""
 
 
 class Manager(Protocol):
-    """A ``ModelManager``, as far as the registry knows it."""
+    """The part of a ``ModelManager`` that the registry uses."""
 
     totals: UsageTotals
 
@@ -39,11 +39,11 @@ M = TypeVar("M", bound=Manager)
 
 
 class Registry(Generic[M]):
-    """Finds managers by key, and lets go of those that were not asked for in the longest time.
+    """Finds managers by key, and drops the least recently used ones.
 
-    A manager that is used is found as long as it is used. Of the others ``MANAGERS_KEPT`` are
-    kept, one an environment. What is let go closes itself; its summary is kept, and the next
-    manager of the same environment continues it.
+    A manager is found as long as a model uses it. Of the others ``MANAGERS_KEPT`` are kept, one for
+    each environment. A dropped manager closes itself; its summary is kept, and the next manager of
+    the same environment continues it.
     """
 
     def __init__(self) -> None:
@@ -54,11 +54,11 @@ class Registry(Generic[M]):
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Make the lock anew in a forked child; its managers start anew by themselves."""
+        """Replace the lock in a forked child; the managers reset themselves."""
         self._lock = threading.RLock()
 
     def add(self, manager: M) -> str:
-        """Let a manager be found as long as it lives; return its name."""
+        """Register a manager as long as it exists; return its name."""
         name = uuid4().hex
         with self._lock:
             self._in_use[name] = manager
@@ -66,7 +66,7 @@ class Registry(Generic[M]):
         return name
 
     def get(self, name: str) -> M | None:
-        """Return the manager of this name, if it lives."""
+        """Return the manager with this name, if it still exists."""
         with self._lock:
             return self._in_use.get(name)
 
@@ -77,21 +77,21 @@ class Registry(Generic[M]):
         return any(not isinstance(key, str) for key in keys)
 
     def named(self, name: str, make: Callable[[], M]) -> M:
-        """Return the manager of this name; made and kept where there is none yet."""
+        """Return the manager with this name; make and keep it if there is none."""
         return self._find(name, name, make)
 
     def shared(self, config: ConfigurationManager, make: Callable[[ConfigurationManager], M]) -> M:
-        """Return the one manager of a configuration in the AWS environment of this moment.
+        """Return the manager of a configuration in the current AWS environment.
 
-        Equal configurations have the same: folder, environment and content. An edited file gets
-        another, which continues the summary of the one before it.
+        Configurations with equal folder, environment and content share a manager. An edited file
+        gets a new one, which continues the summary of the previous one.
         """
         aws = AwsSettings.now().identity(config.aws.profile)
         environment = (str(config.config_dir), config.environment, config.namespace, aws)
         return self._find((config.fingerprint, aws), environment, lambda: make(config))
 
     def forget(self, manager: M) -> None:
-        """Let a manager and its summary be found no more."""
+        """Remove a manager and its summary."""
         with self._lock:
             for found in (self._kept, self._in_use):
                 for key in [key for key, value in found.items() if value is manager]:
@@ -114,7 +114,7 @@ class Registry(Generic[M]):
         return manager
 
     def _summary(self, environment: Hashable, new: UsageSummary) -> UsageSummary:
-        """Return the summary that an environment has already, or the new one."""
+        """Return the existing summary of an environment, or the new one."""
         kept = self._summaries.setdefault(environment, new)
         self._summaries.move_to_end(environment)
         if len(self._summaries) > SUMMARIES_KEPT:
@@ -134,13 +134,13 @@ REGISTRY: Registry[Any] = Registry()
 def restored(
     kind: type[M], name: str, config: ConfigurationManager, given: dict[str, Any] | None
 ) -> M:
-    """Return the manager that a pickle stands for.
+    """Return the manager that a pickle refers to.
 
     Args:
         kind: Its class.
         name: Its name.
         config: Its configuration.
-        given: The arguments that it was made with; None: models share it by its configuration.
+        given: The arguments that it was made with; None: models share it through its configuration.
     """
     make: Callable[..., M] = kind
     if given is None:

@@ -1,4 +1,4 @@
-"""Estimates the tokens of requests that broke: they are billed, and no reply told how many."""
+"""Estimates the tokens of requests that broke: they are billed, but came without token counts."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NOT_BILLED_BY_LENGTH = frozenset({"toolUseId", "type", "status", "signature", "citation"})
-"""Members of a stream's blocks that are ids or marks, or, as a cited source, were input."""
+"""Keys of a stream's blocks that are ids or marks, or, like a cited source, were input."""
 
 
 def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCounts:
-    """Return what a broken attempt was probably billed for, at least.
+    """Return the tokens that a broken attempt was probably billed for, at least.
 
     Args:
         params: The request in Converse's shapes.
-        received_bytes: What came before it broke, as ``output_bytes`` counts it. What the model
-            went on to write unheard is billed too, and not known.
+        received_bytes: The bytes received before it broke, as ``output_bytes`` counts them. What
+            the model wrote afterwards is billed too, but not known.
     """
     blocks = [block for message in params.get("messages", ()) for block in message["content"]]
     tools = params.get("toolConfig", {}).get("tools", ())
@@ -39,7 +39,7 @@ def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCoun
 
 def output_bytes(part: Mapping[str, Any]) -> int:
     """Return the bytes that the start or delta of a stream's block adds to what is billed."""
-    if "image" in part:  # an image is billed as one, whatever its size: counted at its start
+    if "image" in part:  # an image is billed by the image, whatever its size: counted at its start
         return IMAGE_TOKENS * BYTES_PER_TOKEN if "format" in part["image"] else 0
     return sum(_written(value) for key, value in part.items() if key not in _NOT_BILLED_BY_LENGTH)
 
@@ -51,11 +51,11 @@ def _written(value: Any) -> int:
         return len(value)
     if isinstance(value, dict):
         return output_bytes(value)
-    return sum(_written(member) for member in value) if isinstance(value, list) else 0
+    return sum(_written(item) for item in value) if isinstance(value, list) else 0
 
 
 def least_tokens(params: Mapping[str, Any]) -> int:
-    """Return what a request has at least, in a few microseconds: each text by its length."""
+    """Return a lower bound of a request's tokens, in a few microseconds, by the length of texts."""
     size = tokens = 0
     for message in params.get("messages", ()):
         for block in message["content"]:
@@ -64,8 +64,8 @@ def least_tokens(params: Mapping[str, Any]) -> int:
             elif "image" in block or "video" in block:
                 tokens += IMAGE_TOKENS
             elif "toolResult" in block:
-                told = block["toolResult"].get("content", ())
-                size += sum(len(part["text"]) for part in told if "text" in part)
+                parts = block["toolResult"].get("content", ())
+                size += sum(len(part["text"]) for part in parts if "text" in part)
     size += sum(len(block.get("text", "")) for block in params.get("system", ()))
     return tokens + size // BYTES_PER_TOKEN
 

@@ -1,4 +1,4 @@
-"""Estimates the tokens of documents, images, video and audio: not by their bytes as text."""
+"""Estimates the tokens of documents, images, video and audio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import zlib
 
 BYTES_PER_TOKEN = 4
-"""Bytes of UTF-8 to a token: the rule of thumb of AWS's and Anthropic's documentation."""
+"""Bytes of UTF-8 per token: the rule of thumb of AWS's and Anthropic's documentation."""
 
 IMAGE_TOKENS, _PIXELS_PER_TOKEN = 1_600, 750
 """Tokens of an image at most, and its pixels to a token. Source: Anthropic, "Vision": (width x
@@ -40,7 +40,7 @@ _PNG, _GIF, _JPEG = b"\x89PNG\r\n\x1a\n", (b"GIF87a", b"GIF89a"), b"\xff\xd8"
 
 
 def document_tokens(form: str, data: bytes) -> int:
-    """Return about how many tokens a document has.
+    """Estimate the tokens of a document.
 
     Args:
         form: Bedrock's name of its format: ``pdf``, ``docx``, ``txt``, ...
@@ -55,7 +55,7 @@ def document_tokens(form: str, data: bytes) -> int:
 
 
 def pdf_pages(data: bytes) -> int:
-    """Return how many pages a PDF has; 0: they can't be read."""
+    """Return the number of pages of a PDF; 0 if they can't be read."""
     pages = len(_PAGE.findall(data))
     for count, found in enumerate(_OBJECTS.finditer(data)):
         if count >= _MOST_STREAMS:
@@ -69,7 +69,7 @@ def pdf_pages(data: bytes) -> int:
 
 
 def image_tokens(data: bytes) -> int:
-    """Return about how many tokens an image has; of one whose size can't be read, the most."""
+    """Estimate the tokens of an image; the maximum if its size can't be read."""
     width, height = _size(data) or (0, 0)
     if not width * height:
         return IMAGE_TOKENS
@@ -77,12 +77,12 @@ def image_tokens(data: bytes) -> int:
 
 
 def video_tokens(size: int) -> int:
-    """Return about how many tokens a video of so many bytes has."""
+    """Estimate the tokens of a video by its size in bytes."""
     return _VIDEO_TOKENS * max(1, math.ceil(size / _VIDEO_BYTES))
 
 
 def audio_tokens(size: int) -> int:
-    """Return about how many tokens audio of so many bytes has."""
+    """Estimate the tokens of audio by its size in bytes."""
     return _AUDIO_TOKENS * max(1, math.ceil(size / _AUDIO_BYTES))
 
 

@@ -1,4 +1,4 @@
-"""What one attempt took: tokens, times, outcome; reported once, however the attempt ends."""
+"""Meter: measures one attempt (tokens, times, outcome), and reports it once."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ class NotSentError(Exception):
 
 
 class Meter:
-    """What one attempt took: read off the wire, reported once, however the attempt ends.
+    """Measures one attempt: reads it off the wire and reports it once, however it ends.
 
     Whether it was sent is decided under one lock, immediately before the wire (``send``): an
     attempt that was cancelled before is not sent, and one that was sent is reported.
 
     Args:
-        model_id: The model that is asked.
+        model_id: The model that is called.
         on_end: Called exactly once, in the thread that ends the attempt.
         on_send: Called right before the request leaves.
         keep_content: Keep the answer's content blocks, in Bedrock's shapes.
 
     Attributes:
-        is_left: Returns whether the attempt is about to be cancelled: its task was, and did not
-            come to it yet.
+        is_left: Returns whether the attempt is about to be cancelled, because its task was.
     """
 
     def __init__(
@@ -105,27 +104,27 @@ class Meter:
         return estimated_usage(self.params, self.received_bytes) if broke and billed else None
 
     def restart(self) -> None:
-        """Begin anew: the attempt waited for a slot until now."""
+        """Restart the clock: the attempt waited for a slot until now."""
         self._started = self.last_byte = time.perf_counter()
 
     def form(self, params: Mapping[str, Any]) -> None:
-        """Take the request: from here on a failure is one of this attempt."""
+        """Store the request: from now on a failure belongs to this attempt."""
         self.formed = True
         self.params = params
 
     def withhold(self) -> None:
-        """Note that the request is not sent: there is nothing to report."""
+        """Record that the request is not sent: there is nothing to report."""
         self.formed = False
 
     def send(self) -> None:
-        """Note that the request is sent now.
+        """Record that the request is sent now.
 
         Raises:
             NotSentError: The attempt has ended: it must not be sent.
         """
         with self._lock:
             if self.outcome is None and not self.is_left():
-                if self._on_send is not None:  # within the lock: an end is noted after it
+                if self._on_send is not None:  # within the lock: an end is recorded after it
                     self._on_send(self)
                 self.sent = True
                 return
@@ -135,7 +134,7 @@ class Meter:
     def finish(self, outcome: Outcome, error: str | None = None) -> bool:
         """End the attempt; only the first end counts. Return whether this was it.
 
-        Of an attempt that was left before it was sent there is nothing to report.
+        An attempt that was cancelled before it was sent is not reported.
         """
         with self._lock:
             if self.outcome is not None:
@@ -168,11 +167,11 @@ class Meter:
                 self._raw.close()
 
     def touch(self) -> None:
-        """Note that bytes were received."""
+        """Record that bytes were received."""
         self.last_byte = time.perf_counter()
 
     def read(self, reply: Mapping[str, Any]) -> None:
-        """Take what a raw reply, or the last event of a stream, tells of its price."""
+        """Read token counts and service tier from a raw reply or the last event of a stream."""
         if usage := reply.get("usage"):
             self.usage = token_counts(usage)
         self.service_tier = (reply.get("serviceTier") or {}).get("type")
@@ -180,9 +179,9 @@ class Meter:
             self.service_tier = LATENCY_OPTIMIZED
 
     def estimate(self) -> dict[str, Any]:
-        """Estimate the token counts that a whole answer did not tell; return them as Bedrock would.
+        """Estimate the token counts missing from a complete answer; return them in Bedrock's form.
 
-        They are not priced: an answer whose cost is unknown is counted as unpriced.
+        They are not priced: the answer is counted as unpriced.
         """
         self.usage = estimated_usage(self.params, self.received_bytes)
         self.usage_estimated = True
@@ -199,7 +198,7 @@ class Meter:
         }
 
     def received(self, part: Mapping[str, Any]) -> bool:
-        """Count a block's start or delta; return whether it holds content."""
+        """Count a block's start or delta; return whether it contains content."""
         if not has_content(part):
             return False
         if self.first_content is None:
@@ -208,14 +207,14 @@ class Meter:
         return True
 
     def opened(self, raw: Any) -> None:
-        """Take the open reply, so that it can be shut from outside."""
+        """Store the open reply, so that other threads can shut it."""
         self._raw = raw
         if self.outcome is not None:
             self.shut()
 
     @property
     def is_open(self) -> bool:
-        """True once the reply is open: ``shut`` ends whoever reads it."""
+        """True once the reply is open: ``shut`` ends its reader."""
         return self._raw is not None
 
 

@@ -1,4 +1,4 @@
-"""Token counts times prices: a Decimal in USD, or None where a price is unknown."""
+"""Prices token counts: a Decimal in USD, or None if a price is unknown."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PER_TOKEN = Decimal(1000)
 """Prices are USD per 1,000 tokens, as in the design guide."""
 
 _PLAIN_TIERS = (None, "default")
-"""Service tiers that the plain prices are for."""
+"""Service tiers that the default prices apply to."""
 
 
 PICO = 10**12
-"""Parts of a USD that costs are counted in."""
+"""Pico USD per USD: costs are stored in whole pico USD."""
 
-# The application's own decimal context may round, or trap what is inexact.
+# The application's decimal context may round, or raise on inexact results.
 _EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)
 
 
@@ -97,12 +97,12 @@ def cost_of(
 
 
 def _exact(figure: float) -> Decimal:
-    """Return the very digits of a list's figure: ``str`` gives a float's shortest form."""
+    """Return the digits of a price list: ``str`` gives a float's shortest form."""
     return Decimal(str(figure))
 
 
 def pico_of(usd: Decimal | None) -> int | None:
-    """Return an amount in whole pico USD; None if it is unknown, or no amount at all."""
+    """Return an amount in whole pico USD; None if it is unknown or invalid."""
     if usd is None or not usd.is_finite() or usd.is_signed() or usd.adjusted() > 6:  # noqa: PLR2004 - 10 million USD
         return None
     return int(_EXACT.to_integral_value(_EXACT.scaleb(usd, 12)))

@@ -1,4 +1,4 @@
-"""The record of one attempt: what metrics, summary and a user's own sink are made from."""
+"""ModelUsageMetrics: the record of one attempt, which summary, ledger and sinks receive."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
 Outcome = Literal["answered", "failed", "aborted", "cached"]
-"""How an attempt ended. ``aborted``: the caller went away; no failure of the model.
-``cached``: LangChain's response cache answered; nothing was sent."""
+"""How an attempt ended. ``aborted``: the caller cancelled it, which is not a failure of the model.
+``cached``: LangChain's response cache answered, and nothing was sent."""
 
 
 OTHER = "other"
-"""What stands for agents, models and values beyond the number that is kept apart."""
+"""The name under which agents, models and values beyond the limit are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class ModelUsageMetrics:
 
     Attributes:
         agent_name: The agent, the CloudWatch dimension ``Agent``.
-        model_id: The model that was asked, the CloudWatch dimension ``Model``.
+        model_id: The model that was called, the CloudWatch dimension ``Model``.
         timestamp: When the attempt ended, in UTC.
         input_tokens: Input tokens without cache reads and writes, as Bedrock counts.
         output_tokens: Output tokens.
         latency_ms: Milliseconds until the last byte was received.
         success: False only if the model or the service failed.
-        error_message: Class name of the failure, never its text: texts can hold content.
+        error_message: Class name of the failure, never its text: texts can contain content.
         cache_read_tokens: Tokens read from the prompt cache.
         cache_write_5m_tokens: Tokens written to the prompt cache for 5 minutes.
         cache_write_1h_tokens: Tokens written to the prompt cache for 1 hour.
@@ -52,9 +52,9 @@ class ModelUsageMetrics:
             not billed, or if its price is unknown.
         time_to_first_token_ms: Milliseconds from the start of the attempt to its first content;
             None if it was not streamed, or gave none.
-        is_fallback: True if another than the chain's first model was asked.
-        usage_estimated: True if the model answered and the reply did not tell its token counts:
-            they are an estimate, and ``cost_usd`` is None.
+        is_fallback: True if a model other than the chain's first one was called.
+        usage_estimated: True if the model answered without token counts: they are estimated, and
+            ``cost_usd`` is None.
     """
 
     agent_name: str
@@ -100,7 +100,7 @@ class ModelUsageMetrics:
         """Return the cost in USD by the prices of ``model_config``, as the design guide does.
 
         Raises:
-            ValueError: If a price that is needed is unknown: 0 would hide a bill.
+            ValueError: A price that is needed is unknown: 0 would hide a cost.
         """
         cost = cost_of(self.tokens, model_config, self.service_tier)
         if cost is None:
@@ -109,18 +109,18 @@ class ModelUsageMetrics:
 
 
 class AttemptStart(NamedTuple):
-    """What is known of an attempt when it leaves.
+    """An attempt as it is known when it starts.
 
     Attributes:
         agent: The agent's name.
         model: The model id.
         attempt: 1 is the first of its call.
-        is_fallback: True if another than the chain's first model is asked.
+        is_fallback: True if a model other than the chain's first one is called.
         call: The call's number in its ledger.
         run_id: LangChain's run id.
         tags: JSON list of the tags that are allowed; None: none.
         metadata: JSON object of the metadata that is allowed; None: none.
-        estimate: Pico USD that it costs at least if no end of it is heard of.
+        estimate: Its least cost in pico USD, for an attempt without an end.
         time_ms: Milliseconds since 1970.
     """
 
@@ -139,7 +139,7 @@ class AttemptStart(NamedTuple):
     def of(
         cls, usage: ModelUsageMetrics, call: int, metadata: str | None, tags: str | None
     ) -> Self:
-        """Return how an attempt left of which only its end was told."""
+        """Return the start of an attempt of which only the end was recorded."""
         return cls(
             usage.agent_name, usage.model_id, 1, int(usage.is_fallback), call, usage.run_id, tags,
             metadata, None, int(usage.timestamp.timestamp() * 1000),
@@ -153,5 +153,5 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple):
         return list(value)
-    # LangChain's metadata may hold anything: what JSON can't say becomes its text.
+    # LangChain's metadata may contain anything: values that are not JSON become text.
     return json.loads(json.dumps(value, default=str)) if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""What became of the usage that a sink has taken."""
+"""SinkStats: counts of what a sink recorded, sent, kept and dropped."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class SinkStats:
-    """What became of the usage, in data points: an attempt makes one to five of them.
+    """Counts of data points by what happened to them. An attempt makes one to five data points.
 
     ``recorded == sent + kept + dropped + ambiguous``, always.
 
     Attributes:
-        recorded: Taken.
-        sent: Taken by CloudWatch.
-        kept: In memory, to be sent.
-        dropped: Given up: no room, too old, or refused as invalid.
-        ambiguous: Sent without an answer; not sent again, so as not to count twice.
-        requests: Requests made.
-        folded: Attempts counted under ``other``, for too many agents and models.
-        errors: Faults of the sink itself, each kept from the caller.
-        adopted: Taken over from processes that died; they are in ``recorded``.
-        resent: Sent again without knowing whether the first time counted.
-        oldest_age_seconds: Age of the oldest that is kept; 0: nothing is.
+        recorded: Recorded.
+        sent: Accepted by CloudWatch.
+        kept: Waiting to be sent.
+        dropped: Discarded: too old, refused as invalid, or for lack of space.
+        ambiguous: Sent without an answer, and not sent again so as not to be counted twice.
+        requests: The number of requests.
+        folded: Attempts counted as ``other`` because there are too many agents and models.
+        errors: Errors of the sink itself, none of which reached the caller.
+        adopted: Taken over from dead processes; included in ``recorded``.
+        resent: Sent again although the first request may have been accepted.
+        oldest_age_seconds: Age of the oldest data point that is kept; 0 if none is.
     """
 
     recorded: int = 0
@@ -38,7 +38,7 @@ class SinkStats:
     oldest_age_seconds: float = 0.0
 
     def __add__(self, other: SinkStats) -> SinkStats:
-        """Return both together; the age is the greater."""
+        """Return the sums; the age is the greater one."""
         sums = {
             f.name: getattr(self, f.name) + getattr(other, f.name)
             for f in fields(self)

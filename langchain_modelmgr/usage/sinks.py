@@ -1,4 +1,4 @@
-"""The protocol of a sink, and the group that keeps a broken sink away from the caller."""
+"""MetricsSink, the protocol of a sink, and SinkGroup, which isolates sinks that fail."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ logger = logging.getLogger(__name__)
 
 @runtime_checkable
 class MetricsSink(Protocol):
-    """Where the usage of models goes. Pass your own as ``ModelManager(..., sinks=[...])``."""
+    """Receives the record of each attempt. Pass your own as ``ModelManager(..., sinks=[...])``."""
 
     def record(self, usage: ModelUsageMetrics) -> None:
-        """Take the record of one attempt. Runs in the caller's thread: it must not block."""
+        """Receive the record of one attempt. Runs in the caller's thread: it must not block."""
 
     def flush(self, timeout: float | None = None) -> object:
-        """Deliver what is left, within ``timeout`` seconds; None leaves the time to the sink."""
+        """Deliver everything within ``timeout`` seconds; None: the sink chooses the time."""
 
     def close(self) -> None:
-        """Deliver what is left and let go of threads and connections."""
+        """Deliver everything, and release threads and connections."""
 
 
 class AttemptLog(Protocol):
-    """Where attempts are written as they leave and as they end: the ledger."""
+    """Receives each attempt at its start and at its end. The ledger is one."""
 
     def next_call(self) -> int:
         """Return the number of a call that begins."""
 
     def now_ms(self) -> int:
-        """Return the milliseconds since 1970."""
+        """Return the current time in milliseconds since 1970."""
 
     def kept(
         self, metadata: Mapping[str, Any], tags: Sequence[str]
     ) -> tuple[str | None, str | None]:
-        """Return as JSON the metadata and the tags that may be kept; None: none."""
+        """Return the metadata and tags that may be stored, as JSON; None if there are none."""
 
     def attempt_started(self, start: AttemptStart) -> object | None:
         """Write that an attempt starts; return what ``attempt_ended`` needs."""
@@ -63,8 +63,8 @@ class SinkGroup:
         sinks: The sinks, in order.
 
     Attributes:
-        sinks: The same, as a tuple.
-        sink_errors: How often a sink raised.
+        sinks: The sinks, as a tuple.
+        sink_errors: The number of errors that sinks raised.
     """
 
     def __init__(self, sinks: Iterable[MetricsSink]) -> None:
@@ -82,7 +82,7 @@ class SinkGroup:
                 sink.record(usage)
 
     def flush(self, timeout: float | None = None) -> tuple[object, ...]:
-        """Flush every sink, all within ``timeout`` seconds; what each returned, in order."""
+        """Flush all sinks within ``timeout`` seconds in total; return their results in order."""
         end = None if timeout is None else time.monotonic() + timeout
         results: list[object] = []
         for sink, guard in self._guarded:
@@ -92,7 +92,7 @@ class SinkGroup:
         return tuple(results)
 
     def stats(self) -> SinkStats:
-        """Return what became of all usage, of the sinks that tell it."""
+        """Return the sum of the stats of all sinks that have them."""
         total = SinkStats(errors=self.sink_errors)
         for sink, guard in self._guarded:
             with guard:
@@ -119,7 +119,7 @@ class SinkGroup:
     def _failed(self, sink: MetricsSink, error: Exception) -> None:
         with self._lock:
             self.sink_errors += 1
-        # Class names only: the text of an error can hold content.
+        # Class names only: the text of an error can contain content.
         self._log.warning(
             "the metrics sink %s failed: %s", type(sink).__name__, type(error).__name__
         )

@@ -1,4 +1,4 @@
-"""Content in a stream: which block starts and deltas hold any."""
+"""Recognizes content in a stream's block starts and deltas."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def has_content(part: Any) -> bool:
-    """Return whether a block's start or delta, in Bedrock's shapes, holds content of any kind.
+    """Return whether a block's start or delta, in Bedrock's shapes, contains content of any kind.
 
     Text, reasoning (redacted too), tool calls, server tools' results, citations and images are
-    content; so is what this version does not know. An empty text is not.
+    content; so are kinds that this version does not know. An empty text is not.
     """
     if isinstance(part, dict):
-        return any(has_content(member) for member in part.values())
+        return any(has_content(value) for value in part.values())
     if isinstance(part, list):
-        return any(has_content(member) for member in part)
+        return any(has_content(value) for value in part)
     return bool(part) or isinstance(part, int | float)

@@ -1,4 +1,4 @@
-"""The running totals behind ``get_usage_summary()``: calls, attempts, tokens, cost."""
+"""UsageSummary: the running totals that ``get_usage_summary()`` returns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ EXACT = Context(prec=50)
 """50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
 
 _MAX_WAITING = 256
-"""Attempts and calls that wait to be added up, in memory."""
+"""Attempts and calls that may wait in memory to be added up."""
 
 MAX_NAMES = 1_000
-"""Agents, and models, that are told apart; further ones are added up under ``other``."""
+"""Agents, and models, that are kept apart; further ones are added up under ``other``."""
 
 
 class _Call(NamedTuple):
@@ -112,12 +112,12 @@ class _AllTotals:
 class UsageSummary:
     """Adds up attempts and calls since the process started. Any thread may add; none waits.
 
-    ``calls`` counts calls and ``attempts`` the requests they took. A model is asked by attempts, so
-    under ``by_model`` latency and success rate are the attempts', and what only calls have is left
-    out. ``total_invocations``, the design guide's key, is ``calls``, and ``attempts`` of a model.
+    ``calls`` counts calls and ``attempts`` the requests they took. Under ``by_model``, latency and
+    success rate are those of attempts, and keys that only calls have are missing.
+    ``total_invocations``, the design guide's key, is ``calls``, and ``attempts`` of a model.
 
     Args:
-        max_names: Agents and models told apart; the rest is added up under ``other``.
+        max_names: Agents and models that are kept apart; others are added up under ``other``.
     """
 
     def __init__(self, *, max_names: int = MAX_NAMES) -> None:
@@ -128,7 +128,7 @@ class UsageSummary:
         AFTER_FORK.watch(self)
 
     def attempt(self, usage: ModelUsageMetrics) -> None:
-        """Add one attempt; an answer from a cache is none."""
+        """Add one attempt; answers of a cache are ignored."""
         if usage.outcome != "cached":
             self._put(usage)
 
@@ -145,11 +145,11 @@ class UsageSummary:
 
         Args:
             agent_name: The agent that called.
-            answered: Whether a model answered; None if the caller went away, which is neither a
-                success nor a failure.
-            latency_ms: Milliseconds the whole call took.
-            fallback_used: True if another than the primary was asked last.
-            fallback_tried: True if another than the primary was asked at all.
+            answered: Whether a model answered; None if the caller cancelled the call, which is
+                neither a success nor a failure.
+            latency_ms: Milliseconds that the whole call took.
+            fallback_used: True if the last model called was not the primary.
+            fallback_tried: True if any model other than the primary was called.
         """
         self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_tried))
 
@@ -165,7 +165,7 @@ class UsageSummary:
             }
 
     def reset_after_fork(self) -> None:
-        """Start at zero: what came before is in the parent's summary."""
+        """Start at zero in a forked child: the parent keeps what was counted before."""
         self._totals = _AllTotals()
         self._waiting = deque()
         self._lock = threading.Lock()
@@ -181,7 +181,7 @@ class UsageSummary:
                 self._lock.release()
 
     def _add_waiting(self) -> None:
-        """Add up what waits; the caller must hold the lock."""
+        """Add up what waits. The caller must hold the lock."""
         while self._waiting:
             self._add(self._waiting.popleft())
 

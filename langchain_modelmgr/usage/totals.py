@@ -1,4 +1,4 @@
-"""The accounts of a manager: every attempt becomes one record, in the summary and the sinks."""
+"""UsageTotals: makes one record of each attempt, for the summary, the ledger and the sinks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """LangChain's run of a call, as its callbacks tell it.
+    """LangChain's run of a call, from its callbacks.
 
     Attributes:
         run_id: The run's id.
@@ -49,16 +49,16 @@ CURRENT_RUN: ContextVar[Run | None] = ContextVar("modelmgr_run", default=None)
 
 
 _MODELS_KEPT = 1024
-"""Models that are remembered: a call's own ``model=`` can be a new one each time."""
+"""Models in each cache: a call's ``model=`` can be a new one each time."""
 
 
 class UsageTotals:
-    """Where attempts and calls are entered, from any thread.
+    """Records attempts and calls from any thread.
 
     Args:
-        summary: The totals.
-        sinks: Where records go.
-        ledger: Where attempts are written, before anything is made of them.
+        summary: The running totals.
+        sinks: The sinks that get each record.
+        ledger: The ledger, which gets each attempt first.
     """
 
     def __init__(self, summary: UsageSummary, sinks: SinkGroup, ledger: AttemptLog) -> None:
@@ -76,13 +76,13 @@ class UsageTotals:
         open_attempt: object | None = None,
         price_unknown: str | None = None,
     ) -> None:
-        """Enter one attempt.
+        """Record one attempt.
 
         Args:
             usage: Its record.
             open_attempt: What the ledger returned when the attempt started; None: it did not see
                 the start.
-            price_unknown: Why it has no price, if anybody knows.
+            price_unknown: Why its price is unknown, if that is known.
         """
         unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
         if unpriced and not usage.usage_estimated:
@@ -92,7 +92,7 @@ class UsageTotals:
         self.sinks.record(usage)
 
     def input_pico_usd(self, model: ModelConfig) -> int | None:
-        """Return what an input token costs at least, in pico USD; None: unknown."""
+        """Return the least price of an input token in pico USD; None if it is unknown."""
         known = self._pico_per_token
         if model.model_id in known:
             return known[model.model_id]
@@ -102,7 +102,7 @@ class UsageTotals:
         return price
 
     def track(self, task: str | None = None) -> UsageTrack:
-        """Return a track of the calls that are begun while it is entered, and of a task's."""
+        """Return a track of the calls begun inside its ``with`` block, and of a task's calls."""
         return self._tracks.new(type(self.summary)(), task)
 
     def tracks_of(self, run: Run) -> tuple[UsageTrack, ...]:
@@ -114,7 +114,7 @@ class UsageTotals:
             if len(self._unpriced) >= _MODELS_KEPT:
                 self._unpriced.clear()
             self._unpriced.add(model_id)
-            why = reason or (f"service tier {tier}" if tier else "no list has it")
+            why = reason or (f"service tier {tier}" if tier else "it is in no price list")
             logger.warning(
                 "the price of %s is unknown (%s): its cost is counted as unpriced, not as 0; "
                 "give cost_per_1k_input_tokens and cost_per_1k_output_tokens under models:",
@@ -124,10 +124,10 @@ class UsageTotals:
 
 
 class CallUsage:
-    """The account of one call: one agent, one run.
+    """Records the attempts of one call: one agent, one run.
 
     Args:
-        totals: Where to enter.
+        totals: The manager's totals.
         agent_name: The agent.
         run: LangChain's run of the call.
     """
@@ -136,7 +136,7 @@ class CallUsage:
         self._totals = totals
         self._agent_name = agent_name
         self._run = run
-        # Taken where the call begins: its attempts may end on other threads.
+        # Read where the call begins: its attempts may end on other threads.
         self._tracks = totals.tracks_of(run)
         self._fallback_tried = False
         self._left = 0
@@ -150,7 +150,7 @@ class CallUsage:
         open_attempt: object | None = None,
         price_unknown: str | None = None,
     ) -> None:
-        """Enter one attempt of this call."""
+        """Record one attempt of this call."""
         self._totals.add(record, open_attempt=open_attempt, price_unknown=price_unknown)
         for track in self._tracks:
             track.attempt(record)
@@ -176,7 +176,7 @@ class CallUsage:
     def attempt_ended(
         self, meter: Meter, model: ModelConfig, *, is_fallback: bool = False
     ) -> ModelUsageMetrics:
-        """Enter one attempt as it ends; return its record."""
+        """Record one attempt as it ends; return its record."""
         self._fallback_tried |= is_fallback
         usage, wasted, tier = meter.usage, meter.wasted_usage, meter.service_tier
         estimated = meter.usage_estimated
@@ -200,7 +200,7 @@ class CallUsage:
     def call_ended(
         self, *, answered: bool | None, latency_ms: float, fallback_used: bool = False
     ) -> None:
-        """Enter the call: answered, failed (False), or left by its caller (None)."""
+        """Record the end of the call: answered, failed (False) or cancelled (None)."""
         sums: tuple[UsageSummary | UsageTrack, ...] = (self._totals.summary, *self._tracks)
         for each in sums:
             each.call(
@@ -212,7 +212,7 @@ class CallUsage:
             )
 
     def cached(self, model_id: str) -> None:
-        """Enter an answer of LangChain's response cache: no call, no tokens, no cost."""
+        """Record an answer of LangChain's response cache, which has no tokens and no cost."""
         self.add(self.record(model_id, "cached", usage=None))
 
     def record(  # noqa: PLR0913 - the facts of one attempt, keyword-only
@@ -256,7 +256,7 @@ def tokens_of_message(usage: Mapping[str, Any]) -> TokenCounts:
     """Return LangChain's ``usage_metadata`` as disjoint counts.
 
     Its ``input_tokens`` include cache reads and writes, Bedrock's exclude them; with Bedrock's
-    per-lifetime detail ``cache_creation`` is 0 and the writes stand in ``ephemeral_*``
+    per-lifetime detail ``cache_creation`` is 0 and the writes are in ``ephemeral_*``
     (langchain-aws 1.9.1).
     """
     details: Mapping[str, Any] = usage.get("input_token_details") or {}

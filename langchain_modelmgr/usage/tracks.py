@@ -1,4 +1,4 @@
-"""UsageTrack: what the calls of one task come to, whichever threads and contexts make them."""
+"""UsageTrack: the usage of one task's calls, in any thread and context."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ _ACTIVE: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", defa
 
 
 class UsageTrack(AbstractContextManager["UsageTrack"]):
-    """What the calls of a task, a question or a session come to.
+    """The usage of the calls of a task, a question or a session.
 
-    As a context manager it tracks the calls that are begun inside the block, in its context: tasks,
-    LangChain's batches and copied contexts included. It may be entered and left in different
-    contexts and threads.
+    As a context manager it tracks the calls that are begun inside the block, in its context,
+    including tasks, LangChain's batches and copied contexts. It may be entered and exited in
+    different contexts and threads.
 
     Args:
         tracks: The tracks of the manager whose calls are tracked.
         summary: An empty summary.
-        task: Calls whose metadata has this under ``modelmgr_task`` are tracked too, in any thread.
+        task: Calls with this value in their metadata under ``modelmgr_task`` are tracked too, in
+            any thread.
     """
 
     def __init__(self, tracks: Tracks, summary: UsageSummary, task: str | None = None) -> None:
@@ -53,10 +54,10 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         """Begin to track.
 
         Raises:
-            RuntimeError: It is entered already.
+            RuntimeError: It is already entered.
         """
         if self._token is not None:
-            raise RuntimeError("this track is entered already: track() gives another one")
+            raise RuntimeError("this track is already entered: call track() again for another one")
         self.is_over = False
         self._token = _ACTIVE.set((*_ACTIVE.get(), self))
         self.tracks.opened(self)
@@ -71,12 +72,12 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
             if token is not None:
                 _ACTIVE.reset(token)
         except ValueError:
-            # Entered in another context, which holds the track still.
+            # Entered in another context, which still has the track.
             self.is_over = True
         _ACTIVE.set(others)
 
     def bind(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Return the function, its calls tracked wherever and whenever it runs.
+        """Return the function so that its calls are tracked wherever and whenever it runs.
 
         Args:
             function: A function, coroutine function or generator function.
@@ -118,12 +119,12 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
 
     @property
     def calls(self) -> int:
-        """How many calls there were."""
+        """The number of calls."""
         return int(self.as_dict()["calls"])
 
     @property
     def attempts(self) -> int:
-        """How many requests they took."""
+        """The number of requests."""
         return int(self.as_dict()["attempts"])
 
     @property
@@ -133,7 +134,7 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
 
     @property
     def total_cost_usd(self) -> float:
-        """USD of all attempts whose price is known."""
+        """USD of all attempts with a known price."""
         return float(self.as_dict()["total_cost_usd"])
 
     @property
@@ -143,10 +144,10 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
 
     @property
     def average_latency_ms(self) -> float:
-        """Milliseconds that an answered call took."""
+        """Average milliseconds of an answered call."""
         return float(self.as_dict()["average_latency_ms"])
 
-    # -- what `bind` returns runs step by step, each in whatever context drives it
+    # -- generators returned by `bind` run step by step, in the context that drives them
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -154,7 +155,7 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         try:
             yield
         finally:
-            with suppress(ValueError):  # closed in another context, which never held it
+            with suppress(ValueError):  # closed in another context
                 _ACTIVE.reset(token)
 
     async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -203,7 +204,7 @@ class Tracks:
                 self._of_tasks[track.task] = (*self._of_tasks.get(track.task, ()), track)
 
     def ended(self, track: UsageTrack) -> None:
-        """Let calls of the track's task find it no more."""
+        """Remove the track from the calls of its task."""
         if track.task is not None:
             with self._lock:
                 others = [t for t in self._of_tasks.get(track.task, ()) if t is not track]
@@ -212,7 +213,7 @@ class Tracks:
                     self._of_tasks[track.task] = tuple(others)
 
     def of_call(self, metadata: Mapping[str, Any]) -> tuple[UsageTrack, ...]:
-        """Return the tracks of a call that begins here, each once.
+        """Return the tracks of a call that begins in this context, each once.
 
         Args:
             metadata: The metadata of the call's run.

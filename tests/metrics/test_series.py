@@ -153,12 +153,12 @@ def test_a_cost_that_is_no_amount_is_unknown(usage: MakeUsage, value: str) -> No
 
 @pytest.mark.parametrize("prefix", [":x", "a" * 300, "Köln", "a\n"])
 def test_a_namespace_that_cloudwatch_refuses_is_refused_at_once(prefix: str) -> None:
-    with pytest.raises(ValueError, match="CloudWatch takes no namespace"):
+    with pytest.raises(ValueError, match="invalid CloudWatch namespace"):
         checked_namespace(f"{prefix}/Models")
 
 
 def test_a_namespace_of_awss_own_is_refused() -> None:
-    with pytest.raises(ValueError, match="AWS's own"):
+    with pytest.raises(ValueError, match="AWS/ is reserved"):
         checked_namespace("AWS/Models")
 
 

@@ -246,7 +246,7 @@ def test_a_track_is_entered_once_at_a_time(manager: ModelManager, llm: ManagedBe
     for _ in range(2):
         with usage:
             llm.invoke("x")
-    with usage, pytest.raises(RuntimeError, match="entered already"):
+    with usage, pytest.raises(RuntimeError, match="already entered"):
         usage.__enter__()
 
     assert usage.calls == 2

@@ -1,4 +1,4 @@
-"""Many rows as few datums: pure, one for each metric, dimensions and minute."""
+"""Aggregates rows into datums: one for each metric, its dimensions, and minute."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Rules(NamedTuple):
-    """What of a writer's rows is published.
+    """Which metrics of a writer's rows are published.
 
     Attributes:
         published: Indexes of the metrics.
-        is_rolled_up: Whether all of them come without the agent too.
-        agents: The agents of the YAML, which have places of their own.
-        max_series: Metrics in all.
+        is_rolled_up: Whether each is published without the dimension ``Agent`` too.
+        agents: The agents of the YAML, which always have metrics of their own.
+        max_series: Largest number of metrics.
     """
 
     published: frozenset[int]
@@ -48,12 +48,12 @@ class Rules(NamedTuple):
         return cls(indexes_of(extra), ROLLUP in extra, frozenset(agents), max_series)
 
     def points_of(self, row: AttemptRow) -> int:
-        """Return how many data points an attempt makes."""
+        """Return the number of data points of an attempt."""
         return len(observations(row, self.published)) * (1 + self.is_rolled_up)
 
 
 class _Counted:
-    """The values of one series in one minute, and whose they are."""
+    """The values of one series in one minute, and their number by writer."""
 
     __slots__ = ("cell", "writers")
 
@@ -74,10 +74,10 @@ _Key = tuple[str | None, str, str]
 def aggregate(
     given: Mapping[int, tuple[Rules, Sequence[Group]]], places: Places
 ) -> tuple[list[Datum], Counter[int]]:
-    """Return the datums of rows, and how many attempts of which writer were counted as ``other``.
+    """Return the datums of rows, and by writer the number of attempts counted as ``other``.
 
     Args:
-        given: By the number of their writer, rows and what of them is published.
+        given: By the id of a writer, its rules and rows.
         places: Which agents and models have metrics of their own.
     """
     counted: defaultdict[_Key, defaultdict[int, _Counted]] = defaultdict(_by_metric)

@@ -1,4 +1,4 @@
-"""Batches: the datums of rows, cut into requests that CloudWatch takes, stored beside the rows."""
+"""Batches: cuts datums into requests that CloudWatch accepts, and stores them with the rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ENVELOPE_BYTES = 1_000
 
 
 class Batches:
-    """Makes the batches of a ledger, its own and those of other processes."""
+    """Makes the batches of a ledger, from its own rows and those of other processes."""
 
     def __init__(self) -> None:
         self._has_logged_folding = False
@@ -77,7 +77,7 @@ class Batches:
 
 
 def rules_of(settings: Mapping[str, Any]) -> Rules:
-    """Return a writer's settings as rules; what another version means by them is left out."""
+    """Return a writer's settings as rules; values of another version are ignored."""
     extra, agents = settings.get("extra"), settings.get("agents")
     most = settings.get("max_series")
     return Rules.of(

@@ -1,4 +1,4 @@
-"""Many values as few: as one datum takes them, in at most 150."""
+"""Reduces many values to the 150 that one datum may hold, and keeps the percentiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which agents and models have metrics of their own: CloudWatch bills each of them."""
+"""Limits the number of metrics: further agents and models are counted as ``other``."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ FOLDING = (
     "more than %d metrics: further agents are counted as 'other', where no alarm of theirs sees "
     "them; agents of the configuration keep their own"
 )
-"""What is logged at the first fold."""
+"""The warning when the first agent or model is counted as ``other``."""
 
 _SERIES_A_PAIR = 6
 _MODELS_OF_OTHER = 20
-"""Models that are told apart for agents without a place."""
+"""Models that are kept apart for agents without metrics of their own."""
 
 Pair = tuple[str, str]
 
 
 class Places:
-    """Gives agents and models places until there are no more; those of the YAML have their own.
+    """Decides which agents and models have metrics of their own; agents of the YAML always do.
 
-    The agent is folded before the model, so that a metric of a model stays whole.
+    The agent becomes ``other`` before the model does, so that metrics of a model stay complete.
 
     Args:
-        taken: Pairs that have a place already.
+        taken: Pairs that have metrics already.
 
     Attributes:
-        used: The pairs that were asked for, as they are counted.
+        used: The pairs that attempts were counted under.
     """
 
     def __init__(self, taken: Iterable[Pair] = ()) -> None:
@@ -56,8 +56,8 @@ class Places:
             agent: The agent's name.
             model: The model id.
             reserved: The agents of the YAML.
-            metrics: How many metrics an attempt has.
-            max_series: Metrics in all.
+            metrics: The number of metrics of an attempt.
+            max_series: Largest number of metrics.
         """
         most = max(max_series // max(_SERIES_A_PAIR, metrics), 1)
         pair = self._placed(agent, model, reserved, most)

@@ -1,4 +1,4 @@
-"""The CloudWatch client of a sink, and what is known of the account that it belongs to."""
+"""Makes the CloudWatch client of a sink, and identifies its account."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10
 
 IDENTITY_SECONDS = 1
-"""What GetCallerIdentity may take."""
+"""Time-out of GetCallerIdentity."""
 
 ASK_AGAIN_SECONDS = 3600
-"""When it is asked again if it did not answer."""
+"""Seconds until GetCallerIdentity is called again after it failed."""
 
 _ACCOUNT, _KEY = "account:", "key:"
-"""What an identity begins with: a hash of the account's id, or of an access key."""
+"""Prefixes of an identity, which is a hash of the account id or of an access key id."""
 
 _PLACES: WeakKeyDictionary[Any, dict[tuple[str | None, str], tuple[str, str]]] = WeakKeyDictionary()
-"""Region and endpoint of sessions, by the wanted ones: to find them, a client is made."""
+"""Cache of each session's region and endpoint: finding them takes a client."""
 
 
 def cloudwatch_client(session: Any, region: str | None = None) -> Any:
-    """Make the CloudWatch client that the sink wants.
+    """Make a CloudWatch client for the sink.
 
     botocore makes one attempt: PutMetricData has no idempotency token, so its own retries after
     a time-out count the same usage several times.
 
     Args:
-        session: A ``boto3.Session``; credentials and endpoints are its business.
+        session: A ``boto3.Session`` with the credentials.
         region: AWS region; None means the session's.
     """
     return _client(session, region, None)
 
 
 class FixedClient:
-    """CloudWatch as boto3 finds it when ``fix`` is called, whatever the environment says later.
+    """A client factory that keeps the account, region and endpoint of the time ``fix`` was called.
 
     Args:
         session: Returns the boto3 session.
         region: AWS region; None: the session's.
-        endpoint: An endpoint of its own; None: boto3's.
+        endpoint: The endpoint; None: boto3's.
 
     Attributes:
         region: The region's name; empty: unknown.
         endpoint: Its URL; empty: unknown.
-        old_scope: What stood for its credentials in the journals of 0.1.0.
+        old_scope: The identity of its credentials in the journals of 0.1.0.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class FixedClient:
         self._server: object | None = None
 
     def fix(self) -> None:
-        """Find account, region and endpoint now; the client is made when it is needed."""
-        with Guard():  # whatever boto3 raises comes again when it is used
+        """Find region and endpoint now; clients are made when they are needed."""
+        with Guard():  # boto3 raises the same error again when it is used
             session = self._open_session()
             known = _PLACES.setdefault(session, {})
             wanted = (self._wanted_region, self.endpoint)
@@ -90,18 +90,18 @@ class FixedClient:
 
     @property
     def is_gone(self) -> bool:
-        """True if it was a server of this process that has stopped."""
+        """True if the endpoint was a local AWS of this process that has stopped."""
         known = self._server
         return known is not None and LOCAL_SERVERS.token(self.endpoint) is not known
 
     def identity(self, *, ask: bool = True) -> str | None:
-        """Return what stands for the account: its id, else the access key; None: unknown.
+        """Return a hash of the account id, else of the access key id; None if both are unknown.
 
-        Without an id STS is asked: at most once an hour.
+        Without an account id STS is called, at most once an hour.
 
         Args:
-            ask: False: only if there is nothing else, as temporary credentials have another access
-                key each hour.
+            ask: False: call STS only if no identity is known. Temporary credentials have a new
+                access key each hour.
         """
         known = self.known_identity()
         if known is not None and known.startswith(_ACCOUNT):
@@ -109,23 +109,23 @@ class FixedClient:
         return (self._ask() or known) if ask or known is None else known
 
     def known_identity(self) -> str | None:
-        """Return what stands for the account as far as it is known without a request."""
+        """Return the identity as far as it is known without a request."""
         if self._account is not None:
             return self._account
         found = None
-        with Guard():  # whatever boto3 raises comes again when it is used
+        with Guard():  # boto3 raises the same error again when it is used
             found = None if self._session is None else self._session.get_credentials()
         account = getattr(found, "account_id", None)
         if account:
             return self._known(_ACCOUNT, account)
-        # Those that are fetched again and again (roles, SSO) would be fetched here.
+        # Reading credentials that are refreshed (roles, SSO) would fetch them here.
         if found is None or hasattr(found, "refresh_needed") or found.token:
             return None
         return self._known(_KEY, found.access_key)
 
     @property
     def identities(self) -> frozenset[str]:
-        """All that is known to stand for the account."""
+        """All known identities of the account."""
         return frozenset(self._identities)
 
     def _ask(self) -> str | None:
@@ -133,7 +133,7 @@ class FixedClient:
         if self._session is None or now < self._ask_at:
             return None
         self._ask_at = now + ASK_AGAIN_SECONDS
-        with Guard():  # without an answer, others' rows wait
+        with Guard():  # without an answer, rows of other processes wait
             sts = _client(
                 self._session, self.region or None, self._sts_endpoint(), "sts", IDENTITY_SECONDS
             )
@@ -146,7 +146,7 @@ class FixedClient:
         return found
 
     def _sts_endpoint(self) -> str:
-        # An endpoint of its own (a local server, an emulator) answers for all services.
+        # A local server or an emulator answers for all services.
         return self.endpoint.replace("//monitoring.", "//sts.", 1)
 
     def _open_session(self) -> Any:

@@ -1,4 +1,4 @@
-"""Brings batches to CloudWatch: marks, sends, counts; pauses, and searches for what it refuses."""
+"""Delivery: sends batches to CloudWatch, pauses after failures, finds datums that are refused."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 300.0
 FLUSH_RETRIES = 4
-"""Further tries of a flush, with pauses that double from 0.2 s: 3 s together at most."""
+"""Retries of a flush, with pauses that double from 0.2 s: 3 s in total at most."""
 
 MAX_REQUESTS_A_SEARCH = 64
-"""Requests to find bad datums among those of one batch; two of a thousand take about forty."""
+"""Requests to find invalid datums in a batch; two in a thousand take about forty."""
 
 _BATCH_AND_HALVES = 3
 _FIRST_BACKOFF_SECONDS = 2.0
@@ -49,13 +49,13 @@ class Delivery:
     Args:
         client_factory: Makes a boto3 CloudWatch client; called on first use, and again after
             credentials were missing or refused.
-        namespace: Where the metrics go.
-        clock: Time.
-        log: For warnings.
-        resend: Send again what was sent without an answer; else it is given up, and counted.
+        namespace: CloudWatch namespace.
+        clock: The clock; tests replace it.
+        log: Logs warnings.
+        resend: Send data points without an answer again; else they are counted as ambiguous.
 
     Attributes:
-        requests: Requests made.
+        requests: The number of requests.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Delivery:
 
     @property
     def pause(self) -> float:
-        """Seconds until what was not taken is sent again."""
+        """Seconds until refused data points are sent again."""
         return max(self._not_before - self._clock.monotonic(), 0.0)
 
     @property
     def has_failed(self) -> bool:
-        """True if something waits because it was not taken."""
+        """True if data points wait because a request failed."""
         return self._not_before > -math.inf
 
     def recover(self, connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
-        """Settle what was sent before: by this process, and by those that died."""
+        """Settle batches that were sent before, by this process or by dead ones."""
         while self._unsettled:
             batch, settled = self._unsettled[0]
             outbox.settle(connection, batch, **settled)
@@ -106,13 +106,13 @@ class Delivery:
         take: Callable[[], Batch | None],
         deadline: float | None,
     ) -> None:
-        """Send what waits.
+        """Send the batches that wait.
 
         Args:
             connection: The database.
             take: Marks and returns the next batch.
-            deadline: Monotonic time after which no request is started: pauses are not waited
-                for, and a few quick retries are made. None: all, unless a pause is running.
+            deadline: Monotonic time after which no request is started. Running pauses are ignored,
+                and a few quick retries are made. None: send everything, unless a pause is running.
         """
         tries = 0
         while not self.pause if deadline is None else self._clock.monotonic() < deadline:
@@ -139,12 +139,12 @@ class Delivery:
         self._not_before = self._clock.monotonic() + random.uniform(0, longest)
 
     def _is_dead_end(self) -> bool:
-        """Return whether trying again soon is vain: a server on loopback that doesn't listen."""
+        """Return whether a quick retry is useless: no server listens on the loopback endpoint."""
         url = "" if self._client is None else str(self._client.meta.endpoint_url)
         return self._answer is None and url.startswith(_LOOPBACK)
 
     def _send(self, connection: sqlite3.Connection, batch: Batch) -> Outcome:
-        """Send one batch; halve what is refused until the bad datum stands alone."""
+        """Send one batch; halve refused parts until the invalid datum is found."""
         search = _Search([batch.datums], [], [])
         searched = 0
         while search.todo:
@@ -155,13 +155,13 @@ class Delivery:
             searched += 1
             if outcome is Outcome.REFUSED:
                 search.reasons.append(why)
-                if searched == _BATCH_AND_HALVES and search.is_vain():
+                if searched == _BATCH_AND_HALVES and search.is_useless():
                     outcome = Outcome.UNUSABLE
             if outcome in (Outcome.INVALID, Outcome.REFUSED) and len(part) > 1:
                 middle = len(part) // 2
                 search.todo.extend((part[:middle], part[middle:]))
             elif outcome is Outcome.REFUSED:
-                search.aside.append(part)  # nobody but CloudWatch's own codes drops a datum
+                search.aside.append(part)  # only CloudWatch's codes for invalid data drop a datum
             elif outcome in (Outcome.SENT, Outcome.INVALID):
                 what = "sent" if outcome is Outcome.SENT else "dropped"
                 self._settle(connection, batch, search.rest(), bool(search.todo), **{what: part})
@@ -202,7 +202,7 @@ class Delivery:
     ) -> None:
         try:
             outbox.settle(connection, batch, rest=rest, still_sending=still_sending, **settled)
-        except sqlite3.Error:  # it is known what became of it: to be noted when there is room
+        except sqlite3.Error:  # the result is known: it is stored when the database can be written
             self._unsettled.append((batch, {"rest": rest, **settled}))
             raise
 
@@ -211,7 +211,7 @@ class Delivery:
         self._answer = None
         errors: list[Exception] = []
         datums = [Datum(*datum) for datum in part]
-        with Guard(errors.append):  # boto3 may raise anything: it is named and counted
+        with Guard(errors.append):  # boto3 may raise any error: it is named and counted
             client = self._connect()
             data = [datum.to_request() for datum in datums]
             client.put_metric_data(Namespace=self._namespace, MetricData=data)
@@ -227,7 +227,7 @@ class Delivery:
     def _outcome(self, error: Exception | None) -> Outcome:
         if self._answer is not None:
             return of_answer(*self._answer, "" if error is None else code_of(error))
-        # Before the first byte it is about credentials, region or endpoint: our data is valid.
+        # Before the first byte the cause is credentials, region or endpoint, not the data.
         if error is None or not self._is_sending:
             return Outcome.UNUSABLE
         return of_error(error)
@@ -236,8 +236,8 @@ class Delivery:
         if self._client is None:
             client = self._client_factory()
             events = client.meta.events
-            # Credentials may come over the network too: what fails there was not sent. The event
-            # is botocore's last before the first byte; the ids let sinks share a client.
+            # Fetching credentials may fail before anything is sent. The event is botocore's last
+            # before the first byte; the ids let sinks share a client.
             events.register_last(
                 "before-send.cloudwatch.PutMetricData", self._on_send, unique_id=f"send-{id(self)}"
             )
@@ -273,7 +273,7 @@ class Delivery:
         )
 
     def _report(self, datums: Sequence[Datum], outcome: Outcome, why: str) -> None:
-        # The text of an error can hold account ids: its name has to do.
+        # The text of an error can contain account ids: only its name is logged.
         if outcome is Outcome.RETRY:
             self._warn("took no metrics (%s): they are kept and sent again later", why)
         elif outcome is Outcome.AMBIGUOUS:
@@ -295,16 +295,16 @@ class Delivery:
 
 
 class _Search(NamedTuple):
-    """The search for what is refused in a batch: parts to send, parts put aside, reasons."""
+    """The search for invalid datums of a batch: parts to send, parts set aside, reasons."""
 
     todo: list[Datums]
     aside: list[Datums]
     reasons: list[str]
 
     def rest(self) -> Datums:
-        """Return all that is not settled."""
+        """Return the datums that are not settled."""
         return [datum for part in (*self.todo, *self.aside) for datum in part]
 
-    def is_vain(self) -> bool:
+    def is_useless(self) -> bool:
         """Return whether a batch and both of its halves were refused for one unknown reason."""
         return len(self.reasons) == _BATCH_AND_HALVES and len(set(self.reasons)) == 1

@@ -1,4 +1,4 @@
-"""Reads the journals that version 0.1.0 left, once. To be removed in 0.3."""
+"""Delivers the journals that version 0.1.0 left, once. To be removed in 0.3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOLDERS = "[0-9a-f]" * 16
 
 
 def old_scope(profile: str | None) -> str:
-    """Return what stood for the credentials of a process in 0.1.0."""
+    """Return the identity of a process's credentials as 0.1.0 wrote it."""
     env = os.environ.get
     key = "" if env("AWS_SESSION_TOKEN") else env("AWS_ACCESS_KEY_ID", "")
     profile = None if profile == "default" else profile
@@ -34,7 +34,7 @@ def old_scope(profile: str | None) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def take_over(  # noqa: PLR0913 - what tells a destination, keyword-only
+def take_over(  # noqa: PLR0913 - the facts of a destination, keyword-only
     connection: sqlite3.Connection,
     root: Path,
     *,
@@ -44,17 +44,17 @@ def take_over(  # noqa: PLR0913 - what tells a destination, keyword-only
     scope: str,
     owner: str,
 ) -> None:
-    """Store as batches what dead processes of 0.1.0 left for a destination; then their files go."""
+    """Store journals of dead 0.1.0 processes for a destination as batches, and delete the files."""
     for path in sorted(root.glob(f"{_FOLDERS}/*.jsonl")):
         with suppress(OSError, ValueError, AttributeError):
             file = locked(path, os.O_RDWR)
             if file is None:
-                continue  # its process lives
+                continue  # its process is alive
             with closing(file):
                 head = json.loads(file.readline() or b"{}")
                 place = head.get("destination", {})
-                told = (place.get("namespace"), place.get("region"), place.get("scope"))
-                if told == (namespace, region, scope):
+                found = (place.get("namespace"), place.get("region"), place.get("scope"))
+                if found == (namespace, region, scope):
                     _store(connection, str(head.get("name")), file, destination, owner)
                     path.unlink()
 
@@ -69,7 +69,7 @@ def _store(
             (f"journal:{name}", destination, datetime.now(UTC).timestamp(), owner),
         ).fetchone()
         if writer is None:
-            return  # its file could not be removed
+            return  # it was stored before, and its file could not be removed
         waiting, ambiguous = _Journal(str(writer[0])).read(file)
         outbox.count(connection, destination, "recorded", outbox.points_of([*waiting, *ambiguous]))
         outbox.count(connection, destination, "ambiguous", outbox.points_of(ambiguous))
@@ -88,7 +88,7 @@ class _Journal:
         self._sending: set[int] = set()
 
     def read(self, file: Iterable[bytes]) -> tuple[list[list[Any]], list[list[Any]]]:
-        """Return the datums that wait, and those that were being sent."""
+        """Return the datums that wait and those that were being sent."""
         for line in file:
             with suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
                 self._take(json.loads(line))

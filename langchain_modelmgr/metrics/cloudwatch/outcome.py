@@ -1,4 +1,4 @@
-"""What became of a request of PutMetricData, by its answer or by the error of botocore."""
+"""Outcome: classifies the answer or the error of a PutMetricData request."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 class Outcome(Enum):
-    """What became of a request."""
+    """The result of a request."""
 
     SENT = auto()
     RETRY = auto()
-    """Not taken, for a passing reason: keep it and try again."""
+    """Refused for a temporary reason: keep the data and retry."""
     UNUSABLE = auto()
-    """Not sent, or not answered by CloudWatch, or refused for who we are: keep it, try later."""
+    """Not sent, not answered by CloudWatch, or refused for the credentials: keep, retry later."""
     INVALID = auto()
-    """Refused for what it holds: one bad datum fails the whole request."""
+    """Refused as invalid: one invalid datum fails the whole request."""
     REFUSED = auto()
-    """Refused for a reason that is not known: perhaps for what it holds."""
+    """Refused for an unknown reason: perhaps as invalid."""
     AMBIGUOUS = auto()
-    """Sent, perhaps taken: sending it again might count it twice."""
+    """Sent, perhaps accepted: sending it again might count it twice."""
 
 
 _THROTTLES = frozenset(
@@ -70,8 +70,9 @@ _INVALID = frozenset(
         "ValidationError",
     }
 )
-"""CloudWatch's own codes for data that it does not take. Source: AWS, PutMetricData API reference
-and "Common errors", and botocore 1.44.5's service model; read 2026-11-26. No other drops any."""
+"""CloudWatch's codes for invalid data. Source: AWS, PutMetricData API reference
+and "Common errors", and botocore 1.44.5's service model; read 2026-11-26.
+No other code drops data."""
 
 _PASSING_STATUS = frozenset({408, 425, 429})
 _TOO_LARGE = 413
@@ -82,7 +83,7 @@ _AWS_CONTENT = ("application/x-amz-json", "application/cbor")
 
 
 def is_cloudwatchs(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer is CloudWatch's own: a proxy or a captive portal may answer too."""
+    """Return whether CloudWatch answered: a proxy or a captive portal may answer instead."""
     lower = {name.lower(): value for name, value in headers.items()}
     return bool(lower.get("x-amzn-requestid")) or lower.get("content-type", "").startswith(
         _AWS_CONTENT
@@ -90,12 +91,12 @@ def is_cloudwatchs(headers: Mapping[str, str]) -> bool:
 
 
 def of_answer(status: int, headers: Mapping[str, str], code: str) -> Outcome:
-    """Return what an answer means.
+    """Classify an answer.
 
     Args:
         status: Its HTTP status.
         headers: Its headers.
-        code: AWS's error code; empty: none.
+        code: AWS's error code; empty if there is none.
     """
     if not is_cloudwatchs(headers):
         return Outcome.UNUSABLE
@@ -111,11 +112,11 @@ def of_answer(status: int, headers: Mapping[str, str], code: str) -> Outcome:
 
 
 def of_error(error: Exception) -> Outcome:
-    """Return what an error means after which no answer came, once sending had begun."""
+    """Classify an error that came instead of an answer, after sending had begun."""
     from botocore import exceptions as aws
 
-    # No connection, so nothing was sent; a proxy that refuses has not passed it on. All else (no
-    # answer in time, a reset) comes after the body may have arrived.
+    # Without a connection nothing was sent, and a proxy that refuses did not pass it on. After any
+    # other error (a time-out, a reset) the body may have arrived.
     return Outcome.RETRY if isinstance(error, aws.ConnectionError) else Outcome.AMBIGUOUS
 
 
@@ -125,7 +126,7 @@ def reason(error: Exception) -> str:
 
 
 def code_of(error: Exception) -> str:
-    """Return AWS's error code; empty: there is none."""
+    """Return AWS's error code; empty if there is none."""
     response: Any = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return str(code or "")

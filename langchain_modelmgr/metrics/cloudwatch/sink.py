@@ -1,7 +1,7 @@
-"""The CloudWatch sink: publishes what the ledger has stored, from the ledger's own thread.
+"""CloudWatchSink: publishes what the ledger has stored, from the ledger's thread.
 
-What CloudWatch does not take for a passing reason is kept and sent again; what was sent without an
-answer is counted as ambiguous and not sent twice.
+Data points that CloudWatch refuses for a temporary reason are kept and sent again; those that were
+sent without an answer are counted as ambiguous and not sent twice.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ _LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 class CloudWatchSink:
     """Publishes usage as the design guide's five metrics.
 
-    A sink that is made by hand has a ledger of its own, in memory. That of a manager's
-    configuration publishes what the manager's ledger holds.
+    A sink that is made by hand has a ledger of its own, in memory. The sink of a manager's
+    configuration publishes from the manager's ledger.
 
     Args:
         client_factory: Makes the boto3 client, see ``cloudwatch_client``; called in the sink's own
             thread when there is something to send.
         namespace: CloudWatch namespace, as ``{project_prefix}/Models``.
         interval_seconds: Seconds between two publications.
-        max_series: Metrics at most; agents and models beyond become ``other``.
-        extra: What is published beyond the guide's five, see ``docs/metrics.md``.
-        agents: Agents that keep metrics of their own whatever others come.
-        on_ambiguous: What was sent without an answer: ``drop`` counts it, ``resend`` sends it
-            again, perhaps twice.
-        clock: Time.
+        max_series: Largest number of metrics; further agents and models become ``other``.
+        extra: Names of further metrics; see ``docs/metrics.md``.
+        agents: Agents that always keep metrics of their own.
+        on_ambiguous: For data points that were sent without an answer: ``drop`` counts them,
+            ``resend`` sends them again, perhaps twice.
+        clock: The clock; tests replace it.
 
     Raises:
-        ValueError: If CloudWatch would refuse the namespace.
+        ValueError: The namespace is not valid.
     """
 
     def __init__(  # noqa: PLR0913 - limits, keyword-only, each with its default
@@ -95,7 +95,7 @@ class CloudWatchSink:
         AFTER_FORK.watch(self)
 
     def publish_from(self, ledger: Ledger) -> None:
-        """Publish what a manager's ledger holds, instead of a ledger of its own."""
+        """Publish from a manager's ledger instead of the sink's own."""
         self._ledger = ledger
         self._has_own_ledger = False
 
@@ -120,28 +120,30 @@ class CloudWatchSink:
         return 3 + (finite(usage.latency_ms) is not None) + priced
 
     def flush(self, timeout: float | None = None) -> SinkStats:
-        """Deliver what is left, and wait for it.
+        """Deliver everything recorded so far, and wait for it.
 
         Args:
-            timeout: Seconds to wait; None means 30. What is not delivered then is kept and sent
-                later.
+            timeout: Seconds to wait; None means 30. Data points that are not delivered by
+                then are kept and sent later.
 
         Returns:
-            What was delivered and what is kept.
+            Counts of what was delivered and what is kept.
         """
         self._ledger.flush(timeout)
         return self.stats()
 
     def close(self) -> None:
-        """Deliver what is left, within 5 seconds, and stop the thread. A later record restarts."""
+        """Deliver within 5 seconds, and stop the thread. The next record restarts it."""
         self._ledger.close()
 
     def stats(self) -> SinkStats:
-        """Return what became of the usage so far."""
+        """Return the counts of data points so far."""
         counts = self._ledger.counts
         own = counts.recorded - counts.adopted
         if not self._ledger.has_lines:
-            self._ahead = self._points - own  # what is not in the tables by now was no data point
+            self._ahead = (
+                self._points - own
+            )  # all lines are ingested: the rest were not data points
         recorded = counts.recorded + max(self._points - own - min(self._ahead, 0), 0)
         oldest = counts.oldest
         return SinkStats(
@@ -173,10 +175,10 @@ class CloudWatchSink:
             resend=self._resend,
         )
 
-    # -- what the ledger asks of its relay
+    # -- called by the ledger
 
     def head(self) -> Mapping[str, Any]:
-        """Return where data points go, and what of the rows is published."""
+        """Return the destination and the settings, for a segment's first line."""
         region, endpoint = self._place
         fixed = self._client_factory
         return {
@@ -190,13 +192,13 @@ class CloudWatchSink:
         }
 
     def identity(self, *, ask: bool) -> str | None:
-        """Return what stands for the account, as soon as it is known."""
+        """Return the identity of the account; None while it is unknown."""
         fixed = self._client_factory
         return fixed.identity(ask=ask) if isinstance(fixed, FixedClient) else None
 
     @property
     def is_gone(self) -> bool:
-        """True if the destination was a server of this process, or of this machine, that ended."""
+        """True if the destination was a local server that has ended."""
         fixed = self._client_factory
         if not isinstance(fixed, FixedClient):
             return False
@@ -206,11 +208,11 @@ class CloudWatchSink:
 
     @property
     def pause(self) -> float:
-        """Seconds until what was not taken is sent again."""
+        """Seconds until the next attempt to send."""
         return self._delivery.pause if self._delivery.has_failed else math.inf
 
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
-        """Send what waits for this destination."""
+        """Send the batches that wait for this destination."""
         self._delivery.recover(connection, ledger.is_alive)
         self._take_over_journals(ledger, connection)
         self._learn_account(ledger, connection)
@@ -225,7 +227,7 @@ class CloudWatchSink:
         return outbox.take(connection, places, ledger.names)
 
     def _learn_account(self, ledger: Ledger, connection: sqlite3.Connection) -> None:
-        """Ask for the account if something waits that may be this account's."""
+        """Identify the account if batches wait that may belong to it."""
         fixed = self._client_factory
         if isinstance(fixed, FixedClient) and ledger.folder is not None:
             own = {f"writer:{name}" for name in ledger.names}

@@ -218,7 +218,7 @@ def test_what_close_could_not_deliver_is_logged(
 
 
 def test_a_namespace_of_awss_own_is_refused_when_the_sink_is_made() -> None:
-    with pytest.raises(ValueError, match="AWS's own"):
+    with pytest.raises(ValueError, match="AWS/ is reserved"):
         CloudWatchSink(lambda: None, "AWS/Models")
 
 
