@@ -2,7 +2,7 @@
 
 Measures, against the local AWS in a process of its own: 500 ``ainvoke`` of 200 ms each, and the
 time from a throttled primary to its fallback's answer. Plain ``ChatBedrockConverse`` with
-LangChain's ``with_fallbacks`` stands beside ``ManagedBedrockChat``.
+LangChain's ``with_fallbacks`` is compared with ``ManagedBedrockChat``.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def microseconds(work: Callable[[ModelUsageMetrics], Any], count: int) -> float:
 
 def ours(aws: LocalAWS, count: int) -> float:
     """Return what the two lines of an attempt cost the caller; print what follows them."""
-    ledger_module.WAKE_LINES = sys.maxsize  # the ledger's thread waits until it is asked
+    ledger_module.WAKE_LINES = sys.maxsize  # the ledger's thread waits until it is woken
     clients = FixedClient(boto3.Session, None)
     sink = CloudWatchSink(clients, "bench/Models", interval_seconds=3_600)
     with tempfile.TemporaryDirectory() as folder:

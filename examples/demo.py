@@ -81,19 +81,21 @@ def scripted_model(request: ScriptedRequest) -> ScriptedReply | None:
 
 def ask(agent: Any, question: str) -> None:
     """Stream the agent's answer, tool calls and all, then say which models it took."""
-    print(f"\nsql_agent is asked: {question}\n")
+    print(f"\nQuestion to sql_agent: {question}\n")
     calls: list[dict[str, Any]] = []
     for chunk, _ in agent.stream({"messages": [("user", question)]}, stream_mode="messages"):
         if isinstance(chunk, AIMessageChunk):
             show(chunk)
-            if told := chunk.response_metadata.get("model_manager"):
-                calls.append(told)
+            if report := chunk.response_metadata.get("model_manager"):
+                calls.append(report)
         else:
             print("\n  <- " + chunk.text.replace("\n", "\n     "))
     print("\n")
-    for number, told in enumerate(calls, 1):
-        tried = ", ".join(f"{a['model_id']}: {a['error'] or 'answered'}" for a in told["attempts"])
-        print(f"  call {number}, ${told['cost_usd']}, {told['latency_ms']:.1f} ms: {tried}")
+    for number, report in enumerate(calls, 1):
+        tried = ", ".join(
+            f"{a['model_id']}: {a['error'] or 'answered'}" for a in report["attempts"]
+        )
+        print(f"  call {number}, ${report['cost_usd']}, {report['latency_ms']:.1f} ms: {tried}")
 
 
 def show(chunk: AIMessageChunk) -> None:

@@ -1,6 +1,6 @@
 """Print the oldest versions that ``pyproject.toml`` allows, as constraints: ``make lowest``.
 
-A bound that nobody ran is a guess; an older botocore, for one, waits as long as it likes.
+A bound that is not tested is a guess: an older botocore, for example, ignores read time-outs.
 """
 
 from __future__ import annotations

@@ -158,31 +158,31 @@ def _sources(overlay: Any, litellm: Any) -> dict[str, Any]:
 
 
 def _model(base: str, prefixes: list[str | None], overlay: Any, lists: Lists) -> dict[str, Any]:
-    told = _Told()
-    told.take("apis", {"served_by": ["converse"]})
-    told.take("litellm", _of_litellm(lists.litellm_of(base, prefixes)))
-    told.take("litellm", {"served_by": lists.other_apis(base, prefixes)})
-    told.take("profiles", _of_profile(base, prefixes))
-    told.take("rules", _of_rules(base, told.facts.get("supports_tools")))
-    told.take("rules", _family(base, overlay["families"]))
+    entry = _Entry()
+    entry.take("apis", {"served_by": ["converse"]})
+    entry.take("litellm", _of_litellm(lists.litellm_of(base, prefixes)))
+    entry.take("litellm", {"served_by": lists.other_apis(base, prefixes)})
+    entry.take("profiles", _of_profile(base, prefixes))
+    entry.take("rules", _of_rules(base, entry.facts.get("supports_tools")))
+    entry.take("rules", _family(base, overlay["families"]))
     for pattern in overlay["patterns"]:
         if re.search(pattern["match"], base):
-            told.lay_over({k: v for k, v in pattern.items() if k != "match"})
+            entry.lay_over({k: v for k, v in pattern.items() if k != "match"})
     own = overlay["models"].get(base, {})
-    told.lay_over({k: v for k, v in own.items() if not k.startswith("cost_")})
-    if "retirement_date" in told.facts:  # whoever names the day knows more
-        told.take(told.sources["retirement_date"], {"lifecycle": "legacy"})
-    if told.facts.get("supports_tools") is False:
-        told.take("rules", {"tool_choices": [], "supports_streaming_tools": False})
+    entry.lay_over({k: v for k, v in own.items() if not k.startswith("cost_")})
+    if "retirement_date" in entry.facts:  # the source of the date knows more
+        entry.take(entry.sources["retirement_date"], {"lifecycle": "legacy"})
+    if entry.facts.get("supports_tools") is False:
+        entry.take("rules", {"tool_choices": [], "supports_streaming_tools": False})
     own_prices = {k: tuple(v) for k, v in own.items() if k.startswith("cost_")}
     prices = prices_of(base, prefixes, lists, own_prices)
     if any(price.get("service_tiers") for price in prices.values()):  # AWS lists the two together
         tiers = ["default", "priority", "flex", "reserved"]
-        told.take("tiers", {"accepted_service_tiers": tiers})
-    return {**told.facts, "prefixes": prefixes, "prices": prices, "sources": told.sources}
+        entry.take("tiers", {"accepted_service_tiers": tiers})
+    return {**entry.facts, "prefixes": prefixes, "prices": prices, "sources": entry.sources}
 
 
-class _Told:
+class _Entry:
     """Facts with the source of each; a later one takes the place of an earlier."""
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ def _of_rules(base: str, tools: Any) -> dict[str, Any]:
     from langchain_aws import ChatBedrockConverse
 
     model = ChatBedrockConverse(model_id=base, client=object(), bedrock_client=object())
-    streaming = model.disable_streaming  # True: nobody verified that it streams
+    streaming = model.disable_streaming  # True: streaming is not verified
     choices = list(model.supports_tool_choice_values or ())
     return {
         "provider": model.provider,

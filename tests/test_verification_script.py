@@ -35,7 +35,7 @@ def test_the_verification_passes_line_by_line() -> None:
     assert "its successor: anthropic.claude-sonnet-5-5" in models
 
 
-def test_a_failed_check_is_told_and_ends_in_status_1(
+def test_a_failed_check_is_printed_and_the_exit_status_is_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "dev.yaml").write_text(
@@ -45,30 +45,30 @@ def test_a_failed_check_is_told_and_ends_in_status_1(
     status = verify_model_manager.main(["--config-dir", str(tmp_path)])
     missing = verify_model_manager.main(["--environment", "nowhere", "--config-dir", str(tmp_path)])
 
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (status, missing) == (1, 1)
     assert logging.getLogger("langchain_modelmgr").level == logging.NOTSET
-    assert "FAIL  chain of a: ModelCompatibilityError" in told
-    assert "nowhere.yaml does not exist" in told
+    assert "FAIL  chain of a: ModelCompatibilityError" in printed
+    assert "nowhere.yaml does not exist" in printed
 
 
-def test_metrics_that_no_cloudwatch_took_are_a_failed_check(
+def test_metrics_that_cloudwatch_does_not_accept_are_a_failed_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 
     assert verify_model_manager.main(["--aws", "--config-dir", str(ROOT / "config")]) == 1
 
-    told = capsys.readouterr().out
-    assert "FAIL  live call of sql_agent: ConfigurationError" in told
-    assert "FAIL  metrics: AssertionError: 0 attempts: 0 data points sent" in told
-    assert "ok    metrics" not in told
+    printed = capsys.readouterr().out
+    assert "FAIL  live call of sql_agent: ConfigurationError" in printed
+    assert "FAIL  metrics: AssertionError: 0 attempts: 0 data points sent" in printed
+    assert "ok    metrics" not in printed
 
 
 def test_a_model_past_its_end_is_a_failed_check_where_no_file_says_otherwise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.255.255.1:9")  # nobody, and not this machine
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.255.255.1:9")  # an address without a server
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     (tmp_path / "dev.yaml").write_text(
         "agents: {a: {model: anthropic.claude-3-haiku-20240307-v1:0, fallbacks: []}}"

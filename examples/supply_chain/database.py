@@ -61,7 +61,7 @@ _READING = frozenset(
 
 
 class RefusedQueryError(Exception):
-    """A query was refused; the text tells the model why, and what it may do."""
+    """Raised if a query is refused; the text says why, and what is allowed."""
 
 
 def generate(path: Path, seed: int = 7) -> None:
@@ -140,7 +140,7 @@ def ask(path: Path, query: str, parameters: tuple[Any, ...] = ()) -> list[dict[s
         parameters: Values for its question marks.
 
     Raises:
-        RefusedQueryError: It would write, runs too long, returns too much, or is no SQL.
+        RefusedQueryError: It would write, runs too long, returns too much, or is not SQL.
     """
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     db.row_factory = sqlite3.Row

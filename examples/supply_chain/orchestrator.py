@@ -15,7 +15,7 @@ from examples.supply_chain.database import generate
 from langchain_modelmgr import ConfigurationManager, ModelManager
 
 ROUTER = "orchestrator"
-"""The agent in the YAML whose model routes."""
+"""The agent in the YAML that routes questions."""
 
 PERSONAS: dict[str, tuple[str, ...]] = {
     "warehouse_manager": ("sql_agent", "inventory_optimizer"),
@@ -32,7 +32,7 @@ class Routing(BaseModel):
 
 
 class UnknownPersonaError(ValueError):
-    """There is no such persona."""
+    """Raised if a persona is unknown."""
 
 
 class SupplyChainOrchestrator:
@@ -57,25 +57,25 @@ class SupplyChainOrchestrator:
         """Answer a question for a persona within its session.
 
         Returns:
-            ``answer``; ``agents`` asked; ``models`` that answered them; ``fallbacks``, calls that
+            ``answer``; ``agents`` called; ``models`` that answered them; ``fallbacks``, calls that
             another than the primary answered; ``tokens`` and ``cost_usd`` of the whole question.
 
         Raises:
-            UnknownPersonaError: There is no such persona.
+            UnknownPersonaError: The persona is unknown.
             ModelManagerError: No model could answer.
         """
         if persona not in PERSONAS:
             raise UnknownPersonaError(f"no persona {persona!r}: there are {', '.join(PERSONAS)}")
         with self.manager.track() as usage:
-            asked = self._route(query, persona)
+            routed = self._route(query, persona)
             context = {"persona": persona}
-            answers = {n: self._agents[n].process_query(query, session_id, context) for n in asked}
-        told = usage.as_dict()
+            answers = {n: self._agents[n].process_query(query, session_id, context) for n in routed}
+        totals = usage.as_dict()
         return {
             "answer": "\n".join(a["response"] for a in answers.values()),
             "agents": list(answers),
             "models": list(dict.fromkeys(m for a in answers.values() for m in a["models"])),
-            "fallbacks": told["fallbacks"],
+            "fallbacks": totals["fallbacks"],
             "tokens": usage.total_tokens,
             "cost_usd": usage.total_cost_usd,
             "session_id": session_id,

@@ -23,7 +23,7 @@ LEVELS = (
 
 
 def supply_chain_model(request: ScriptedRequest) -> ScriptedReply | None:
-    """Route by words, call the agent's tool, and tell what it returned."""
+    """Route by keywords, call the agent's tool, and answer with its result."""
     names = [tool["name"] for tool in request.tools]
     prompt = request.prompt.lower()
     if names == ["Routing"]:

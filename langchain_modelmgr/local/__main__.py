@@ -1,4 +1,4 @@
-"""``python -m langchain_modelmgr.local``: serve until Ctrl-C or SIGTERM, and print the settings."""
+"""``python -m langchain_modelmgr.local``: print the settings and serve until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_modelmgr.local.aws import LocalAWS
 
 
 def main() -> None:
-    """Parse, serve, print."""
+    """Print the settings and run the server; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m langchain_modelmgr.local", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (0: a free one)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that a reply takes")

@@ -1,4 +1,4 @@
-"""LocalAWS: Bedrock, CloudWatch, STS and the price list, on loopback."""
+"""LocalAWS: a local server for Bedrock, CloudWatch, STS and the price list, on loopback only."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LocalAWS:
     # -- life
 
     def start(self) -> Self:
-        """Start serving."""
+        """Start the server."""
         if self._server is None:
             self.metrics.begin()
             self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
@@ -75,7 +75,7 @@ class LocalAWS:
         return self
 
     def stop(self) -> None:
-        """Stop serving; open connections are dropped."""
+        """Stop the server and drop open connections."""
         if self._server is not None:
             LOCAL_SERVERS.end(self.url)
             self.metrics.end()
@@ -94,13 +94,13 @@ class LocalAWS:
 
     @property
     def url(self) -> str:
-        """The endpoint of all its services."""
+        """The endpoint URL of all services."""
         if self._server is None:
             raise RuntimeError("the local AWS is not started: use it in a with statement")
         return f"http://{HOST}:{self._server.port}"
 
     def env(self) -> dict[str, str]:
-        """Return the variables that point boto3 here. Other AWS variables must be unset."""
+        """Return the environment variables for boto3. Other AWS variables must be unset."""
         return {
             **_SETTINGS,
             "AWS_ENDPOINT_URL": self.url,
@@ -110,7 +110,7 @@ class LocalAWS:
 
     @contextmanager
     def environment(self) -> Iterator[None]:
-        """Point boto3 here while the block runs, whatever AWS settings there are."""
+        """Point boto3 to this server during the block, whatever other AWS settings exist."""
         before = _drop_settings()
         os.environ.update(self.env())
         try:
@@ -130,7 +130,7 @@ class LocalAWS:
         )
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client of a service here, which makes one attempt."""
+        """Return a boto3 client of this server that makes one attempt per request."""
         from botocore.config import Config
 
         return self.session().client(
@@ -142,11 +142,11 @@ class LocalAWS:
     # -- what the model says
 
     def script(self, script: Script, model_id: str | None = None) -> None:
-        """Let a function answer for a model, or for all; None from it leaves it to the default."""
+        """Set a function that answers for a model, or for all; None means the default answer."""
         self._state.set_script(model_id, script)
 
     def reply(self, model_id: str | None, reply: ScriptedReply, times: int = 1) -> None:
-        """Set the next replies of a model, or of all."""
+        """Set the next replies of a model, or of all models."""
         self._state.add_reply(model_id, reply, times)
 
     def replay(self, path: str | os.PathLike[str]) -> int:
@@ -154,11 +154,11 @@ class LocalAWS:
         return self._state.load_replays(Path(path))
 
     def unknown(self, model_id: str) -> None:
-        """Let a model not exist."""
+        """Make a model unknown: requests to it fail."""
         self._state.make_unknown(model_id)
 
     def facts(self, model_id: str, **facts: Any) -> None:
-        """Let a model take more, or less, than the catalog says: ``supports_images=True``.
+        """Override the catalog's facts of a model, for example ``supports_images=True``.
 
         Args:
             model_id: The model.
@@ -169,7 +169,7 @@ class LocalAWS:
     def inference_profile(
         self, name: str, model_id: str, regions: Sequence[str] = (REGION,)
     ) -> None:
-        """Let an inference profile (id or ARN) exist that stands for a model in some regions."""
+        """Create an inference profile (id or ARN) for a model in some regions."""
         profile = {
             "inferenceProfileName": name.rpartition("/")[2],
             "inferenceProfileArn": name,
@@ -184,7 +184,7 @@ class LocalAWS:
         self._state.add_profile(name, profile)
 
     def account(self, access_key_id: str, account_id: str) -> None:
-        """Let an access key belong to an account, as GetCallerIdentity names it."""
+        """Set the account that GetCallerIdentity returns for an access key."""
         self._state.set_account(access_key_id, account_id)
 
     # -- faults, of one model or (None) of all
@@ -202,7 +202,7 @@ class LocalAWS:
         message: str = "",
         retry_after: float | None = None,
     ) -> None:
-        """Let requests fail with an AWS error code and its real status.
+        """Make requests fail with an AWS error code and its real HTTP status.
 
         Args:
             model_id: The model; None: any.
@@ -248,7 +248,7 @@ class LocalAWS:
         at: Place = "request",
         after: int = 0,
     ) -> None:
-        """Fall silent before the reply, in mid-stream, at its end, or for an inference profile."""
+        """Stop sending before the reply, in mid-stream, at its end, or for an inference profile."""
         self._state.faults.order(Fault("stall", model_id, at, after, times, seconds=seconds))
 
     def trickle(
@@ -260,7 +260,7 @@ class LocalAWS:
         times: int = 1,
         at: Place = "stream",
     ) -> None:
-        """Let no socket be silent, and no content come: events without any, or single bytes.
+        """Keep sending data without content: events without content, or single bytes.
 
         Args:
             model_id: The model; None: any.
@@ -274,11 +274,11 @@ class LocalAWS:
         )
 
     def latency(self, model_id: str | None, seconds: float, *, chunk_delay: float = 0.0) -> None:
-        """Let every reply take its time, and every event of a stream."""
+        """Set how long every reply takes, and every event of a stream."""
         self._state.set_latency(model_id, seconds, chunk_delay)
 
     def clear_faults(self) -> None:
-        """Forget all faults that were not met yet."""
+        """Remove all faults that have not happened yet."""
         self._state.faults.clear()
 
     # -- what was received
@@ -288,20 +288,20 @@ class LocalAWS:
         return self._state.calls(model_id)
 
     def requests(self, model_id: str | None = None) -> int:
-        """Return how many Converse and ConverseStream requests came."""
-        asked = ("Converse", "ConverseStream")
-        return sum(c.operation in asked for c in self._state.calls(model_id))
+        """Return how many Converse and ConverseStream requests were received."""
+        operations = ("Converse", "ConverseStream")
+        return sum(c.operation in operations for c in self._state.calls(model_id))
 
     def open_streams(self) -> int:
         """Return how many streams are open."""
         return self._state.open_streams()
 
     def wait_closed(self, timeout: float) -> bool:
-        """Wait until no stream is open; tell whether that came within ``timeout`` seconds."""
+        """Wait until no stream is open; return False if ``timeout`` seconds pass first."""
         return self._state.wait_closed(timeout)
 
 
 def _drop_settings() -> dict[str, str]:
-    """Unset every variable that may point boto3 elsewhere; return what was set."""
+    """Unset every variable that could redirect boto3, and return the previous values."""
     names = [name for name in os.environ if name.startswith("AWS_") or name in _NAMES]
     return {name: os.environ.pop(name) for name in names}

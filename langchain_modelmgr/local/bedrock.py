@@ -37,11 +37,11 @@ _PLACES_IN_REPLIES: Mapping[str, frozenset[Place]] = {
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _NOTHING = {"contentBlockIndex": 0, "delta": {"text": ""}}
 _DELTA_CHARACTERS = 12
-"""Characters of one text delta: a few words, as Bedrock sends them."""
+"""Characters in one text delta: a few words, as with Bedrock."""
 
 
 class AwsError(Exception):
-    """A reply that is an error."""
+    """Raised to send an error as the reply."""
 
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class AwsError(Exception):
 
 
 class Bedrock:
-    """Serves Bedrock's requests from the server's state."""
+    """Handles requests to Bedrock with the server's state."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -109,7 +109,7 @@ class Bedrock:
             raise AwsError("ValidationException", broken)
 
     async def _meet(self, request: web.BaseRequest, fault: Fault | None) -> None:
-        """Let a fault happen that comes before any reply."""
+        """Apply a fault that happens before any reply."""
         if fault is None:
             return
         if fault.kind == "stall":
@@ -209,7 +209,7 @@ class Bedrock:
 
 
 def _meets(fault: Fault, kind: str, sent: int) -> bool:
-    """Return whether a stream meets its fault before this event."""
+    """Return whether the fault of a stream happens before this event."""
     if fault.at == "end":
         return kind == "metadata"
     return sent == fault.after and kind != "messageStart"
@@ -231,7 +231,7 @@ def _events(answer: Answer) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _start(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a block's start says of it: nothing, for most kinds."""
+    """Return the content of a block's start event: empty for most kinds."""
     for kind, said in _SAID_AT_START.items():
         if kind in block:
             return {kind: {key: block[kind][key] for key in said if key in block[kind]}}
@@ -284,11 +284,11 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _json(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw or b"{}", parse_constant=_refuse)  # NaN is no JSON
+        body = json.loads(raw or b"{}", parse_constant=_refuse)  # NaN is not valid JSON
     except ValueError:
-        raise AwsError("ValidationException", "The request body is no JSON.") from None
+        raise AwsError("ValidationException", "The request body is not valid JSON.") from None
     if not isinstance(body, dict):
-        raise AwsError("ValidationException", "The request body is no map.")
+        raise AwsError("ValidationException", "The request body is not a JSON object.")
     return body
 
 
@@ -302,7 +302,7 @@ def _check(body: dict[str, Any], operation: str) -> None:
 
 
 def reset_connection(request: web.BaseRequest) -> None:
-    """Break the connection as a crash would: with a TCP reset, at once."""
+    """Break the connection at once with a TCP reset, as a crash does."""
     transport = request.transport
     if transport is not None:
         sock = transport.get_extra_info("socket")

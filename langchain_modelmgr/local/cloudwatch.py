@@ -1,4 +1,4 @@
-"""CloudWatch: PutMetricData held to AWS's limits, and what reads it back."""
+"""CloudWatch over HTTP: PutMetricData with AWS's limits, and the operations that read metrics."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_DATUMS = 1_000
-"""Datums of one request. Source: AWS, PutMetricData API reference, read 2026-11-23."""
+"""The most datums of one request. Source: AWS, PutMetricData API reference, read 2026-11-23."""
 
 MAX_BYTES = 1_000_000
-"""Bytes of one request before compression. Source: as above (1 MB)."""
+"""The most bytes of one request before compression. Source: as above (1 MB)."""
 
 _STATUS = {"Throttling": 400, "ThrottlingException": 400, "InternalServiceFault": 500,
            "InternalServiceError": 500, "ServiceUnavailable": 503, "AccessDenied": 403,
@@ -29,7 +29,7 @@ _STATUS = {"Throttling": 400, "ThrottlingException": 400, "InternalServiceFault"
 
 
 _BROKEN = 0
-"""Stands for a status where there is no reply: the connection breaks."""
+"""Used in place of a status: the connection breaks without a reply."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Reply:
 
 
 class CloudWatchError(Exception):
-    """A reply that is an error."""
+    """Raised to send an error as the reply."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -73,18 +73,18 @@ class CloudWatchStore:
 
     @property
     def datums(self) -> list[Datum]:
-        """Every datum that was taken, in order."""
+        """All accepted datums, in order."""
         with self._lock:
             return list(self._datums)
 
     @property
     def put_requests(self) -> int:
-        """How many PutMetricData requests came, refused ones too."""
+        """How many PutMetricData requests were received, including refused ones."""
         with self._lock:
             return self._requests
 
     def sum(self, namespace: str, name: str, **dimensions: str) -> float:
-        """Return a metric's sum over all time; dimensions that are not named may be any."""
+        """Return a metric's sum over all time and over all values of dimensions not given."""
         return float(
             sum(
                 value * count
@@ -96,7 +96,7 @@ class CloudWatchStore:
         )
 
     def fail(self, code: str, times: int = 1) -> None:
-        """Let the next PutMetricData requests fail with an AWS error code.
+        """Make the next PutMetricData requests fail with an AWS error code.
 
         Raises:
             ValueError: The code is not one of those that are known here.
@@ -107,16 +107,16 @@ class CloudWatchStore:
             self._failures.extend([code] * times)
 
     def hang(self, seconds: float) -> None:
-        """Let every PutMetricData request wait before it is taken."""
+        """Delay every PutMetricData request before it is accepted."""
         self._hang = seconds
 
     def throttle(self, rate: float, *, seed: int = 0) -> None:
-        """Let a share of all PutMetricData requests be throttled, from now on; 0 ends it."""
+        """Throttle a share of all PutMetricData requests from now on; 0 stops it."""
         with self._lock:
             self._rate, self._dice = rate, random.Random(seed)
 
     def reset(self, times: int = 1) -> None:
-        """Let the next PutMetricData requests be taken, and their connections break unanswered."""
+        """Accept the next PutMetricData requests, then break their connections without a reply."""
         with self._lock:
             self._resets += times
 
@@ -125,17 +125,17 @@ class CloudWatchStore:
         self._poison = dimension_value
 
     def clear_faults(self) -> None:
-        """Be an honest server again."""
+        """Remove all faults."""
         with self._lock:
             self._failures.clear()
             self._rate, self._resets, self._poison, self._hang = 0.0, 0, None, 0.0
 
     def begin(self) -> None:
-        """Let requests hang from now on, if they are to."""
+        """Allow requests to hang from now on."""
         self._stopped.clear()
 
     def end(self) -> None:
-        """Let no request hang any more: its thread would keep the interpreter from its end."""
+        """Release hanging requests: their threads would keep the interpreter from exiting."""
         self._stopped.set()
 
     def respond(self, operation: str, raw: bytes) -> Reply:

@@ -1,4 +1,4 @@
-"""What a model takes, as the data file of the package tells it: read as data, not as its code."""
+"""Reads the facts of models from the package's data file, without the package's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def base_of(model_id: str) -> str:
-    """Return the foundation model that a model id, a profile's id or an ARN names."""
+    """Return the foundation model of a model id, an inference profile id or an ARN."""
     name = model_id.rpartition("/")[2]
     prefix, _, base = name.partition(".")
     return base if prefix in _PREFIXES and "." in base else name
@@ -32,13 +32,13 @@ def facts_of(base: str) -> Mapping[str, Any]:
 
 @functools.cache
 def known_request_fields() -> frozenset[str]:
-    """Return the model-specific request fields that some model takes: others may be new."""
+    """Return the model-specific request fields that any known model accepts."""
     return frozenset(f for facts in load_facts().values() for f in facts.get("request_fields", ()))
 
 
 @functools.cache
 def load_facts() -> Mapping[str, Mapping[str, Any]]:
-    """Read the file, once."""
+    """Read the data file once."""
     text = resources.files("langchain_modelmgr").joinpath("data/models.json").read_text("utf-8")
     models: Mapping[str, Mapping[str, Any]] = json.loads(text)["models"]
     return models

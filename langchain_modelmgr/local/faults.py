@@ -1,4 +1,4 @@
-"""Faults to order: which request meets which one."""
+"""Faults that a test sets, and which request each one applies to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MESSAGES = {
 
 @dataclass
 class Fault:
-    """One order: for which model, what, where, and how often.
+    """One fault: its model, kind, place and how often it happens.
 
     Attributes:
         kind: An error reply, a reset connection, a stream cut short, silence, or a trickle: a
@@ -62,7 +62,7 @@ class Fault:
             self.message = self.message or _MESSAGES.get(self.code, "The request failed.")
 
     def meets(self, model_id: str, places: frozenset[Place]) -> bool:
-        """Tell whether this request meets the fault, and count it if so."""
+        """Return whether the fault applies to this request, and count it if so."""
         if self.at not in places or self.model_id not in (None, model_id):
             return False
         if self.times == 0 or (self.rate is not None and self.dice.random() >= self.rate):
@@ -73,23 +73,23 @@ class Fault:
 
 
 class Faults:
-    """The orders of one server, in the order they were given."""
+    """The faults of one server, in the order in which they were set."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._orders: list[Fault] = []
 
     def order(self, fault: Fault) -> None:
-        """Add an order."""
+        """Add a fault."""
         with self._lock:
             self._orders.append(fault)
 
     def clear(self) -> None:
-        """Forget all orders."""
+        """Remove all faults."""
         with self._lock:
             self._orders.clear()
 
     def take(self, model_id: str, places: frozenset[Place]) -> Fault | None:
-        """Return the fault that this request meets, if any."""
+        """Return the fault that applies to this request, if any."""
         with self._lock:
             return next((f for f in self._orders if f.meets(model_id, places)), None)

@@ -1,4 +1,4 @@
-"""What a certain model refuses in a request's fields, by the facts that are known of it."""
+"""Checks the fields of a request against the facts of its model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ON_THE_WIRE = {"top_p": "topP", "stop_sequences": "stopSequences"}
 
 
 def field_violations(facts: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the model with these facts refuses in a request's fields."""
+    """Yield each error that a model with these facts raises for a request's fields."""
     inference = body.get("inferenceConfig") or {}
     fields = body.get("additionalModelRequestFields") or {}
     yield from _of_inference(facts, inference)

@@ -1,4 +1,4 @@
-"""Encodes ``application/vnd.amazon.eventstream`` frames, which botocore can only read."""
+"""Encodes ``application/vnd.amazon.eventstream`` frames; botocore has only a decoder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from binascii import crc32
 from typing import Any
 
 _STRING = 7
-"""Type of a header value. Source: the event-stream encoding of Smithy, AWS's protocol."""
+"""The type code of a text header. Source: the event-stream encoding of Smithy, AWS's protocol."""
 
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-"""Real frames carry a field ``p`` of some length, so that sizes tell nothing."""
+"""The padding field ``p`` of real frames, which hides the size of their content."""
 
 
 def event(kind: str, payload: dict[str, Any]) -> bytes:

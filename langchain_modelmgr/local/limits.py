@@ -23,7 +23,7 @@ NEWEST_SECONDS = 2 * 3600
 
 
 class WrongDatumError(Exception):
-    """AWS refuses this datum, and with it the whole request."""
+    """Raised if AWS would refuse a datum, and with it the whole request."""
 
     def __init__(self, text: str, code: str = "InvalidParameterValue") -> None:
         super().__init__(text)
@@ -76,7 +76,7 @@ def _word(text: str, what: str, limit: int) -> None:
 
 
 def _values(given: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Return pairs of value and count; a statistic set becomes its average, its ends kept."""
+    """Return pairs of value and count; a statistic set becomes its minimum, maximum and average."""
     forms = [key for key in ("Value", "Values", "StatisticValues") if key in given]
     if len(forms) != 1:
         raise WrongDatumError(

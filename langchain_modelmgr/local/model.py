@@ -1,4 +1,4 @@
-"""The scripted model: deterministic, honest about tokens, and obedient to its request."""
+"""The scripted model: gives deterministic answers with token counts, as the request demands."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[a-z]{4,}")
 _FRAME_TOKENS = 3
-"""Tokens that the roles of a message take."""
+"""Tokens of a message's role."""
 
 
 class ScriptedModel:
-    """Answers requests by simple rules; remembers which prompts it has cached."""
+    """Answers requests by simple rules, and remembers which prompts are cached."""
 
     def __init__(self) -> None:
         self._calls = itertools.count(1)
@@ -32,7 +32,7 @@ class ScriptedModel:
         self._lock = threading.Lock()
 
     def answer(self, request: ScriptedRequest, scripted: ScriptedReply | None = None) -> Answer:
-        """Return the whole answer: what a script says, or what the request asks for."""
+        """Return the whole answer: the script's, or one made from the request."""
         reply = scripted or default_reply(request)
         content, stop_reason = self._content(request, reply)
         usage = reply.usage or self._usage(request.body, content)
@@ -86,7 +86,7 @@ class ScriptedModel:
         return usage
 
     def _cache(self, parts: list[tuple[int, Any]]) -> tuple[int, dict[str, int]]:
-        """Return tokens read from the cache, and those written to it by lifetime."""
+        """Return the tokens read from the cache, and the tokens written to it by lifetime."""
         read, reached, written = 0, 0, dict[str, int]()
         digest = hashlib.sha256()
         for size, part in parts:
@@ -106,7 +106,7 @@ class ScriptedModel:
 
 
 def default_reply(request: ScriptedRequest) -> ScriptedReply:
-    """Return what the model says when no script does."""
+    """Return the default answer, for requests without a script."""
     last = request.body["messages"][-1]["content"]
     forced = not {"any", "tool"}.isdisjoint(_choice(request))
     if any("toolResult" in block for block in last) and not forced:
@@ -127,7 +127,7 @@ def default_reply(request: ScriptedRequest) -> ScriptedReply:
 
 
 def _tool_to_call(request: ScriptedRequest) -> Mapping[str, Any] | None:
-    """Return the tool that the choice demands, or that the prompt asks for."""
+    """Return the tool that the tool choice forces, or that the prompt names."""
     choice = _choice(request)
     if "tool" in choice:
         name = choice["tool"]["name"]

@@ -1,4 +1,4 @@
-"""What a certain model refuses, by the facts that are known of it. Texts are AWS's where known."""
+"""Checks a request against the facts of its model. Error texts are AWS's where known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _MODEL_ERROR = "The model returned the following errors: "
-"""What Bedrock puts before a text of the model's own API."""
+"""Bedrock's prefix of errors that come from the model's own API."""
 
 _BLOCKS = {
     "image": "supports_images",
@@ -24,7 +24,7 @@ MAX_CACHE_POINTS = 4
 def model_violations(
     facts: Mapping[str, Any], operation: str, body: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield what the model with these facts refuses in a request."""
+    """Yield each error that a model with these facts raises for a request."""
     messages = body["messages"]
     said = [b for m in messages for b in m["content"] if m["role"] == "assistant"]
     given = [b for m in messages for b in m["content"] if m["role"] == "user"]

@@ -1,4 +1,4 @@
-"""Bedrock's rules, and those of models, for what the caller names: tools, documents."""
+"""Bedrock's and models' rules for names that the caller chooses: tools and documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ on-aws#709, zed-industries/zed#28521, anomalyco/opencode#48843 and SEMOSS/Semoss
 
 
 def name_violations(facts: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what Bedrock or the model refuses of names and tools' schemas.
+    """Yield each error that Bedrock or the model raises for names and tool schemas.
 
     Args:
         facts: What is known of the model; its ``tool_limits`` count here.
@@ -40,7 +40,7 @@ def name_violations(facts: Mapping[str, Any], body: Mapping[str, Any]) -> Iterat
 
 
 def answer_violation(facts: Mapping[str, Any], content: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the text of AWS's ModelErrorException for an answer that the model can't give."""
+    """Return the text of AWS's ModelErrorException for an answer that the model cannot give."""
     names = [block["toolUse"]["name"] for block in content if "toolUse" in block]
     if "no_hyphens" in facts.get("tool_limits", ()) and any("-" in name for name in names):
         return (

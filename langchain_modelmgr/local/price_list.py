@@ -1,4 +1,4 @@
-"""The AWS Price List over HTTP: GetProducts, with the offers that a test puts in."""
+"""The AWS Price List over HTTP: GetProducts, with the offers that a test adds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PRICE_LIST = "AWSPriceListService"
 
 
 class PriceList:
-    """Offers, as GetProducts gives them."""
+    """Offers, as GetProducts returns them."""
 
     def __init__(self) -> None:
         self._offers: list[tuple[str, dict[str, str], str]] = []

@@ -1,4 +1,4 @@
-"""The pytest fixture ``local_aws``; on with ``-p langchain_modelmgr.local.pytest_plugin``."""
+"""The pytest fixture ``local_aws``: enable with ``-p langchain_modelmgr.local.pytest_plugin``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def local_aws() -> Iterator[LocalAWS]:
-    """A local AWS, started; boto3 clients made in the test reach it."""
+    """A running local AWS; boto3 clients created in the test use it."""
     with LocalAWS() as aws, aws.environment():
         yield aws

@@ -1,4 +1,4 @@
-"""Bedrock's own rules for a conversation, beyond what its service model says."""
+"""Bedrock's rules for a conversation that are not in its service model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def rule_violation(
-    model_id: str, operation: str, body: Mapping[str, Any], told: Mapping[str, Any]
+    model_id: str, operation: str, body: Mapping[str, Any], own_facts: Mapping[str, Any]
 ) -> str | None:
     """Return the text of AWS's ValidationException, or None.
 
@@ -23,15 +23,15 @@ def rule_violation(
         model_id: The model id of the URL.
         operation: ``Converse`` or ``ConverseStream``.
         body: The request's JSON.
-        told: Facts of the model that go over those of the data file.
+        own_facts: Facts that override those of the data file.
     """
-    return next(_violations(base_of(model_id), operation, body, told), None)
+    return next(_violations(base_of(model_id), operation, body, own_facts), None)
 
 
 def _violations(
-    base: str, operation: str, body: Mapping[str, Any], told: Mapping[str, Any]
+    base: str, operation: str, body: Mapping[str, Any], own_facts: Mapping[str, Any]
 ) -> Iterator[str]:
-    facts = {**facts_of(base), **told}
+    facts = {**facts_of(base), **own_facts}
     if "converse" not in facts.get("served_by", ("converse",)):
         yield "This action doesn't support the model that you provided. Try again with another."
     messages = body.get("messages") or []

@@ -1,4 +1,4 @@
-"""Makes an instance of a JSON schema, with what the prompt offers where it fits."""
+"""Makes an instance of a JSON schema, with values from the prompt where they fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMATS = {
     "ipv4": "192.0.2.1",
 }
 _MAX_DEPTH = 12
-"""Levels of a schema that refers to itself; below them only what is required is made."""
+"""How deep a recursive schema is filled; below that, only required properties are."""
 
 
 class InstanceMaker:
@@ -80,7 +80,7 @@ class InstanceMaker:
         return {name: self._make(sub, depth + 1) for name, sub in wanted.items()}
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Follow references, and lay the parts of ``allOf`` over one another."""
+        """Resolve references, and merge the parts of ``allOf``."""
         if "$ref" in schema:
             target: Any = self._root
             for part in schema["$ref"].lstrip("#/").split("/"):
@@ -106,7 +106,7 @@ class InstanceMaker:
         return next((o for o in options if str(o) and str(o) in self._prompt), options[0])
 
     def _number(self, schema: Mapping[str, Any], *, whole: bool) -> float:
-        """Return the next number of the prompt, held to the schema's bounds."""
+        """Return the next number of the prompt, within the schema's bounds."""
         number = float(self._numbers.pop(0)) if self._numbers else 1.0
         step = schema.get("multipleOf", 1 if whole else 0)
         low, high = schema.get("minimum"), schema.get("maximum")

@@ -1,4 +1,4 @@
-"""What the scripted model is asked and what it answers."""
+"""Requests to the scripted model, and its replies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ScriptedRequest:
-    """A request as the model sees it.
+    """A request to the scripted model.
 
     Attributes:
         operation: ``Converse`` or ``ConverseStream``.
@@ -46,7 +46,7 @@ class ScriptedRequest:
 
     @cached_property
     def tools(self) -> list[Mapping[str, Any]]:
-        """The tools' specifications."""
+        """The specifications of the tools."""
         tools = self.body.get("toolConfig", {}).get("tools", [])
         return [tool["toolSpec"] for tool in tools if "toolSpec" in tool]
 
@@ -69,7 +69,7 @@ ScriptedToolCall = tuple[str, Any] | tuple[str, Any, str | None]
 
 @dataclass(frozen=True)
 class ScriptedReply:
-    """What a script lets the model say.
+    """A scripted reply of the model.
 
     Attributes:
         text: The answer's text.
@@ -94,7 +94,7 @@ class ScriptedReply:
 
 @dataclass
 class Answer:
-    """A whole answer in Bedrock's words.
+    """A whole answer, with Bedrock's stop reason and blocks.
 
     Attributes:
         content: Converse content blocks.
@@ -112,4 +112,4 @@ class Answer:
 
 
 Script = Callable[[ScriptedRequest], ScriptedReply | None]
-"""A user's own script; None leaves the request to the model's default behaviour."""
+"""A user's script; it returns None to get the model's default answer."""

@@ -28,12 +28,12 @@ HOST = "127.0.0.1"
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _STOP_SECONDS = 5.0
 _LAST_ROUNDS = 3
-"""Rounds of the loop in which connections that were being accepted are dropped too."""
+"""Iterations of the loop in which connections that are just accepted are dropped too."""
 _BACKLOG = 1024
 
 
 class Server:
-    """Serves until it is stopped.
+    """An HTTP server that runs until it is stopped.
 
     Args:
         state: What Bedrock answers from.
@@ -43,7 +43,7 @@ class Server:
 
     Raises:
         OSError: The port is taken.
-        OverflowError: There is no such port.
+        OverflowError: The port is out of range.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class Server:
             return error_reply("ValidationException", "The request body is nested too deeply.")
         except ConnectionError:  # aiohttp would log a traceback for each abandoned stream
             logger.debug("the connection of a request was closed before its reply was sent")
-            return web.Response()  # is sent to nobody
+            return web.Response()  # not sent: the connection is closed
         except UnicodeError:  # JSON can name half of a pair of surrogates, UTF-8 can't
-            return error_reply("ValidationException", "The request body is no valid Unicode.")
+            return error_reply("ValidationException", "The request body is not valid Unicode.")
 
     async def _answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         target = request.headers.get("X-Amz-Target", "")
@@ -157,7 +157,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _refusal(request: web.BaseRequest) -> str | None:
-    """Return why a request is refused whose Host or Origin is not loopback, else None.
+    """Return why a request is refused because its Host or Origin is not loopback, or None.
 
     A web page can make its visitor's browser send requests to loopback, under a name of its own
     that resolves to 127.0.0.1 (DNS rebinding).

@@ -1,4 +1,4 @@
-"""Holds JSON against botocore's service models: what AWS would refuse, and with what status."""
+"""Checks JSON against botocore's service models, as AWS does, and finds the status of errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVICES = ("bedrock-runtime", "bedrock", "cloudwatch")
 
 
 def load_models() -> None:
-    """Read botocore's models of the services that are served, once."""
+    """Read botocore's models of the local services once."""
     for name in SERVICES:
         for operation_name in service(name).operation_names:
             operation(operation_name, name)
@@ -68,7 +68,7 @@ def status_of(code: str) -> int:
                 return int(shape.metadata["error"]["httpStatusCode"])
     if code in COMMON_STATUS:
         return COMMON_STATUS[code]
-    raise ValueError(f"{code!r} is no error of Bedrock")
+    raise ValueError(f"unknown Bedrock error code {code!r}")
 
 
 def violation(body: Any, operation_name: str, service_name: str = "bedrock-runtime") -> str | None:
@@ -105,7 +105,7 @@ def _structure(value: Any, shape: Any, path: str) -> Iterator[str]:
 
 @functools.cache
 def _members(shape: Any) -> dict[str, Any]:
-    """Return the members of a structure that stand in the body, by their names there."""
+    """Return the members of a structure that are in the body, by their names there."""
     return {
         member.serialization.get("name", name): member
         for name, member in shape.members.items()

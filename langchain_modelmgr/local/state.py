@@ -1,4 +1,4 @@
-"""What the server knows: calls, faults, scripts, latencies, replays; shared by two threads."""
+"""The state of the server, shared by two threads: calls, faults, scripts, recorded replies."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
 
 DEFAULT_ACCOUNT = "123456789012"
-"""The account of access keys that no account was set for: AWS's own example."""
+"""The account of access keys without one of their own: AWS's own example."""
 
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """A request that was received.
+    """One received request.
 
     Attributes:
         operation: ``Converse``, ``ConverseStream``, ``CountTokens``, ...
@@ -50,7 +50,7 @@ class Replay:
 
 
 class State:
-    """What was ordered and what was received. Every method is safe in any thread."""
+    """The settings and the received requests. Every method is thread-safe."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -69,7 +69,7 @@ class State:
         self._accounts: dict[str, str] = {}
 
     def record(self, call: RecordedCall) -> None:
-        """Note a request as it was received."""
+        """Add a received request."""
         with self._lock:
             self._calls.append(call)
 
@@ -79,7 +79,7 @@ class State:
             return [c for c in self._calls if model_id in (None, c.model_id)]
 
     def model_ids(self) -> list[str]:
-        """Return the models that were asked so far."""
+        """Return the models that received requests so far."""
         with self._lock:
             return sorted({c.model_id for c in self._calls})
 
@@ -104,7 +104,7 @@ class State:
             self._replies[model_id].extend([reply] * times)
 
     def scripted(self, request: ScriptedRequest) -> ScriptedReply | None:
-        """Return what a user's reply or script says to this request, if anything."""
+        """Return the answer of a user's reply or script to this request, if any."""
         with self._lock:
             for key in (request.model_id, None):
                 if self._replies[key]:
@@ -130,33 +130,33 @@ class State:
             self._replays[operation, model_id].append(replay)
 
     def replayed(self, operation: str, model_id: str) -> Replay | None:
-        """Return the next recorded reply to such a request, if there is one."""
+        """Return the next recorded reply for this model and operation, if any."""
         with self._lock:
             waiting = self._replays.get((operation, model_id))
             return waiting.popleft() if waiting else None
 
     def tell(self, model_id: str, facts: Mapping[str, Any]) -> None:
-        """Set what a model takes, over what the data file says."""
+        """Override facts of a model in the data file."""
         with self._lock:
             self._facts[model_id] = {**self._facts.get(model_id, {}), **facts}
 
     def facts_of(self, model_id: str) -> Mapping[str, Any]:
-        """Return what was set of a model."""
+        """Return the facts of a model that were set."""
         with self._lock:
             return self._facts.get(model_id, {})
 
     def make_unknown(self, model_id: str) -> None:
-        """Let a model not exist."""
+        """Make a model unknown."""
         with self._lock:
             self._unknown.add(model_id)
 
     def is_unknown(self, model_id: str) -> bool:
-        """Tell whether a model does not exist."""
+        """Return whether a model was made unknown."""
         with self._lock:
             return model_id in self._unknown
 
     def add_profile(self, name: str, profile: dict[str, Any]) -> None:
-        """Let an inference profile exist, by id and ARN."""
+        """Add an inference profile, by id and ARN."""
         with self._lock:
             self._profiles[name] = profile
 
@@ -198,6 +198,6 @@ class State:
             return self._open_streams
 
     def wait_closed(self, timeout: float) -> bool:
-        """Wait until no stream is open; tell whether that came in time."""
+        """Wait until no stream is open; return whether that was in time."""
         with self._closed:
             return self._closed.wait_for(lambda: not self._open_streams, timeout)

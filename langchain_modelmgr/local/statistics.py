@@ -1,4 +1,4 @@
-"""Datums, and the statistics that CloudWatch makes of them."""
+"""Datums, and CloudWatch's statistics over them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STATISTICS: dict[str, Callable[[Weighted], float]] = {
 
 
 def _percentile(stat: str) -> Callable[[Weighted], float]:
-    """Return the statistic that ``p99``, ``p99.9``, ... names: the value of that rank."""
+    """Return a percentile (``p99``, ``p99.9``, ...): the value of that rank."""
     named = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,10})?|100)", stat)
     if named is None:
         raise KeyError(stat)

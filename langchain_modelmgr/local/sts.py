@@ -1,4 +1,4 @@
-"""STS over HTTP: GetCallerIdentity, which says whose an access key is."""
+"""STS over HTTP: GetCallerIdentity, which returns the account of an access key."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local.state import State
 
 FORM = "application/x-www-form-urlencoded"
-"""Content type of the Query protocol, which STS speaks (botocore 1.44.5)."""
+"""Content type of the Query protocol, which STS uses (botocore 1.44.5)."""
 
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
 class Sts:
-    """Serves STS's requests from the server's state."""
+    """Handles requests to STS with the server's state."""
 
     def __init__(self, state: State) -> None:
         self._state = state

@@ -1,4 +1,4 @@
-"""Counts tokens: deterministic, and near enough to be believed."""
+"""Estimates token counts, always the same for the same input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 BYTES_PER_TOKEN = 4
-"""Bytes of UTF-8 to a token: the usual rule of thumb for English."""
+"""UTF-8 bytes per token: the usual estimate for English."""
 
 _MEDIA_TOKENS = 85
 """Tokens of an image, document or video, whatever its size."""
@@ -19,7 +19,7 @@ _MEDIA = frozenset({"image", "document", "video"})
 
 
 def of_text(text: str) -> int:
-    """Return the tokens of a text: none for an empty one, else at least one."""
+    """Return the tokens of a text: 0 if it is empty, else at least 1."""
     return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
 
 

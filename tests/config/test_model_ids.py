@@ -89,7 +89,7 @@ def test_every_place_that_names_a_model_is_looked_at(
         "acme.unheard-of",
     ],
 )
-def test_a_new_version_works_with_a_warning_and_without_a_fallback_that_nobody_named(
+def test_a_new_version_works_with_a_warning_and_without_an_unnamed_fallback(
     configured: Configure, caplog: pytest.LogCaptureFixture, model: str
 ) -> None:
     manager = ModelManager(configured(f"a: {{model: '{model}'}}"), sinks=[])
@@ -141,8 +141,10 @@ def test_a_model_that_converse_does_not_serve_is_an_error(
     with pytest.raises(ConfigurationError) as caught:
         configured(f"a: {{model: '{SONNET}', fallbacks: ['{model}']}}")
 
-    told = f"agents.a.fallbacks[0].model: Model is not served by the Converse API, only by {apis}"
-    assert told in str(caught.value)
+    expected = (
+        f"agents.a.fallbacks[0].model: Model is not served by the Converse API, only by {apis}"
+    )
+    assert expected in str(caught.value)
 
 
 def test_converse_serves_what_models_says_it_does(configured: Configure) -> None:

@@ -143,22 +143,22 @@ def test_a_number_from_the_environment_where_text_is_wanted_is_to_be_quoted(
     with pytest.raises(ConfigurationError) as caught:
         read(yaml)
 
-    told = f'{path}: must be text: put the reference in quotes, as "${{NAME}}"'
-    assert told in str(caught.value)
+    expected = f'{path}: must be text: put the reference in quotes, as "${{NAME}}"'
+    assert expected in str(caught.value)
     assert value not in str(caught.value).partition(path)[2]
     assert read("project_prefix: '${VALUE}'\nagents: {a: {model: x.y}}").project_prefix == value
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [("${VALUE}", ': put the reference in quotes, as "${NAME}"'), ("7", ": put it in quotes")],
 )
 def test_a_fallback_that_is_a_number_too(
-    read: Any, monkeypatch: pytest.MonkeyPatch, given: str, told: str
+    read: Any, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
 ) -> None:
     monkeypatch.setenv("VALUE", "7")
 
     with pytest.raises(ConfigurationError) as caught:
         read(f"agents:\n  a:\n    model: x.y\n    fallbacks:\n      - {given}\n")
 
-    assert f"agents.a.fallbacks[0]: must be a model id or a map{told}" in str(caught.value)
+    assert f"agents.a.fallbacks[0]: must be a model id or a map{expected}" in str(caught.value)

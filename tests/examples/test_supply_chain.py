@@ -85,8 +85,8 @@ def test_a_query_that_is_not_a_small_read_is_refused_with_its_reason(
     with pytest.raises(RefusedQueryError, match="refused: "):
         ask(database, query)
 
-    told = next(t for t in sql_tools(database) if t.name == "run_sql").invoke({"query": query})
-    assert told.startswith("refused: ")
+    text = next(t for t in sql_tools(database) if t.name == "run_sql").invoke({"query": query})
+    assert text.startswith("refused: ")
     assert counts(database) == before
 
 
@@ -110,7 +110,7 @@ def test_a_reorder_plan_follows_from_the_demand(database: Path) -> None:
     assert "error" in reorder_plan(database, "P-999")
 
 
-def test_a_route_is_the_best_by_what_is_asked(database: Path) -> None:
+def test_a_route_is_the_best_for_the_question(database: Path) -> None:
     fastest = best_route(database, "Hamburg", "Lyon", "hours")
     cheapest = best_route(database, "Hamburg", "Lyon", "cost")
 

@@ -210,7 +210,7 @@ def test_an_ordered_error_comes_with_its_real_status_and_then_no_more(
 
 
 def test_an_unknown_error_code_is_refused_when_it_is_ordered(local_aws: LocalAWS) -> None:
-    with pytest.raises(ValueError, match="'TrottlingException' is no error of Bedrock"):
+    with pytest.raises(ValueError, match="unknown Bedrock error code 'TrottlingException'"):
         local_aws.fail(SONNET, "TrottlingException")
 
 

@@ -118,7 +118,7 @@ def test_every_form_of_a_datum_adds_up(
     assert local_aws.metrics.sum("N", "M", Agent="a") == total
 
 
-def test_get_metric_data_gives_periods_in_the_order_asked_for(local_aws: LocalAWS) -> None:
+def test_get_metric_data_returns_periods_in_the_requested_order(local_aws: LocalAWS) -> None:
     client = local_aws.client("cloudwatch")
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     for hours, value in ((2, 1.0), (1, 2.0), (1, 3.0)):

@@ -1,4 +1,4 @@
-"""What the local AWS answers whom, and what it leaves behind."""
+"""Which requests the local AWS accepts, and what it releases when it stops."""
 
 from __future__ import annotations
 
@@ -194,18 +194,18 @@ def test_stopping_in_a_forked_child_leaves_the_parents_server_alone(local_aws: L
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         ('{"messages": ' + "[" * 50_000 + "]" * 50_000 + "}", "nested too deeply"),
-        (_BODY.replace("hi", "half \\ud83d"), "no valid Unicode"),
-        (_BODY.replace("hi", "\\udc00"), "no valid Unicode"),
+        (_BODY.replace("hi", "half \\ud83d"), "not valid Unicode"),
+        (_BODY.replace("hi", "\\udc00"), "not valid Unicode"),
         (_BODY[:-1] + ', "additionalModelRequestFields": [1]}', "must be a JSON object"),
-        (_BODY[:-1], "no JSON"),
+        (_BODY[:-1], "not valid JSON"),
     ],
 )
 @pytest.mark.parametrize("operation", ["converse", "converse-stream"])
-def test_a_body_that_can_not_be_read_is_an_error_as_aws_tells_it(
-    local_aws: LocalAWS, operation: str, body: str, told: str
+def test_an_unreadable_body_gets_the_error_of_aws(
+    local_aws: LocalAWS, operation: str, body: str, expected: str
 ) -> None:
     connection = http.client.HTTPConnection(local_aws.url.removeprefix("http://"))
     connection.request("POST", f"/model/{SONNET}/{operation}", body)
@@ -215,7 +215,7 @@ def test_a_body_that_can_not_be_read_is_an_error_as_aws_tells_it(
 
     assert response.status == 400
     assert response.headers["x-amzn-ErrorType"] == "ValidationException"
-    assert told in text
+    assert expected in text
 
 
 def test_a_whole_pair_of_surrogates_is_a_character(local_aws: LocalAWS) -> None:

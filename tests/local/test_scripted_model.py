@@ -112,7 +112,7 @@ def test_a_tool_is_called_when_the_prompt_speaks_of_it() -> None:
 
 def test_results_of_tools_are_told() -> None:
     result = {"content": [{"text": "30"}, {"json": {"n": 1}}, {"image": {}}]}
-    asked = ScriptedRequest(
+    request = ScriptedRequest(
         "Converse",
         "m",
         {
@@ -124,10 +124,10 @@ def test_results_of_tools_are_told() -> None:
         },
     )
 
-    answer = ScriptedModel().answer(asked)
+    answer = ScriptedModel().answer(request)
 
     assert answer.content[0]["text"] == 'The tools say: 30\n{"n": 1}\n[image]'
-    assert asked.prompt == "how many?"
+    assert request.prompt == "how many?"
     assert ScriptedRequest("Converse", "m", {}).prompt == ""
 
 
@@ -154,9 +154,9 @@ def test_stop_sequences_and_limits_end_the_text() -> None:
 
 def test_what_is_seen_is_said() -> None:
     content = [{"text": "look"}, {"image": {}}, {"document": {}}]
-    asked = ScriptedRequest("Converse", "m", {"messages": [{"role": "user", "content": content}]})
+    request = ScriptedRequest("Converse", "m", {"messages": [{"role": "user", "content": content}]})
 
-    assert "I see document and image too" in ScriptedModel().answer(asked).content[0]["text"]
+    assert "I see document and image too" in ScriptedModel().answer(request).content[0]["text"]
 
 
 def test_a_tool_call_has_the_id_and_the_input_that_its_script_gives() -> None:
