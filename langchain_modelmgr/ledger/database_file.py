@@ -106,8 +106,10 @@ def _connect(name: str) -> sqlite3.Connection:
 
 
 def _check_ours(connection: sqlite3.Connection) -> None:
+    # First the version, which is written with the tables: another process may write both now.
+    version = _version(connection)
     found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if (found or _version(connection)) and not found >= _TABLES:
+    if (found or version) and not found >= _TABLES:
         raise ForeignDatabaseError(f"{FILE_NAME} is another program's database")
 
 

@@ -110,7 +110,8 @@ def test_a_transaction_that_fails_leaves_nothing() -> None:
             insert(store)
 
 
-def test_many_that_open_a_new_ledger_at_once_make_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("_", range(20))
+def test_threads_that_open_a_new_ledger_at_once_create_one(tmp_path: Path, _: int) -> None:
     failed: list[Exception] = []
 
     def work() -> None:
