@@ -120,10 +120,10 @@ def _tokens(usage: Any) -> tuple[int, int]:
     )
 
 
-async def _settled(events: Events) -> None:
-    """Wait for on_llm_end: it follows the output, in the producer's own task."""
-    async with asyncio.timeout(10):
-        while not events.seen["end"]:  # noqa: ASYNC110 - LangChain offers no event for it
+async def _settled(events: Events, runs: Runs) -> None:
+    """Wait until both handlers have seen the end: it follows the output, in the producer's task."""
+    async with asyncio.timeout(50):
+        while not (events.seen["end"] and runs.models):  # noqa: ASYNC110 - LangChain offers no event for it
             await asyncio.sleep(0.01)
 
 
@@ -200,7 +200,7 @@ async def test_astream_events_v3_tells_one_run(llm: ManagedBedrockChat) -> None:
     with _once() as config:
         stream = await llm.astream_events("x", config, version="v3")
         message = await stream.output
-        await _settled(config["callbacks"][0])
+        await _settled(*config["callbacks"])
 
     assert message.text == TEXT
 

@@ -109,12 +109,16 @@ def terminated(aws: LocalAWS, rest: str, *arguments: str) -> tuple[int, str]:
         while process.stdout.readline() != "ready\n":
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        return process.wait(60), process.stdout.read()
+        try:
+            return process.wait(60), process.stdout.read()
+        finally:
+            process.kill()
 
 
 READY = """
 print("ready", flush=True)
-time.sleep(300)
+while True:  # a signal just before a long sleep would be handled after it
+    time.sleep(0.01)
 """
 
 
@@ -153,8 +157,8 @@ def test_a_forked_child_ends_by_sigterm_as_without_the_handler(local_aws: LocalA
         for _ in range(50):  # at once: some of them get it before they run any Python
             child = os.fork()
             if child == 0:
-                time.sleep(300)
-                os._exit(0)
+                while True:
+                    time.sleep(0.01)
             os.kill(child, signal.SIGTERM)
             _, status = os.waitpid(child, 0)
             print(os.waitstatus_to_exitcode(status))
