@@ -233,8 +233,8 @@ def test_langchain_aws_middleware_adds_nothing_and_the_yaml_all(
     [
         ("{ttl: 2h}", r"agents\.a\.prompt_caching\.ttl: must be one of '5m' or '1h'"),
         ("{tll: 1h}", r"agents\.a\.prompt_caching\.tll: unknown key; did you mean 'ttl'"),
-        ("sometimes", r"agents\.a\.prompt_caching: must be true, false, or a map of ttl"),
-        ("1", r"agents\.a\.prompt_caching: must be true, false, or a map of ttl"),
+        ("sometimes", r"agents\.a\.prompt_caching: must be true, false, or a map with ttl"),
+        ("1", r"agents\.a\.prompt_caching: must be true, false, or a map with ttl"),
     ],
 )
 def test_mistakes_are_named(configured: Configure, caching: str, words: str) -> None:

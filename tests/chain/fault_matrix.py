@@ -102,7 +102,7 @@ KINDS = [
         FIRST,
         wasted=True,
     ),
-    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True, timeout=1),
+    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True, timeout=3),
     Kind("connection reset", "BedrockConnectionError", _reset, attempts=2),
     Kind("ended without messageStop", "BedrockConnectionError", _cut, STREAMED),
     Kind(
