@@ -17,7 +17,7 @@ test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --nbmake notebooks tests
 
 test-loaded: $(VENV)/.dev   ## the tests beside four busy processes: they may depend on no machine's speed
-	$(BIN)/python -m scripts.loaded 4 $(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m scripts.loaded 4 $(BIN)/python -m pytest -n 4 tests
 
 check: $(VENV)/.dev   ## style, types, layers
 	$(BIN)/ruff check .
