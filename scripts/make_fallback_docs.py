@@ -49,7 +49,7 @@ _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
     (
         "refused by a fallback, after a passing failure",
         errors.BedrockInvalidRequestError,
-        {"stands_in": True},
+        {"is_substitute": True},
     ),
     (
         "the model can't do what is asked",
@@ -84,15 +84,15 @@ def policy() -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, kind, facts in _KINDS:
         failure = kind("x")
-        stands_in = facts.get("stands_in", False)
+        is_substitute = facts.get("is_substitute", False)
         for fact, value in facts.items():
             setattr(failure, fact, value)
         cells = [
             name,
             f"`{kind.__name__}`",
-            _said(decide(failure, History(1, 1, stands_in=stands_in), jitter=_most)),
-            _said(decide(failure, History(1, 0, stands_in=stands_in), jitter=_most)),
-            _said(decide(failure, History(1, 1, content_delivered=True), jitter=_most)),
+            _said(decide(failure, History(1, 1, 1, is_substitute=is_substitute), jitter=_most)),
+            _said(decide(failure, History(1, 0, is_substitute=is_substitute), jitter=_most)),
+            _said(decide(failure, History(1, 1, 1, content_delivered=True), jitter=_most)),
             _effect(failure),
         ]
         lines.append(f"| {' | '.join(cells)} |")

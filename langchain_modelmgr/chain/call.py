@@ -19,7 +19,6 @@ from langchain_modelmgr.chain.first_chunks import FirstChunks
 from langchain_modelmgr.chain.policy import (
     Decision,
     History,
-    NextCandidate,
     Retry,
     Stop,
     always_itself,
@@ -112,14 +111,14 @@ class Call:
             timeout=min(given.request.timeout, rules.deadline_seconds),
             prompt=given.request.fingerprint,
         )
-        self._turns = CandidateOrder(self._fitting(), given.request, rules.cooldowns, self._caller)
+        self._order = CandidateOrder(self._fitting(), given.request, rules.cooldowns, self._caller)
         self._answered: bool | None = None
         self._left_by_reader = False
 
     @property
     def candidate(self) -> Candidate:
         """The model that is asked now."""
-        return self._turns.current.candidate
+        return self._order.current.candidate
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +127,7 @@ class Call:
         if kind is not None and issubclass(kind, Exception) and not self._left_by_reader:
             self._answered = False
         # A probe that had no end of its own.
-        self._rules.cooldowns.left(self._turns.current.key, self._caller)
+        self._rules.cooldowns.left(self._order.current.key, self._caller)
         primary = self._candidates[0]
         self._account.call_ended(
             answered=self._answered,
@@ -153,57 +152,68 @@ class Call:
 
     def after(self, failure: BedrockError) -> float:
         """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
-        turn = self._turns.current
-        self._report.failures.append((turn.candidate.settings.label, failure))
-        self._note_health(turn, failure)
-        turn.failures, turn.failure = turn.failures + 1, failure
-        for dropped in self._turns.drop(failure):
-            self._report.skip(dropped.model_id, "Model has no larger context window")
-        back = None if self._turns.left else self._retry_of_the_last()
-        decision = self._decide(turn, self._turns.left + (back is not None))
+        state = self._order.current
+        self._report.failures.append((state.candidate.settings.label, failure))
+        self._note_health(state, failure)
+        state.failures, state.failure = state.failures + 1, failure
+        order = self._order
+        back = None if order.larger_windows_left else self._retry_of_the_last()
+        decision = self._decide(state, can_go_back=back is not None)
         if isinstance(decision, Retry):
-            turn.stale_retry_used |= died_before_reply(failure)
+            state.stale_retry_used |= died_before_reply(failure)
             return decision.delay
-        if isinstance(decision, NextCandidate):
-            if back is None or self._turns.last is None:
-                self._go_on(failure)
-                return 0.0
-            self._turns.current = self._turns.last
-            return back.delay
-        raise self._exhausted(failure, decision) from failure.__cause__
+        if decision.larger_window:
+            for dropped in order.drop_smaller_windows():
+                self._report.skip(dropped.model_id, "Model has no larger context window")
+        if isinstance(decision, Stop):
+            raise self._exhausted(failure, decision) from failure.__cause__
+        if order.left or back is None:
+            self._go_on(failure)
+            return 0.0
+        order.go_back()
+        return back.delay
 
-    def _decide(self, turn: CandidateState, left: int) -> Decision:
-        """Return what to do after the turn's last failure, with so many candidates left."""
-        if turn.failure is None:
+    def _decide(self, state: CandidateState, *, can_go_back: bool = False) -> Decision:
+        """Return what to do after the last failure of a candidate.
+
+        Args:
+            state: The current candidate, or the last one in order, which is tried after all others.
+            can_go_back: True if the last candidate in order can be tried again.
+        """
+        if state.failure is None:
             return Stop()
+        is_current = state is self._order.current
+        left = self._order.left if is_current else 0
+        larger = self._order.larger_windows_left if is_current else 0
         history = History(
-            failures_here=turn.failures,
-            candidates_left=left,
-            stale_retry_used=turn.stale_retry_used,
+            failures_here=state.failures,
+            candidates_left=left + can_go_back,
+            larger_windows_left=larger + can_go_back,
+            stale_retry_used=state.stale_retry_used,
             content_delivered=self._chunks.committed,
             seconds_left=self._deadline - time.perf_counter(),
-            stands_in=self._stands_in(turn),
+            is_substitute=self._is_substitute(state),
         )
         retries = self._rules.max_retries
-        return decide(turn.failure, history, max_retries=retries, jitter=random.uniform)
+        return decide(state.failure, history, max_retries=retries, jitter=random.uniform)
 
-    def _stands_in(self, turn: CandidateState) -> bool:
+    def _is_substitute(self, state: CandidateState) -> bool:
         """Return whether a fallback is asked because a model before it failed in passing."""
-        if turn.candidate is self._candidates[0]:
+        if state.candidate is self._candidates[0]:
             return False
-        return self._turns.passed_over or any(f.is_retryable for _, f in self._report.failures)
+        return self._order.passed_over or any(f.is_retryable for _, f in self._report.failures)
 
     def _retry_of_the_last(self) -> Retry | None:
         """Return the retry that the last candidate in order has, after the last resorts failed."""
-        last = self._turns.last
-        if last is None or last is self._turns.current:
+        last = self._order.last
+        if last is None or last is self._order.current:
             return None
-        decision = self._decide(last, 0)
+        decision = self._decide(last)
         return decision if isinstance(decision, Retry) else None
 
-    def _note_health(self, turn: CandidateState, failure: BedrockError) -> None:
+    def _note_health(self, state: CandidateState, failure: BedrockError) -> None:
         effect = health_effect(failure, self._time_budget.waited, paused=self._time_budget.paused)
-        self._rules.cooldowns.failed(turn.key, self._caller, effect, self._began)
+        self._rules.cooldowns.failed(state.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Take the answer and say in it how it came about."""
@@ -221,7 +231,7 @@ class Call:
     def _first(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
         released = list(self._chunks.release(chunk))
         if self._chunks.committed:
-            key = self._turns.current.key
+            key = self._order.current.key
             self._rules.cooldowns.content_came(key, self._caller, self._began)
         return iter(released)
 
@@ -259,7 +269,7 @@ class Call:
 
     def _go_on(self, failure: BedrockError) -> None:
         previous = self.candidate
-        self._turns.go_on()
+        self._order.go_on()
         logger.warning(
             "agent %s: falling back from %s to %s after %s (request id %s)",
             self._rules.agent_name,
@@ -271,8 +281,8 @@ class Call:
 
     def _note_passed_over(self) -> None:
         """Put in the report who cooled down and was not asked as a last resort either."""
-        for turn in self._turns.resting:
-            self._report.skip(turn.candidate.model_id, turn.passed_over)
+        for state in self._order.resting:
+            self._report.skip(state.candidate.model_id, state.passed_over)
 
     # -- what is told
 
@@ -300,7 +310,7 @@ class Call:
     def _told(self) -> dict[str, Any]:
         """Note that the call was answered, and return how."""
         self._answered = True
-        self._rules.cooldowns.answered(self._turns.current.key, self._caller, self._began)
+        self._rules.cooldowns.answered(self._order.current.key, self._caller, self._began)
         self._note_passed_over()
         self._outcome.meter = self._meter
         self._outcome.report = self._report.answered_by(
@@ -330,13 +340,13 @@ class Call:
         if decision.out_of_time:
             total = time.perf_counter() - self._started
             spent = self._report.spent(total, self._rules.deadline_seconds)
-            for candidate in self._turns.waiting:
+            for candidate in self._order.waiting:
                 self._report.skip(candidate.model_id, "The call's deadline passed before its turn")
         self._note_passed_over()
         as_it_is = (
-            bool(self._turns.left)
+            bool(self._order.left)
             or committed
-            or always_itself(failure, stands_in=self._stands_in(self._turns.current))
+            or always_itself(failure, is_substitute=self._is_substitute(self._order.current))
         )
         return self._report.error(as_it_is=as_it_is, spent=spent)
 

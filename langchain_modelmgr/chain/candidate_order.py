@@ -1,12 +1,10 @@
-"""Who is asked next: candidates in their order, then those that cool down, then the last again."""
+"""The order in which one call tries its candidates: in order, then those in a cooldown."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from langchain_modelmgr.errors import BedrockContextOverflowError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class CandidateState:
-    """One candidate's part in a call.
+    """The state of one candidate in a call.
 
     Attributes:
         candidate: The candidate.
@@ -27,7 +25,7 @@ class CandidateState:
         failures: Its failed attempts in this call.
         stale_retry_used: True if a dead connection to it was already replaced once.
         failure: Its last failure.
-        passed_over: Why it was not asked in its turn; empty: it was, or its turn is to come.
+        passed_over: Why it was not tried in its order; empty: it was, or it still can be.
         cools_until: When its cooldown ends, by the cooldowns' clock.
     """
 
@@ -41,22 +39,22 @@ class CandidateState:
 
 
 class CandidateOrder:
-    """The order in which one call asks its candidates.
+    """The order in which one call tries its candidates.
 
-    Whoever cools down is passed over, and asked when nobody else is left: whose cooldown ends
-    first comes first.
+    A candidate in a cooldown is passed over, and tried when no other is left: the one with the
+    cooldown that ends first is tried first.
 
     Args:
-        candidates: Those that can serve the request, in their order of attempt; at least one.
+        candidates: Those that can serve the request, in order; at least one.
         request: The request.
         cooldowns: The health of all models.
         caller: The call.
 
     Attributes:
-        current: Whose turn it is.
-        last: Who was asked last in the order of attempt; None: all cool down.
-        resting: Who was passed over and not asked so far.
-        passed_over: True once anybody was passed over.
+        current: The candidate that is tried now.
+        last: The last one that was tried in order; None: all are in a cooldown.
+        resting: Those that were passed over and not tried so far.
+        passed_over: True once a candidate was passed over.
     """
 
     def __init__(
@@ -77,42 +75,58 @@ class CandidateOrder:
 
     @property
     def left(self) -> int:
-        """How many candidates may still have their turn."""
+        """How many candidates can still be tried."""
         return len(self._waiting) + len(self.resting)
 
     @property
     def waiting(self) -> tuple[Candidate, ...]:
-        """Who has not had their turn yet."""
+        """The candidates that were not tried yet, in order."""
         return tuple(self._waiting)
 
-    def drop(self, failure: BedrockError) -> list[Candidate]:
-        """Drop and return whom a failure rules out: after an overflow all but larger windows."""
-        if not self.left or not isinstance(failure, BedrockContextOverflowError):
-            return []
+    @property
+    def larger_windows_left(self) -> int:
+        """How many of the candidates left have a larger context window than the current one."""
         window = _window(self.current.candidate)
-        left = [*self._waiting, *(turn.candidate for turn in self.resting)]
+        return sum(_window(candidate) > window for candidate in self._candidates_left())
+
+    def drop_smaller_windows(self) -> list[Candidate]:
+        """Drop the candidates left without a larger context window than the current one's.
+
+        Returns:
+            Those that were dropped.
+        """
+        window = _window(self.current.candidate)
+        dropped = [c for c in self._candidates_left() if _window(c) <= window]
         self._waiting = deque(c for c in self._waiting if _window(c) > window)
-        self.resting = [t for t in self.resting if _window(t.candidate) > window]
-        return [candidate for candidate in left if _window(candidate) <= window]
+        self.resting = [s for s in self.resting if _window(s.candidate) > window]
+        return dropped
+
+    def _candidates_left(self) -> list[Candidate]:
+        return [*self._waiting, *(state.candidate for state in self.resting)]
 
     def go_on(self) -> None:
-        """Let the next candidate have its turn."""
+        """Make the next candidate the current one."""
         self.current = self._next()
+
+    def go_back(self) -> None:
+        """Make the last candidate in order the current one again, after the last resorts."""
+        if self.last is not None:
+            self.current = self.last
 
     def _next(self) -> CandidateState:
         while self._waiting:
             candidate = self._waiting.popleft()
-            turn = CandidateState(candidate, candidate.settings.health_key(self._request))
-            if self._cooldowns.admits(turn.key, self._caller):
-                self.last = turn
-                return turn
-            left = self._cooldowns.seconds_left(turn.key, self._caller)
-            turn.passed_over, turn.cools_until = _why(left), self._cooldowns.now() + left
-            self.resting.append(turn)
+            state = CandidateState(candidate, candidate.settings.health_key(self._request))
+            if self._cooldowns.admits(state.key, self._caller):
+                self.last = state
+                return state
+            left = self._cooldowns.seconds_left(state.key, self._caller)
+            state.passed_over, state.cools_until = _why(left), self._cooldowns.now() + left
+            self.resting.append(state)
             self.passed_over = True
-        turn = min(self.resting, key=lambda turn: turn.cools_until)
-        self.resting.remove(turn)
-        return turn
+        state = min(self.resting, key=lambda state: state.cools_until)
+        self.resting.remove(state)
+        return state
 
 
 def _window(candidate: Candidate) -> int:
@@ -121,5 +135,5 @@ def _window(candidate: Candidate) -> int:
 
 def _why(seconds: float) -> str:
     if not seconds:
-        return "Model is cooling down after failures, and another call is asking it"
+        return "Model is cooling down after failures, and another call is testing it"
     return f"Model is cooling down after failures, for {seconds:.0f} s more"

@@ -65,6 +65,7 @@ def _decide(
     failure: BedrockError,
     *,
     left: int,
+    larger: int = 0,
     here: int = 1,
     stale: bool = False,
     said: bool = False,
@@ -75,6 +76,7 @@ def _decide(
     history = History(
         failures_here=here,
         candidates_left=left,
+        larger_windows_left=larger,
         stale_retry_used=stale,
         content_delivered=said,
         seconds_left=seconds,
@@ -93,15 +95,15 @@ def test_what_no_model_can_mend_stops_at_once(kind: type[BedrockError], left: in
     assert _decide(kind("x"), left=left) == Stop()
 
 
-def test_what_a_model_refuses_that_stands_in_goes_on() -> None:
+def test_what_a_substitute_refuses_goes_on_to_the_next_model() -> None:
     refused = BedrockInvalidRequestError("x")
 
-    assert decide(refused, History(1, 1, stands_in=True), jitter=_most) == NextCandidate()
-    assert decide(refused, History(1, 0, stands_in=True), jitter=_most) == Stop()
-    assert not always_itself(refused, stands_in=True)
-    assert decide(BedrockAuthenticationError("x"), History(1, 1, stands_in=True), jitter=_most) == (
-        Stop()
-    )
+    assert decide(refused, History(1, 1, is_substitute=True), jitter=_most) == NextCandidate()
+    assert decide(refused, History(1, 0, is_substitute=True), jitter=_most) == Stop()
+    assert not always_itself(refused, is_substitute=True)
+    assert decide(
+        BedrockAuthenticationError("x"), History(1, 1, is_substitute=True), jitter=_most
+    ) == (Stop())
 
 
 def test_what_only_this_model_can_not_do_goes_on() -> None:
@@ -114,13 +116,25 @@ def test_what_only_this_model_can_not_do_goes_on() -> None:
 
 
 def test_an_overflow_goes_only_to_a_larger_window() -> None:
-    assert _decide(BedrockContextOverflowError("x"), left=1) == NextCandidate(larger_window=True)
-    assert _decide(BedrockContextOverflowError("x"), left=0) == Stop()
+    overflow = BedrockContextOverflowError("x")
+
+    assert _decide(overflow, left=3, larger=1) == NextCandidate(larger_window=True)
+    assert _decide(overflow, left=3, larger=0) == Stop(larger_window=True)
+    assert _decide(overflow, left=0) == Stop(larger_window=True)
+    assert _decide(overflow, left=3, larger=1, seconds=0) == Stop(
+        out_of_time=True, larger_window=True
+    )
+
+
+def test_other_failures_go_on_to_any_window() -> None:
+    assert _decide(BedrockRateLimitError("x"), left=3, larger=0) == NextCandidate()
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_nothing_goes_on_once_content_was_delivered(kind: type[BedrockError]) -> None:
-    assert _decide(kind("x"), left=3, said=True) == Stop()
+    decision = _decide(kind("x"), left=3, larger=3, said=True)
+
+    assert decision == Stop(larger_window=kind is BedrockContextOverflowError)
 
 
 def test_a_dead_connection_is_replaced_once_on_any_candidate() -> None:
@@ -269,7 +283,12 @@ def test_every_chain_of_failures_ends_within_its_promised_attempts(
         attempts, here = attempts + 1, here + 1
         decision = decide(
             kind("x", code=code),
-            History(failures_here=here, candidates_left=left, stale_retry_used=stale),
+            History(
+                failures_here=here,
+                candidates_left=left,
+                larger_windows_left=left,
+                stale_retry_used=stale,
+            ),
             max_retries=max_retries,
             jitter=_most,
         )
