@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from contextlib import aclosing, closing
 from dataclasses import asdict
@@ -18,11 +17,11 @@ from langchain_modelmgr.ledger.ledger import FLUSH_SECONDS
 from langchain_modelmgr.ledger.query import usage, usage_sql
 from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
-from langchain_modelmgr.runtime.call_pool import CallPool
+from langchain_modelmgr.runtime.call_pool import MAX_CONCURRENCY, CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
 from langchain_modelmgr.sharing.arguments import ManagerArguments
 from langchain_modelmgr.sharing.registry import REGISTRY, restored
-from langchain_modelmgr.usage.summary import UsageSummary
+from langchain_modelmgr.usage.summary import UsageFigures, UsageSummary
 from langchain_modelmgr.usage.totals import Run, UsageTotals
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.call import ChainInput
     from langchain_modelmgr.chain.check import CandidateCheck
     from langchain_modelmgr.chain.fallback import CandidateChain
+    from langchain_modelmgr.chain.request import ChatRequest
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.converse import InvokeResult
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger.usage_table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
     from langchain_modelmgr.usage.tracks import UsageTrack
-
-MAX_CONCURRENCY = 320
-"""Async calls that run at once: 256 of one model, which may have four fifths of the slots."""
 
 
 class ModelManager:
@@ -155,11 +152,7 @@ class ModelManager:
         requires_tools: bool = False,  # noqa: FBT001, FBT002 - the guide's signature
         requires_streaming: bool = False,  # noqa: FBT001, FBT002
     ) -> tuple[bool, str | None]:
-        """Return whether a model can do what is required, and if not, why.
-
-        Example:
-            ``(False, "Model does not support tools")``
-        """
+        """Return whether a model can do what is required, and the reason if it can't."""
         model = self.catalog.get(model_id)
         if model is None:
             return False, f"Unknown model {model_id!r}"
@@ -177,7 +170,7 @@ class ModelManager:
         use_fallback: bool = True,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> InvokeResult:
-        """Ask an agent's model, and its fallbacks if it fails.
+        """Call an agent's model, and its fallbacks if it fails.
 
         Args:
             agent_name: The key under ``agents:``.
@@ -194,12 +187,12 @@ class ModelManager:
             The answer and how it came about.
 
         Raises:
-            ConfigurationError: An unknown agent or keyword.
-            ModelCompatibilityError: No model of the chain can serve the request.
-            ModelManagerError: All failed; ``attempts`` tells how.
+            ConfigurationError: The agent or a keyword is unknown.
+            ModelManagerError: No model can serve the request, or all failed: see ``attempts``.
         """
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        request = request_of(messages, system_prompt, tools, kwargs)
+        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
         chain.invoke(given)
         return result_of(given.outcome)
 
@@ -214,33 +207,52 @@ class ModelManager:
         use_fallback: bool = True,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> InvokeResult:
-        """Ask as ``invoke_model`` does, asynchronously."""
+        """Call as ``invoke_model`` does, asynchronously."""
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        request = request_of(messages, system_prompt, tools, kwargs)
+        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
         await chain.ainvoke(given)
         return result_of(given.outcome)
 
-    def stream_model(
-        self, agent_name: str, messages: Sequence[Any], system_prompt: str = "", **kwargs: Any
+    def stream_model(  # noqa: PLR0913, PLR0917 - as invoke_model
+        self,
+        agent_name: str,
+        messages: Sequence[Any],
+        system_prompt: str = "",
+        tools: Sequence[Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        use_fallback: bool = True,  # noqa: FBT001, FBT002
+        **kwargs: Any,
     ) -> Generator[StreamEvent, None, None]:
-        """Ask as ``invoke_model`` does, and yield text and reasoning as they come.
+        """Call as ``invoke_model`` does, and yield text and reasoning as they arrive.
 
         Yields:
             ``{"text": ...}`` and ``{"reasoning": ...}``; last, ``{"result": ...}``.
         """
-        tools, use_fallback = kwargs.pop("tools", None), kwargs.pop("use_fallback", True)
-        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
+        request = request_of(messages, system_prompt, tools, kwargs)
+        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
         with closing(chain.stream(given)) as chunks:
             for chunk in chunks:
                 yield from events_of(chunk)
         yield StreamEvent(result=result_of(given.outcome))
 
-    async def astream_model(
-        self, agent_name: str, messages: Sequence[Any], system_prompt: str = "", **kwargs: Any
+    async def astream_model(  # noqa: PLR0913, PLR0917 - as invoke_model
+        self,
+        agent_name: str,
+        messages: Sequence[Any],
+        system_prompt: str = "",
+        tools: Sequence[Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        use_fallback: bool = True,  # noqa: FBT001, FBT002
+        **kwargs: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Ask as ``stream_model`` does, asynchronously."""
-        tools, use_fallback = kwargs.pop("tools", None), kwargs.pop("use_fallback", True)
-        chain, given = self._open(agent_name, messages, system_prompt, tools, use_fallback, kwargs)
+        """Call as ``stream_model`` does, asynchronously."""
+        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
+        request = request_of(messages, system_prompt, tools, kwargs)
+        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
         async with aclosing(chain.astream(given)) as chunks:
             async for chunk in chunks:
                 for event in events_of(chunk):
@@ -248,38 +260,35 @@ class ModelManager:
         yield StreamEvent(result=result_of(given.outcome))
 
     def track(self, task: str | None = None) -> UsageTrack:
-        """Track what the calls begun inside a ``with`` block come to.
+        """Return a context manager that adds up the usage of calls made inside its block.
 
-        Tasks and LangChain's batches are tracked too; in plain threads and executors, what
-        ``usage.bind(function)`` returns.
+        It includes asyncio tasks and LangChain's batches. In plain threads and executors, use
+        ``usage.bind(function)``.
 
         Args:
-            task: Track also calls with this in their metadata, in any thread:
+            task: Also add up calls with this in their metadata, in any thread:
                 ``llm.invoke(..., {"metadata": {"modelmgr_task": task}})``.
-
-        Example:
-            ``with manager.track() as usage: ...; print(usage.total_cost_usd)``
         """
         return self.totals.track(task)
 
-    # -- proof before the outage
+    # -- checks
 
     def check_chains(self, *, live: bool = False) -> list[CandidateCheck]:
-        """Tell for every enabled agent whether each model of its chain could serve it.
+        """Check for every enabled agent whether each model of its chain can serve it.
 
-        By what the catalog knows: what the agent ``requires``, guardrail and region, retirement,
-        context, price. A configuration that can't work is an error already when it is read.
+        The check uses what the catalog knows: what the agent ``requires``, guardrail and region,
+        retirement, context window, price.
 
         Args:
-            live: Ask each model for one token too, which is billed and accounted.
+            live: Also send one token to each model, which is billed and recorded.
 
         Returns:
-            One entry a model, agent by agent, in the order of attempt.
+            One entry per model, by agent, in the order of the chain.
         """
         return [
-            member
+            check
             for name in self.config.enabled_agents
-            for member in check_chain(
+            for check in check_chain(
                 name,
                 self.config,
                 self.agent(name).chain().candidates,
@@ -290,13 +299,11 @@ class ModelManager:
 
     # -- usage
 
-    def get_usage_summary(self) -> dict[str, Any]:
-        """Return calls, attempts, tokens, latency and cost so far, in all, by agent and by model.
-
-        Counts and floats can always be formatted; ``docs/metrics.md`` lists the keys. Under
-        ``metrics`` stands what became of the sinks' data points.
-        """
-        return {**self.totals.summary.as_dict(), "metrics": asdict(self.totals.sinks.stats())}
+    def get_usage_summary(self) -> UsageFigures:
+        """Return calls, attempts, tokens, latency and cost so far: all, by agent and by model."""
+        return UsageFigures(
+            **self.totals.summary.as_dict(), metrics=asdict(self.totals.sinks.stats())
+        )
 
     def usage(
         self,
@@ -341,24 +348,20 @@ class ModelManager:
         return usage_sql(self.ledger, statement, parameters)
 
     def flush_metrics(self, timeout: float | None = None) -> SinkStats:
-        """Deliver what the sinks still hold.
+        """Deliver what the sinks have not delivered yet.
 
         Args:
             timeout: Seconds to wait at most; None: the sinks' own time.
 
         Returns:
-            What was delivered so far, and what is kept, in data points.
+            Counts of data points.
         """
-        seconds = FLUSH_SECONDS if timeout is None else timeout
-        started = time.monotonic()
-        self.ledger.flush(seconds)
-        self.totals.sinks.flush(max(seconds - (time.monotonic() - started), 0.0))
-        return self.totals.sinks.stats()
+        return self.totals.flush(FLUSH_SECONDS if timeout is None else timeout)
 
     def close(self) -> None:
-        """End open streams and what waits for a slot, deliver what is left, let go of the rest.
+        """End open streams and waiting calls, deliver metrics, close files and connections.
 
-        Calls that were sent are left to end. Used again, it works again.
+        Calls that were sent run to their end. A closed manager can be used again.
         """
         self.pool.close()
         self.ledger.close()
@@ -366,25 +369,16 @@ class ModelManager:
         self.clients.close()
 
     def forget(self) -> None:
-        """Close this manager, and let models that share it by their configuration get a new one.
-
-        The new one has its own clients, summary and cooldowns; see ``docs/managers.md``.
-        """
+        """Close this manager; models that share it by configuration get a new one."""
         self.is_forgotten = True
         REGISTRY.forget(self)
         self.close()
 
-    def _open(  # noqa: PLR0913, PLR0917 - what invoke_model is given
-        self,
-        agent_name: str,
-        messages: Sequence[Any],
-        system_prompt: str,
-        tools: Sequence[Any] | None,
-        use_fallback: bool,  # noqa: FBT001
-        keywords: dict[str, Any],
+    def _open(
+        self, agent_name: str, request: ChatRequest, *, use_fallback: bool
     ) -> tuple[CandidateChain, ChainInput]:
         agent = self.agent(agent_name, Overrides(use_fallback=use_fallback))
-        return agent.open(request_of(messages, system_prompt, tools, keywords), Run())
+        return agent.open(request, Run())
 
     def __enter__(self) -> Self:
         return self
@@ -399,11 +393,7 @@ class ModelManager:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what travels to another process; in this one a pickle is this very manager.
-
-        Raises:
-            TypeError: It was given a boto3 session or a sink that can't leave this process.
-        """
+        """Pickle the arguments; inside this process a pickle loads as this very manager."""
         given = None if REGISTRY.is_shared(self) else self._arguments.portable(repr(self))
         return restored, (type(self), self._name, self.config, given)
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_CONCURRENCY = 320
+"""Async calls that run at once by default; 256 of them, four fifths, may be of one model."""
+
 EXIT_SECONDS = 1.0
 """Seconds at the interpreter's end for threads that are about to be done."""
 

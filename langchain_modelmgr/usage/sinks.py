@@ -55,6 +55,9 @@ class AttemptLog(Protocol):
     def attempt_ended(self, open_attempt: Any, usage: ModelUsageMetrics) -> None:
         """Write that an attempt ended."""
 
+    def flush(self, timeout: float | None = None) -> None:
+        """Deliver what is left, within ``timeout`` seconds."""
+
 
 class SinkGroup:
     """Hands each record to every sink; an error of one reaches neither the caller nor the others.

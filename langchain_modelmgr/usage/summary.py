@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
@@ -24,6 +24,76 @@ _MAX_WAITING = 256
 
 MAX_NAMES = 1_000
 """Agents, and models, that are kept apart; further ones are added up under ``other``."""
+
+
+class ModelFigures(TypedDict):
+    """The figures of one model's attempts; of an agent, those of its calls.
+
+    Attributes:
+        total_invocations: Attempts of a model; calls of an agent, or of all.
+        attempts: Requests.
+        total_cost_usd: USD of the attempts with token counts and a known price.
+        estimated_wasted_cost_usd: USD probably billed for attempts that broke, an estimate.
+        average_latency_ms: Milliseconds that an answer took; 0.0 without any.
+        success_rate: The share that was answered, from 0.0 to 1.0; 1.0 without any.
+        input_tokens: Input tokens without the prompt cache.
+        output_tokens: Output tokens.
+        total_tokens: All tokens.
+        cache_read_tokens: Tokens read from the prompt cache.
+        cache_write_tokens: Tokens written to the prompt cache.
+        unpriced_invocations: Answered attempts with an unknown cost.
+        aborted: Those that their caller abandoned.
+    """
+
+    total_invocations: int
+    attempts: int
+    total_cost_usd: float
+    estimated_wasted_cost_usd: float
+    average_latency_ms: float
+    success_rate: float
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    unpriced_invocations: int
+    aborted: int
+
+
+class AgentFigures(ModelFigures):
+    """The figures of one agent's calls.
+
+    Attributes:
+        calls: Calls, including those that their caller abandoned.
+        fallbacks: Calls that a fallback answered.
+        fallback_calls: Calls in which a fallback was tried.
+    """
+
+    calls: int
+    fallbacks: int
+    fallback_calls: int
+
+
+class AllFigures(AgentFigures):
+    """The figures of all calls, by agent and by model.
+
+    Attributes:
+        by_agent: The figures of each agent.
+        by_model: The figures of each model.
+    """
+
+    by_agent: dict[str, AgentFigures]
+    by_model: dict[str, ModelFigures]
+
+
+class UsageFigures(AllFigures):
+    """What ``get_usage_summary()`` returns.
+
+    Attributes:
+        metrics: The data points of the sinks: ``SinkStats`` as a dict.
+    """
+
+    metrics: dict[str, Any]
 
 
 class _Call(NamedTuple):
@@ -81,23 +151,23 @@ class _Totals:
         elif usage.outcome == "answered":
             self.unpriced += 1
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ModelFigures:
         ended = self.answered + self.failed
-        return {
-            "total_invocations": ended + self.aborted,
-            "attempts": self.attempts,
-            "total_cost_usd": float(self.cost),
-            "estimated_wasted_cost_usd": float(self.wasted),
-            "average_latency_ms": self.latency_ms / self.answered if self.answered else 0.0,
-            "success_rate": self.answered / ended if ended else 1.0,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "total_tokens": self.total_tokens,
-            "cache_read_tokens": self.cache_read_tokens,
-            "cache_write_tokens": self.cache_write_tokens,
-            "unpriced_invocations": self.unpriced,
-            "aborted": self.aborted,
-        }
+        return ModelFigures(
+            total_invocations=ended + self.aborted,
+            attempts=self.attempts,
+            total_cost_usd=float(self.cost),
+            estimated_wasted_cost_usd=float(self.wasted),
+            average_latency_ms=self.latency_ms / self.answered if self.answered else 0.0,
+            success_rate=self.answered / ended if ended else 1.0,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            total_tokens=self.total_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            unpriced_invocations=self.unpriced,
+            aborted=self.aborted,
+        )
 
 
 @dataclass(slots=True)
@@ -153,16 +223,16 @@ class UsageSummary:
         """
         self._put(_Call(agent_name, answered, latency_ms, fallback_used, fallback_tried))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AllFigures:
         """Return the totals as a plain dict; every number can be formatted."""
         with self._lock:
             self._add_waiting()
             sums = self._totals
-            return {
+            return AllFigures(
                 **_of_calls(sums.total),
-                "by_agent": {name: _of_calls(totals) for name, totals in sums.agents.items()},
-                "by_model": {name: totals.as_dict() for name, totals in sums.models.items()},
-            }
+                by_agent={name: _of_calls(totals) for name, totals in sums.agents.items()},
+                by_model={name: totals.as_dict() for name, totals in sums.models.items()},
+            )
 
     def reset_after_fork(self) -> None:
         """Start at zero in a forked child: the parent keeps what was counted before."""
@@ -204,11 +274,11 @@ class UsageSummary:
         return known.setdefault(name, _Totals())
 
 
-def _of_calls(totals: _Totals) -> dict[str, Any]:
+def _of_calls(totals: _Totals) -> AgentFigures:
     figures = totals.as_dict()
-    return {
+    return AgentFigures(
         **figures,
-        "calls": figures["total_invocations"],
-        "fallbacks": totals.fallbacks,
-        "fallback_calls": totals.fallback_calls,
-    }
+        calls=figures["total_invocations"],
+        fallbacks=totals.fallbacks,
+        fallback_calls=totals.fallback_calls,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.usage.meter import Meter
     from langchain_modelmgr.usage.record import Outcome
+    from langchain_modelmgr.usage.sink_stats import SinkStats
     from langchain_modelmgr.usage.sinks import AttemptLog, SinkGroup
     from langchain_modelmgr.usage.summary import UsageSummary
     from langchain_modelmgr.usage.tracks import UsageTrack
@@ -100,6 +102,13 @@ class UsageTotals:
             known.clear()
         price = known[model.model_id] = pico_of(cost_of(TokenCounts(input_tokens=1), model))
         return price
+
+    def flush(self, seconds: float) -> SinkStats:
+        """Deliver what the ledger and the sinks have not delivered yet; return all counts."""
+        end = time.monotonic() + seconds
+        self.ledger.flush(seconds)
+        self.sinks.flush(max(end - time.monotonic(), 0.0))
+        return self.sinks.stats()
 
     def track(self, task: str | None = None) -> UsageTrack:
         """Return a track of the calls begun inside its ``with`` block, and of a task's calls."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from langchain_modelmgr.usage.record import ModelUsageMetrics
-    from langchain_modelmgr.usage.summary import UsageSummary
+    from langchain_modelmgr.usage.summary import AllFigures, UsageSummary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,7 +113,7 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         """Add one call."""
         self._summary.call(agent_name, **ended)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AllFigures:
         """Return the totals, with the keys of ``get_usage_summary()``."""
         return self._summary.as_dict()
 
