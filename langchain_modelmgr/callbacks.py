@@ -142,7 +142,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
                 request_id=(metadata.get("ResponseMetadata") or {}).get("RequestId"),
                 service_tier=tier,
             ),
-            price_unknown=model.price_unknown,
+            model=model,
         )
         account.call_ended(answered=True, latency_ms=latency_ms)
 

@@ -101,7 +101,7 @@ class ModelManager:
 
     @property
     def catalog(self) -> ModelCatalog:
-        """The models that are known, the YAML's ``models:`` included."""
+        """The known models, including those under ``models:`` in the YAML."""
         return self.config.catalog
 
     def agent(self, agent_name: str, overrides: Overrides = NO_OVERRIDES) -> Agent:
@@ -127,11 +127,7 @@ class ModelManager:
     # -- the design guide's methods, for code without LangChain
 
     def get_model_for_agent(self, agent_name: str) -> str:
-        """Return the model id of an agent.
-
-        Raises:
-            ConfigurationError: No such agent, or it is disabled.
-        """
+        """Return the model id of an agent; ``ConfigurationError`` if it is unknown or disabled."""
         return self.config.agent(agent_name).chosen_model
 
     def get_fallback_model(self, primary_model_id: str) -> str | None:
@@ -143,7 +139,7 @@ class ModelManager:
         return self.catalog.get(model_id)
 
     def list_available_models(self) -> list[dict[str, Any]]:
-        """Return the catalog's models as plain dicts, one a row of a table."""
+        """Return the catalog's models as plain dicts."""
         return [asdict(model) for model in self.catalog]
 
     def validate_model_compatibility(

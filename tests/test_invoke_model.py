@@ -209,7 +209,9 @@ def test_langchain_messages_and_tools_are_taken_too(
 
 
 def test_an_unknown_keyword_is_an_error_with_the_nearest_word(manager: ModelManager) -> None:
-    with pytest.raises(ConfigurationError, match="'guardrail_confg' is no request field; did you"):
+    with pytest.raises(
+        ConfigurationError, match="unknown request field 'guardrail_confg'; did you"
+    ):
         manager.invoke_model("sql_agent", HELLO, guardrail_confg={})
     with pytest.raises(ConfigurationError, match="unknown agent 'nobody'"):
         manager.invoke_model("nobody", HELLO)

@@ -24,6 +24,7 @@ from langchain_modelmgr.errors import (
     BedrockRateLimitError,
     BedrockTimeoutError,
 )
+from langchain_modelmgr.runtime import aws_codes
 from langchain_modelmgr.runtime.aws_regions import known_regions, nearest_region
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
@@ -31,43 +32,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CODES: Mapping[str, type[BedrockError]] = {
+    **dict.fromkeys(aws_codes.THROTTLED, BedrockRateLimitError),
+    **dict.fromkeys(aws_codes.TIMED_OUT, BedrockTimeoutError),
+    **dict.fromkeys(aws_codes.UNAVAILABLE, BedrockAPIError),
+    **dict.fromkeys(aws_codes.BAD_CREDENTIALS, BedrockAuthenticationError),
+    **dict.fromkeys(aws_codes.DENIED, BedrockPermissionDeniedError),
     # Bedrock Runtime's own (botocore's service model of bedrock-runtime lists them).
-    "AccessDeniedException": BedrockPermissionDeniedError,
     "ConflictException": BedrockInvalidRequestError,
-    "InternalServerException": BedrockAPIError,
     "ModelErrorException": BedrockAPIError,
     "ModelNotReadyException": BedrockAPIError,
     "ModelStreamErrorException": BedrockAPIError,
     "ModelTimeoutException": BedrockTimeoutError,
     "ResourceNotFoundException": BedrockNotFoundError,
-    "ServiceQuotaExceededException": BedrockRateLimitError,
-    "ServiceUnavailableException": BedrockAPIError,
-    "ThrottlingException": BedrockRateLimitError,
     "ValidationException": BedrockInvalidRequestError,
-    # Common to all AWS services:
-    # https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html (2026-11).
-    "ExpiredToken": BedrockAuthenticationError,
-    "ExpiredTokenException": BedrockAuthenticationError,
-    "IncompleteSignature": BedrockAuthenticationError,
-    "IncompleteSignatureException": BedrockAuthenticationError,
-    "InvalidClientTokenId": BedrockAuthenticationError,
-    "InvalidSignatureException": BedrockAuthenticationError,
-    "MissingAuthenticationToken": BedrockAuthenticationError,
-    "MissingAuthenticationTokenException": BedrockAuthenticationError,
-    "RequestExpired": BedrockAuthenticationError,
-    "SignatureDoesNotMatch": BedrockAuthenticationError,
-    "UnrecognizedClientException": BedrockAuthenticationError,
-    "AccessDenied": BedrockPermissionDeniedError,
-    "NotAuthorized": BedrockPermissionDeniedError,
-    "OptInRequired": BedrockPermissionDeniedError,
-    "InternalFailure": BedrockAPIError,
-    "RequestLimitExceeded": BedrockRateLimitError,
-    "RequestTimeout": BedrockTimeoutError,
-    "RequestTimeoutException": BedrockTimeoutError,
-    "ServiceUnavailable": BedrockAPIError,
-    "Throttling": BedrockRateLimitError,
-    "ThrottledException": BedrockRateLimitError,
-    "TooManyRequestsException": BedrockRateLimitError,
 }
 """AWS error code -> failure. Mid-stream codes come in lower camel case and are looked up too."""
 

@@ -78,7 +78,9 @@ def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[s
         elif (known := _CAPITAL.sub("_", name).lower()) in _FIELDS:
             keywords[known] = value
         else:
-            raise ConfigurationError(f"{of}: {name!r} is no request field{nearest(name, _FIELDS)}")
+            raise ConfigurationError(
+                f"{of}: unknown request field {name!r}{nearest(name, _FIELDS)}"
+            )
     for name, value in keywords.items():
         if name in _KINDS:
             check_kind(name, value, of=of)

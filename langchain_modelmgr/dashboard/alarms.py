@@ -48,8 +48,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "FailuresWithoutAnswer": {
         "Type": "Number",
-        "Default": 2,
-        "Description": "Failed attempts in an hour without one answer",
+        "Default": 0,
+        "Description": "Failed attempts in an hour without any answer",
     },
     "UnpricedAttempts": {
         "Type": "Number",
@@ -139,12 +139,13 @@ def _alarms_on_failures(chain: Chain, namespace: str, models: Sequence[str]) -> 
         chain, "ErrorRate", "of its attempts fail", [*failed, *answered], rate, namespace,
         threshold="ErrorRatePercent", period=_FIVE_MINUTES, periods=3,
     )  # fmt: skip
-    # An agent with few calls never reaches MinimumCalls, not even when all of them fail.
+    # An agent with few calls never reaches MinimumCalls, not even when all of them fail: with one
+    # call an hour that is denied, an hour has one failed attempt.
     only_failures = f"IF({total(answered)}==0,{total(failed)},0)"
     yield _alarm(
-        chain, "NothingAnswered", "attempts failed in an hour, and none was answered",
+        chain, "NothingAnswered", "attempts failed in an hour without an answer, twice in 6 hours",
         [*failed, *answered], only_failures, namespace,
-        threshold="FailuresWithoutAnswer", period=_HOUR, periods=1,
+        threshold="FailuresWithoutAnswer", period=_HOUR, periods=2, of=6,
     )  # fmt: skip
 
 
@@ -187,13 +188,15 @@ def _alarm(  # noqa: PLR0913, PLR0917 - the facts of one alarm
     threshold: str,
     period: int,
     periods: int,
+    of: int | None = None,
 ) -> Alarm:
+    """Return an alarm: it fires when ``periods`` of the last ``of`` are above the threshold."""
     description = f"Agent {chain.agent}: more than the threshold {what}"
     properties = {
         **_properties(description, name, expression, queries, namespace, period),
         "Threshold": {"Ref": threshold},
         "ComparisonOperator": "GreaterThanThreshold",
-        "EvaluationPeriods": periods,
+        "EvaluationPeriods": of or periods,
         "DatapointsToAlarm": periods,
         "TreatMissingData": "notBreaching",
     }

@@ -74,26 +74,43 @@ def cost_of(
         (no such tokens) may be unknown. A prompt above ``model.long_context.above`` tokens has
         all its tokens priced by the long-context tier.
     """
-    plain = service_tier in _PLAIN_TIERS
-    prices = model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
     into, out = 1.0, 1.0
     long = model.long_context
     if long is not None and usage.prompt_tokens > long.above:
         into, out = long.input_multiplier, long.output_multiplier
     total = Decimal(0)
-    for tokens, price, factor in (
-        (usage.input_tokens, prices.input, into),
-        (usage.output_tokens, prices.output, out),
-        (usage.cache_read_tokens, prices.cache_read, into),
-        (usage.cache_write_5m_tokens, prices.cache_write_5m, into),
-        (usage.cache_write_1h_tokens, prices.cache_write_1h, into),
-    ):
-        if not tokens:
-            continue
+    for kind, tokens, price in _priced(usage, model, service_tier):
         if price is None:
             return None
+        factor = out if kind == "output" else into
         total += tokens * _exact(price) * _exact(factor) / _PER_TOKEN
     return total
+
+
+def unpriced_because(usage: TokenCounts, model: ModelConfig, service_tier: str | None) -> str:
+    """Return why an attempt's cost is unknown, where ``cost_of`` returns None."""
+    if model.price_unknown is not None:
+        return model.price_unknown
+    missing = [kind for kind, _, price in _priced(usage, model, service_tier) if price is None]
+    if "input" in missing or "output" in missing:
+        return f"service tier {service_tier}" if service_tier else "it is in no price list"
+    return f"no price list has its price of {' and '.join(missing)} tokens"
+
+
+def _priced(
+    usage: TokenCounts, model: ModelConfig, service_tier: str | None
+) -> list[tuple[str, int, float | None]]:
+    """Return the kinds of tokens that were used, their counts and their prices."""
+    plain = service_tier in _PLAIN_TIERS
+    prices = model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
+    kinds = (
+        ("input", usage.input_tokens, prices.input),
+        ("output", usage.output_tokens, prices.output),
+        ("cache read", usage.cache_read_tokens, prices.cache_read),
+        ("5-minute cache write", usage.cache_write_5m_tokens, prices.cache_write_5m),
+        ("1-hour cache write", usage.cache_write_1h_tokens, prices.cache_write_1h),
+    )
+    return [kind for kind in kinds if kind[1]]
 
 
 def _exact(figure: float) -> Decimal:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.estimate import least_tokens
-from langchain_modelmgr.usage.pricing import TokenCounts, cost_of, pico_of
+from langchain_modelmgr.usage.pricing import TokenCounts, cost_of, pico_of, unpriced_because
 from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 from langchain_modelmgr.usage.tracks import Tracks
 
@@ -69,14 +69,14 @@ class UsageTotals:
         self.ledger = ledger
         self._pico_per_token: dict[str, int | None] = {}
         self._tracks = Tracks()
-        self._unpriced: set[str] = set()
+        self._unpriced: set[tuple[str, str]] = set()
 
     def add(
         self,
         usage: ModelUsageMetrics,
         *,
         open_attempt: object | None = None,
-        price_unknown: str | None = None,
+        model: ModelConfig | None = None,
     ) -> None:
         """Record one attempt.
 
@@ -84,11 +84,11 @@ class UsageTotals:
             usage: Its record.
             open_attempt: What the ledger returned when the attempt started; None: it did not see
                 the start.
-            price_unknown: Why its price is unknown, if that is known.
+            model: Its model; None: there is nothing to price.
         """
         unpriced = usage.outcome == "answered" and usage.has_usage and usage.cost_usd is None
-        if unpriced and not usage.usage_estimated:
-            self._warn_unpriced(usage.model_id, price_unknown, usage.service_tier)
+        if model is not None and unpriced and not usage.usage_estimated:
+            self._warn_unpriced(usage, model)
         self.ledger.attempt_ended(open_attempt, usage)
         self.summary.attempt(usage)
         self.sinks.record(usage)
@@ -118,16 +118,16 @@ class UsageTotals:
         """Return the tracks of a call that begins here."""
         return self._tracks.of_call(run.metadata)
 
-    def _warn_unpriced(self, model_id: str, reason: str | None, tier: str | None) -> None:
-        if model_id not in self._unpriced:
+    def _warn_unpriced(self, usage: ModelUsageMetrics, model: ModelConfig) -> None:
+        why = unpriced_because(usage.tokens, model, usage.service_tier)
+        if (usage.model_id, why) not in self._unpriced:
             if len(self._unpriced) >= _MODELS_KEPT:
                 self._unpriced.clear()
-            self._unpriced.add(model_id)
-            why = reason or (f"service tier {tier}" if tier else "it is in no price list")
+            self._unpriced.add((usage.model_id, why))
             logger.warning(
                 "the price of %s is unknown (%s): its cost is counted as unpriced, not as 0; "
-                "give cost_per_1k_input_tokens and cost_per_1k_output_tokens under models:",
-                mask_account_ids(model_id),
+                "give its prices (cost_per_1k_input_tokens, ...) under models:",
+                mask_account_ids(usage.model_id),
                 why,
             )
 
@@ -157,10 +157,10 @@ class CallUsage:
         record: ModelUsageMetrics,
         *,
         open_attempt: object | None = None,
-        price_unknown: str | None = None,
+        model: ModelConfig | None = None,
     ) -> None:
         """Record one attempt of this call."""
-        self._totals.add(record, open_attempt=open_attempt, price_unknown=price_unknown)
+        self._totals.add(record, open_attempt=open_attempt, model=model)
         for track in self._tracks:
             track.attempt(record)
 
@@ -203,7 +203,7 @@ class CallUsage:
             is_fallback=is_fallback,
             usage_estimated=estimated,
         )
-        self.add(record, open_attempt=meter.open_attempt, price_unknown=model.price_unknown)
+        self.add(record, open_attempt=meter.open_attempt, model=model)
         return record
 
     def call_ended(

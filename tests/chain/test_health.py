@@ -1,8 +1,7 @@
-"""What a model's health is judged by, over the wire; and that it is kept under load."""
+"""What starts and ends the cooldown of a model, over the wire."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -388,45 +387,3 @@ def test_an_agents_cooldown_is_as_long_as_it_says_whoever_started_it(
 
     assert _served(a) == HAIKU
     assert _served(b) == SONNET
-
-
-# -- under load
-
-
-def _half(local_aws: LocalAWS) -> None:
-    local_aws.fail(SONNET, "ThrottlingException", rate=0.5, seed=7)
-
-
-def _settled(manager: ModelManager, local_aws: LocalAWS, calls: int) -> None:
-    summary = manager.get_usage_summary()
-    (sink,) = manager.totals.sinks.sinks
-    assert isinstance(sink, MemorySink)
-    assert summary["total_invocations"] == calls
-    assert summary["success_rate"] == 1.0
-    assert summary["attempts"] == local_aws.requests() == len(sink.records)
-    assert sum(r.outcome == "answered" for r in sink.records) == calls
-
-
-def test_200_threads_over_a_model_that_fails_half_the_time(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    manager = _manager(configured, ", cooldown_seconds: 0.05")
-    llm = manager.chat_model("a")
-    _half(local_aws)
-
-    with ThreadPoolExecutor(200) as pool:
-        list(pool.map(lambda _: llm.invoke("x"), range(600)))
-
-    _settled(manager, local_aws, 600)
-
-
-async def test_1000_tasks_over_a_model_that_fails_half_the_time(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    manager = _manager(configured, ", cooldown_seconds: 0.05")
-    llm = manager.chat_model("a")
-    _half(local_aws)
-
-    await asyncio.gather(*(llm.ainvoke("x") for _ in range(1_000)))
-
-    _settled(manager, local_aws, 1_000)

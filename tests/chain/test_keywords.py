@@ -30,9 +30,9 @@ def llm(manager: ModelManager) -> ManagedBedrockChat:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"temprature": 1}, "'temprature' is no request field; did you mean 'temperature'?"),
-        ({"model_id": HAIKU}, "'model_id' is no request field; did you mean 'model'?"),
-        ({"toolChoise": "any"}, "'toolChoise' is no request field; did you mean 'tool_choice'?"),
+        ({"temprature": 1}, "unknown request field 'temprature'; did you mean 'temperature'?"),
+        ({"model_id": HAIKU}, "unknown request field 'model_id'; did you mean 'model'?"),
+        ({"toolChoise": "any"}, "unknown request field 'toolChoise'; did you mean 'tool_choice'?"),
         ({"max_tokens": 0}, "max_tokens must be 1 or more"),
         ({"timeout": -1}, "timeout must be more than 0"),
         ({"max_tokens": "100"}, "max_tokens must be a whole number, got str"),
@@ -69,7 +69,7 @@ def test_a_wrong_keyword_is_told_at_both_doors_and_nothing_is_sent(
 
 
 def test_langchains_own_keywords_are_none_of_invoke_models(manager: ModelManager) -> None:
-    with pytest.raises(ConfigurationError, match="'strict' is no request field"):
+    with pytest.raises(ConfigurationError, match="unknown request field 'strict'"):
         manager.invoke_model("a", [{"role": "user", "content": [{"text": "x"}]}], strict=True)
 
 

@@ -203,7 +203,9 @@ def test_few_calls_that_all_fail_raise_an_alarm(tmp_path: Path) -> None:
 
     expression = alarm["Metrics"][0]["Expression"]
     assert expression == ("IF((FILL(a0,0)+FILL(a1,0))==0,(FILL(f0,0)+FILL(f1,0)),0)")
-    assert template["Parameters"]["FailuresWithoutAnswer"]["Default"] < 3
+    # One denied call an hour is one failed attempt in each hour.
+    assert template["Parameters"]["FailuresWithoutAnswer"]["Default"] == 0
+    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 6)
 
 
 def test_silence_of_all_agents_raises_an_alarm(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from langchain_modelmgr.catalog import LongContext, ModelCatalog, ModelConfig, TokenPrices
 from langchain_modelmgr.usage.meter import LATENCY_OPTIMIZED
-from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
+from langchain_modelmgr.usage.pricing import TokenCounts, cost_of, unpriced_because
 from tests.models import HAIKU, SONNET
 
 CATALOG = ModelCatalog()
@@ -158,3 +158,29 @@ def test_a_tier_without_a_price_for_a_kind_is_unknown_for_it() -> None:
 
     assert cost_of(TokenCounts(1_000), model, "flex") == Decimal("0.001")
     assert cost_of(TokenCounts(1_000, 1), model, "flex") is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "tier", "reason"),
+    [
+        (TokenCounts(1, 1), None, "it is in no price list"),
+        (TokenCounts(1, 1), "flex", "service tier flex"),
+    ],
+)
+def test_without_any_price_the_list_or_the_tier_is_the_reason(
+    usage: TokenCounts, tier: str | None, reason: str
+) -> None:
+    unpriced = ModelConfig("x.y", "X", None, None, None, None, None, None)
+
+    assert cost_of(usage, unpriced, tier) is None
+    assert unpriced_because(usage, unpriced, tier) == reason
+
+
+def test_the_kinds_of_tokens_without_a_price_are_the_reason() -> None:
+    model = ModelConfig("x.y", "X", None, None, None, None, 0.002, 0.002)
+    usage = TokenCounts(1, 1, cache_write_5m_tokens=1)
+
+    assert cost_of(usage, model) is None
+    assert unpriced_because(usage, model, None) == (
+        "no price list has its price of 5-minute cache write tokens"
+    )

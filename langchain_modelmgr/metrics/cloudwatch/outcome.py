@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.runtime import aws_codes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,38 +27,11 @@ class Outcome(Enum):
     """Sent, perhaps accepted: sending it again might count it twice."""
 
 
-_THROTTLES = frozenset(
-    {
-        "LimitExceededException",
-        "LimitExceededFault",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "RequestTimeout",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_IDENTITY = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAction",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "NotAuthorized",
-        "OptInRequired",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnknownOperationException",
-        "UnrecognizedClientException",
-    }
+_PASSING = aws_codes.THROTTLED | aws_codes.TIMED_OUT | aws_codes.UNAVAILABLE
+_ELSEWHERE = (
+    aws_codes.BAD_CREDENTIALS
+    | aws_codes.DENIED
+    | {"InvalidAction", "UnknownOperationException"}  # another service answered
 )
 _INVALID = frozenset(
     {
@@ -102,11 +77,11 @@ def of_answer(status: int, headers: Mapping[str, str], code: str) -> Outcome:
         return Outcome.UNUSABLE
     if status == _OK and not code:
         return Outcome.SENT
-    if code in _THROTTLES or status in _PASSING_STATUS or status >= _SERVER_ERROR:
+    if code in _PASSING or status in _PASSING_STATUS or status >= _SERVER_ERROR:
         return Outcome.RETRY
     if code in _INVALID or status == _TOO_LARGE:
         return Outcome.INVALID
-    if code in _IDENTITY or status != _BAD_REQUEST:
+    if code in _ELSEWHERE or status != _BAD_REQUEST:
         return Outcome.UNUSABLE
     return Outcome.REFUSED
 

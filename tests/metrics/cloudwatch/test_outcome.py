@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
+from langchain_modelmgr.bedrock.failures import classify
+from langchain_modelmgr.errors import (
+    BedrockAPIError,
+    BedrockAuthenticationError,
+    BedrockPermissionDeniedError,
+    BedrockRateLimitError,
+    BedrockTimeoutError,
+)
 from langchain_modelmgr.metrics import CloudWatchSink
+from langchain_modelmgr.metrics.cloudwatch.outcome import Outcome, of_answer
+from langchain_modelmgr.runtime import aws_codes
 from tests.usage_records import make
 
 if TYPE_CHECKING:
@@ -140,3 +151,23 @@ def test_no_answer_in_the_middle_of_a_search_costs_that_part_alone(
     sink.close()
 
     assert (stats.sent, stats.ambiguous, stats.dropped, stats.kept) == (2, 2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("codes", "outcome", "failure"),
+    [
+        (aws_codes.THROTTLED, Outcome.RETRY, BedrockRateLimitError),
+        (aws_codes.TIMED_OUT, Outcome.RETRY, BedrockTimeoutError),
+        (aws_codes.UNAVAILABLE, Outcome.RETRY, BedrockAPIError),
+        (aws_codes.BAD_CREDENTIALS, Outcome.UNUSABLE, BedrockAuthenticationError),
+        (aws_codes.DENIED, Outcome.UNUSABLE, BedrockPermissionDeniedError),
+    ],
+)
+def test_a_code_that_services_share_means_the_same_to_bedrock_and_to_cloudwatch(
+    codes: frozenset[str], outcome: Outcome, failure: type[Exception]
+) -> None:
+    for code in codes:
+        reply: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+        assert of_answer(400, {"x-amzn-requestid": "1"}, code) is outcome, code
+        assert type(classify(ClientError(reply, "Converse"))) is failure, code
