@@ -32,7 +32,7 @@ from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.metrics import CloudWatchSink, EMFSink, ledger_for
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
 from langchain_modelmgr.metrics.cloudwatch.cardinality import Places
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 if TYPE_CHECKING:

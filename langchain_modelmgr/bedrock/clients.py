@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from langchain_modelmgr.bedrock.transport import instrument, watched
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.runtime.aws_regions import nearest_region, typo_in_region
 from langchain_modelmgr.runtime.aws_settings import ENDPOINT_VARIABLE, AwsSettings
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
+from langchain_modelmgr.runtime.session_locks import SESSION_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,7 +158,7 @@ class Clients:
         key = (service, region or self._region)
         built = self._built
         if (client := built.clients.get(key)) is None:
-            with built.lock:  # boto3 sessions build clients for one thread at a time
+            with built.lock:
                 if (client := built.clients.get(key)) is None:
                     client = built.clients[key] = self._build(*key)
         return client
@@ -179,7 +180,7 @@ class Clients:
         self._check_region(region or session.region_name)
         endpoint = self._endpoint_url if runtime else None
         try:
-            with watched(session) if runtime else nullcontext():
+            with SESSION_LOCKS.of(session), watched(session) if runtime else nullcontext():
                 client: Any = session.client(
                     service,  # type: ignore[call-overload]
                     region_name=region,

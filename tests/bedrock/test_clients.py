@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from langchain_modelmgr import ConfigurationError, ConfigurationManager, ModelManager
+from langchain_modelmgr.metrics import cloudwatch_client
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
 
 @pytest.fixture
@@ -143,3 +149,40 @@ def test_one_that_comes_from_elsewhere_is_told_so_too(
 @pytest.mark.parametrize("region", ["us-east-3", "ap-southeast-19", "mars-north-1", "local"])
 def test_a_region_may_be_newer_than_botocore(manager: Any, region: str) -> None:
     assert manager(f", region: {region}").chat_model("a").invoke("x").text
+
+
+class OneAtATime(boto3.Session):
+    """Counts the clients that are built while another is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.building = self.overlaps = 0
+
+    def client(self, *args: Any, **kwargs: Any) -> Any:
+        self.building += 1
+        self.overlaps += self.building > 1
+        time.sleep(0.05)
+        try:
+            return super().client(*args, **kwargs)
+        finally:
+            self.building -= 1
+
+
+def test_a_session_builds_clients_for_one_thread_at_a_time_whoever_asks(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    session = OneAtATime()
+    config = configured(f"a: {{model: '{SONNET}'}}")
+    managers = [ModelManager(config, session=session, sinks=[]) for _ in range(2)]
+    builds: list[Callable[[], Any]] = [
+        *(manager.clients.runtime for manager in managers),
+        *(manager.clients.control for manager in managers),
+        *(manager.clients.cloudwatch() for manager in managers),
+        lambda: cloudwatch_client(session),
+    ]
+
+    with ThreadPoolExecutor(len(builds)) as pool:
+        clients = [future.result() for future in [pool.submit(build) for build in builds]]
+
+    assert all(clients)
+    assert session.overlaps == 0

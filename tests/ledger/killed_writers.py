@@ -36,7 +36,7 @@ from pathlib import Path
 import boto3
 from langchain_modelmgr.usage.record import AttemptStart
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 folder, acknowledged, threads, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
@@ -83,7 +83,7 @@ import sys, time
 from pathlib import Path
 import boto3
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 
 sink = CloudWatchSink(FixedClient(boto3.Session, None), "prove/Models")
 ledger = ledger_for([sink], Path(sys.argv[1]))

@@ -10,7 +10,7 @@ import boto3
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.usage.record import AttemptStart
 from tests.support import ROOT
 from tests.usage_records import make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from langchain_modelmgr.metrics.cloudwatch.client import cloudwatch_client
 from langchain_modelmgr.metrics.cloudwatch.sink import CloudWatchSink
+from langchain_modelmgr.runtime.cloudwatch_client import cloudwatch_client
 
 __all__ = ["CloudWatchSink", "cloudwatch_client"]

@@ -17,10 +17,10 @@ from langchain_modelmgr.ledger.ledger import INTERVAL_SECONDS, Ledger
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.cloudwatch.cardinality import MAX_SERIES
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.metrics.cloudwatch.delivery import Delivery
-from langchain_modelmgr.metrics.cloudwatch.old_journals import take_over
+from langchain_modelmgr.metrics.cloudwatch.old_journals import old_scope, take_over
 from langchain_modelmgr.metrics.series import checked_namespace
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.interval_worker import Clock
@@ -76,8 +76,10 @@ class CloudWatchSink:
     ) -> None:
         self.namespace = checked_namespace(namespace)
         self._client_factory = client_factory
+        self._old_scope = ""
         if isinstance(client_factory, FixedClient):
             client_factory.fix()
+            self._old_scope = old_scope(client_factory.profile)
         self._extra, self._agents = tuple(extra), tuple(agents)
         self._max_series = max_series
         self._resend = on_ambiguous == "resend"
@@ -249,7 +251,7 @@ class CloudWatchSink:
             destination=destination_of(connection, self.namespace, *self._place, identity),
             namespace=self.namespace,
             region=fixed.region,
-            scope=fixed.old_scope,
+            scope=self._old_scope,
             owner=ledger.names[-1],
         )
 

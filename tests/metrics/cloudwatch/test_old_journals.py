@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from langchain_modelmgr.metrics import CloudWatchSink, ledger_for
-from langchain_modelmgr.metrics.cloudwatch.client import FixedClient
 from langchain_modelmgr.metrics.cloudwatch.old_journals import old_scope
+from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from tests.usage_records import make
 
 if TYPE_CHECKING:

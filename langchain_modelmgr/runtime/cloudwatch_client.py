@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from langchain_modelmgr.metrics.cloudwatch.old_journals import old_scope
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
+from langchain_modelmgr.runtime.session_locks import SESSION_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class FixedClient:
     Attributes:
         region: The region's name; empty: unknown.
         endpoint: Its URL; empty: unknown.
-        old_scope: The identity of its credentials in the journals of 0.1.0.
+        profile: The AWS profile of its session.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FixedClient:
         self._identities: set[str] = set()
         self._account: str | None = None
         self._ask_at = -math.inf
-        self.old_scope = ""
+        self.profile: str | None = None
         self._server: object | None = None
 
     def fix(self) -> None:
@@ -81,7 +81,7 @@ class FixedClient:
                 meta = self._build().meta
                 known[wanted] = (meta.region_name or "", meta.endpoint_url)
             self.region, self.endpoint = known[wanted]
-            self.old_scope = old_scope(session.profile_name)
+            self.profile = session.profile_name
             self._server = LOCAL_SERVERS.token(self.endpoint)
 
     def __call__(self) -> Any:
@@ -173,4 +173,5 @@ def _client(
         connect_timeout=timeout or CONNECT_TIMEOUT_SECONDS,
         read_timeout=timeout or READ_TIMEOUT_SECONDS,
     )
-    return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+    with SESSION_LOCKS.of(session):
+        return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
