@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from langchain_modelmgr.metrics import (
     SinkStats,
     cloudwatch_client,
 )
-from langchain_modelmgr.runtime.forks import AFTER_FORK
 
 if TYPE_CHECKING:
     from tests.metrics_fixtures import FaultyCloudWatch
@@ -234,12 +234,15 @@ def test_a_forked_child_drops_what_its_parent_sends(
     sink: CloudWatchSink, usage: MakeUsage, faulty: FaultyCloudWatch
 ) -> None:
     sink.record(usage())
-    AFTER_FORK._reset()  # what Python does in a child
 
-    sink.record(usage())
+    if (child := os.fork()) == 0:
+        sink.record(usage())
+        os._exit(sink.flush().recorded)
 
-    assert sink.flush().recorded == 5
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
     assert faulty.samples() == 5
+    assert sink.flush().recorded == 5
+    assert faulty.samples() == 10
 
 
 def test_a_users_logging_handler_sees_the_library_warn_once_a_minute_only(

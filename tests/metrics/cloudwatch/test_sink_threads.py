@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,8 @@ def test_where_no_thread_can_be_started_a_flush_delivers_in_the_callers(
 def test_a_record_from_a_finaliser_in_the_middle_of_another_neither_hangs_nor_gets_lost(
     faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
 ) -> None:
+    finalised: list[bool] = []
+
     class Abandoned:
         """As a stream that is collected while its thread does something else."""
 
@@ -57,6 +60,7 @@ def test_a_record_from_a_finaliser_in_the_middle_of_another_neither_hangs_nor_ge
 
         def __del__(self) -> None:
             sink.record(usage(outcome="aborted", has_usage=False))
+            finalised.append(True)
 
     before = gc.get_threshold()
     gc.set_threshold(1, 1, 1)
@@ -66,7 +70,9 @@ def test_a_record_from_a_finaliser_in_the_middle_of_another_neither_hangs_nor_ge
             sink.record(usage())
     finally:
         gc.set_threshold(*before)
-    gc.collect()
+    while len(finalised) < 300:
+        gc.collect()  # collects nothing while another thread collects
+        time.sleep(0.001)
 
     sink.flush()
 
