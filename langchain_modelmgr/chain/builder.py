@@ -15,7 +15,6 @@ from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.cooldown import Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
 from langchain_modelmgr.chain.request import Bounds, CandidateSettings
-from langchain_modelmgr.config import FallbackConfig
 from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.config import AgentConfig, ConfigurationManager
+    from langchain_modelmgr.config import AgentConfig, ConfigurationManager, FallbackConfig
     from langchain_modelmgr.runtime.call_pool import CallPool
 
 logger = logging.getLogger(__name__)
@@ -153,7 +152,10 @@ class ChainBuilder:
     def _specs(
         self, agent: AgentConfig, overrides: Overrides, primary: str
     ) -> Iterator[CandidateSettings]:
-        fallbacks = self._fallbacks(agent, primary) if overrides.use_fallback else ()
+        fallbacks: Sequence[FallbackConfig] = ()
+        if overrides.use_fallback:
+            here = self._clients.told_region
+            fallbacks = self._config.fallbacks_of(agent, primary=primary, region=here)
         here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
         set_here = {**agent.request_fields(), **overrides.request_fields()}
@@ -181,14 +183,6 @@ class ChainBuilder:
         find = self._catalog.look_up
         places = {place_of(find(f.model, f.base_model), f.region) for f in fallbacks}
         return self._clients.region if places - {place_of(find(primary), None)} else None
-
-    def _fallbacks(self, agent: AgentConfig, primary: str) -> Sequence[FallbackConfig]:
-        if agent.fallbacks is not None:
-            here = self._clients.told_region
-            own = agent.candidate_key(FallbackConfig(model=primary), here)
-            return [f for f in agent.fallbacks if agent.candidate_key(f, here) != own]
-        by_family = self._catalog.fallback_for(primary)
-        return [FallbackConfig(model=by_family)] if by_family else []
 
     def _models_that_can(self, needs: Needs) -> list[str]:
         configured = {

@@ -21,6 +21,7 @@ from langchain_modelmgr.config.schema import (
     AGENT_SCALARS,
     AgentConfig,
     ConfigFile,
+    FallbackConfig,
     LedgerConfig,
 )
 from langchain_modelmgr.config.yaml_tree import Located, Problem, YamlError, merged, read_tree
@@ -139,6 +140,25 @@ class ConfigurationManager:
                 f"{self._where}: agents.{name}: the agent is disabled: set enabled: true"
             )
         return agent.model_copy(update={"model": agent.model or self.default_model})
+
+    def fallbacks_of(
+        self, agent: AgentConfig, *, primary: str, region: str | None
+    ) -> tuple[FallbackConfig, ...]:
+        """Return the fallbacks of an agent's chain: its YAML's, else the family rule's.
+
+        Args:
+            agent: The agent.
+            primary: The model that the chain starts with.
+            region: The region of models without their own; None: unknown.
+
+        Returns:
+            The fallbacks, without those that are the primary once more.
+        """
+        if agent.fallbacks is None:
+            by_family = self.catalog.fallback_for(primary)
+            return (FallbackConfig(model=by_family),) if by_family else ()
+        own = agent.candidate_key(FallbackConfig(model=primary), region)
+        return tuple(f for f in agent.fallbacks if agent.candidate_key(f, region) != own)
 
     def models_of(self, name: str) -> tuple[str, ...]:
         """Return the model ids in an agent's YAML: the agent's own, then its fallbacks'."""

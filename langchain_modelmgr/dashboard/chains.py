@@ -69,9 +69,6 @@ def chains_of(config: ConfigurationManager) -> list[Chain]:
 
 def _chain(config: ConfigurationManager, name: str, agent: AgentConfig) -> Chain:
     own = DashboardModel(agent.chosen_model)
-    if agent.fallbacks is not None:
-        rest = [DashboardModel(f.model, f.region, f.base_model) for f in agent.fallbacks]
-    else:
-        by_family = config.catalog.fallback_for(agent.chosen_model)
-        rest = [DashboardModel(by_family)] if by_family else []
+    fallbacks = config.fallbacks_of(agent, primary=own.model_id, region=config.aws.region)
+    rest = [DashboardModel(f.model, f.region, f.base_model) for f in fallbacks]
     return Chain(name, (own, *rest), agent.request_fields())

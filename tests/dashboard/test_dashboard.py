@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from langchain_modelmgr import ConfigurationError, ConfigurationManager, ModelManager
 from langchain_modelmgr.dashboard import iam_policy, template_of
 from langchain_modelmgr.dashboard.__main__ import main
+from langchain_modelmgr.dashboard.chains import chains_of
 from langchain_modelmgr.metrics import CloudWatchSink
 from tests.models import HAIKU, SONNET
 from tests.support import ROOT
@@ -342,3 +343,25 @@ def test_a_mistake_is_told_without_a_traceback(
     with pytest.raises(SystemExit, match="2"):
         main(["dev", "--config-dir", str(CONFIG), "--iam", "--account", "12"])
     assert "of 12 digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fallbacks",
+    [
+        "",  # the family rule
+        ", fallbacks: []",
+        f", fallbacks: ['{HAIKU}', {{model: '{SONNET}', region: us-west-2}}]",
+        f", fallbacks: [{{model: '{SONNET}', parameters: {{service_tier: flex}}}}, '{HAIKU}']",
+    ],
+)
+def test_the_dashboard_lists_the_candidates_that_the_agent_calls(
+    tmp_path: Path, fallbacks: str
+) -> None:
+    config = _config(tmp_path, f"agents: {{a: {{model: '{SONNET}'{fallbacks}}}}}")
+
+    (listed,) = chains_of(config)
+    called = ModelManager(config, sinks=[]).agent("a").chain().candidates
+
+    assert [(m.model_id, m.region) for m in listed.candidates] == [
+        (c.model_id, c.settings.region) for c in called
+    ]
