@@ -133,8 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.aws:
             from langchain_modelmgr.local import LocalAWS
 
-            aws = stack.enter_context(LocalAWS())
-            stack.enter_context(aws.environment())
+            aws = stack.enter_context(LocalAWS.running())
         try:
             config = ConfigurationManager(options.environment, options.config_dir)
         except ModelManagerError as error:

@@ -212,7 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     given = parser.parse_args()
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         own = ours(aws, given.records)
         fewer = max(given.records // 50, 100)
         print(f"\nmicroseconds a record, and times ours ({fewer:,} records each)")

@@ -159,8 +159,7 @@ def main() -> None:
     """Run the demo."""
     logging.basicConfig(stream=sys.stdout, format="\n  [%(levelname)s %(message)s]")
     with (
-        LocalAWS() as aws,
-        aws.environment(),
+        LocalAWS.running() as aws,
         tempfile.TemporaryDirectory() as folder,
     ):
         aws.script(scripted_model)

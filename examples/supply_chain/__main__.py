@@ -29,8 +29,7 @@ def main() -> None:
         if not arguments.aws:
             from langchain_modelmgr.local import LocalAWS
 
-            aws = stack.enter_context(LocalAWS())
-            stack.enter_context(aws.environment())
+            aws = stack.enter_context(LocalAWS.running())
             aws.script(supply_chain_model)
         environment = "aws" if arguments.aws else "dev"
         app = stack.enter_context(SupplyChainOrchestrator(environment))

@@ -211,7 +211,7 @@ class Clients:
             return
         raise ConfigurationError(
             f"{self._source}: this ModelManager was made outside of the local AWS, whose usage it "
-            "would record for another account: make it inside aws.environment(), or give chat "
+            "would record for another account: make it inside LocalAWS.running(), or give chat "
             "models no manager: they find the one of their environment"
         )
 

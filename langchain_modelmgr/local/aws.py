@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Self
@@ -52,7 +52,7 @@ class LocalAWS:
         port: The port on 127.0.0.1; 0 takes a free one.
 
     Example:
-        ``with LocalAWS() as aws: boto3_client = aws.client("bedrock-runtime")``
+        ``with LocalAWS.running() as aws: ...``: everything inside reaches the local AWS.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -60,10 +60,27 @@ class LocalAWS:
         self._server: Server | None = None
         self._state = State()
         self._state_folder = ""
+        self._environment = ExitStack()
         self.metrics = CloudWatchStore()
         self.prices = PriceList()
 
     # -- life
+
+    @classmethod
+    def running(cls, port: int = 0) -> Self:
+        """Return a started server that boto3 uses, as in ``environment()``, until it stops.
+
+        Use it in a ``with`` statement, or call ``stop()`` at the end of a notebook.
+
+        Args:
+            port: The port on 127.0.0.1; 0 takes a free one.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        aws = cls(port).start()
+        aws._environment.enter_context(aws.environment())  # noqa: SLF001 - of this class
+        return aws
 
     def start(self) -> Self:
         """Start the server."""
@@ -75,7 +92,8 @@ class LocalAWS:
         return self
 
     def stop(self) -> None:
-        """Stop the server and drop open connections."""
+        """Restore the environment, stop the server and drop open connections."""
+        self._environment.close()
         if self._server is not None:
             LOCAL_SERVERS.end(self.url)
             self.metrics.end()

@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 @pytest.fixture
 def local_aws() -> Iterator[LocalAWS]:
     """A running local AWS; boto3 clients created in the test use it."""
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         yield aws

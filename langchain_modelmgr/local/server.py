@@ -54,10 +54,10 @@ class Server:
         self._sts = Sts(state)
         self._prices = prices
         self._metrics = metrics
+        self._socket = _listening(port)  # first: nothing is left open if the port is taken
         self._loop = asyncio.new_event_loop()
         self._runner: web.ServerRunner | None = None
         self._models_loaded = False
-        self._socket = _listening(port)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="local-aws", daemon=True)
         self._thread.start()

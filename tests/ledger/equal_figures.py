@@ -175,7 +175,7 @@ def accounts(aws: LocalAWS, manager: ModelManager) -> dict[str, dict[str, Any]]:
 
 def prove(calls: int, folder: Path) -> dict[str, Any]:
     """Make the calls; return the figures, or fail where they differ."""
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         text = YAML.replace("URL", aws.url) + "metrics: {extra: [unpriced, wasted_cost]}\n"
         (folder / "equal.yaml").write_text(text)
         aws.script(reply_to)

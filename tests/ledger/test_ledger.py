@@ -263,10 +263,10 @@ def test_a_server_of_this_process_takes_with_it_what_was_meant_for_it(
 ) -> None:
     from langchain_modelmgr.local import LocalAWS
 
-    with LocalAWS() as first, first.environment():
+    with LocalAWS.running():
         ledger, sink = opened(tmp_path / "ledger")
         write(ledger, sink, 3)
-    with LocalAWS() as second, second.environment():
+    with LocalAWS.running() as second:
         started = time.monotonic()
         ledger.flush()
         ledger.close()

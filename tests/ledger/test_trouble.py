@@ -151,7 +151,7 @@ from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from langchain_modelmgr.local import LocalAWS
 from tests.ledger.support import configured_manager
-with LocalAWS() as aws, aws.environment():
+with LocalAWS.running() as aws:
     manager = configured_manager(Path({str(tmp_path / "ledger")!r}))
     manager.chat_model("a").invoke("x")
     port = int(aws.url.rpartition(":")[2])

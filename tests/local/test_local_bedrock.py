@@ -329,24 +329,6 @@ def test_a_model_that_does_not_exist_is_refused(runtime: Any, local_aws: LocalAW
         runtime.converse(modelId=SONNET, messages=HELLO)
 
 
-def test_the_environment_points_boto3_here_and_comes_back(
-    local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import os
-
-    import boto3
-
-    monkeypatch.setenv("AWS_PROFILE", "mine")
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with local_aws.environment():
-        assert "AWS_PROFILE" not in os.environ
-        reply = boto3.client("bedrock-runtime").converse(modelId=SONNET, messages=HELLO)
-
-    assert reply["stopReason"] == "end_turn"
-    assert os.environ["AWS_PROFILE"] == "mine"
-    assert "AWS_ENDPOINT_URL" not in os.environ
-
-
 def test_a_server_that_is_not_started_has_no_address() -> None:
     aws = LocalAWS()
 

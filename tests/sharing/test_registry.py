@@ -49,13 +49,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_second_local_aws_is_reached_by_new_models(folder: Path) -> None:
-    with LocalAWS() as first, first.environment():
+    with LocalAWS.running() as first:
         before = ask().model_manager
         first.fail(None, "ThrottlingException", times=9)
         for _ in range(3):
             with pytest.raises(ModelManagerError):
                 ask()
-    with LocalAWS() as second, second.environment():
+    with LocalAWS.running() as second:
         after = ask().model_manager
 
         assert second.requests() == 1
@@ -65,10 +65,10 @@ def test_a_second_local_aws_is_reached_by_new_models(folder: Path) -> None:
 
 
 def test_a_local_aws_on_the_same_port_is_another_one(folder: Path) -> None:
-    with LocalAWS() as first, first.environment():
+    with LocalAWS.running() as first:
         port = int(first.url.rpartition(":")[2])
         before = ask().model_manager
-    with LocalAWS(port) as second, second.environment():
+    with LocalAWS.running(port) as second:
         after = ask().model_manager
 
         assert second.requests() == 1
@@ -80,7 +80,7 @@ def test_a_model_made_before_reaches_each_local_aws_in_turn(folder: Path) -> Non
     llm = ManagedBedrockChat(agent_name="a")
 
     for count in (1, 2, 3):
-        with LocalAWS() as aws, aws.environment():
+        with LocalAWS.running() as aws:
             for _ in range(count):
                 llm.invoke("x")
                 list(llm.stream("x"))
@@ -95,7 +95,7 @@ def test_a_model_returns_to_its_manager_when_a_local_aws_is_left(
     llm = ManagedBedrockChat(agent_name="a")
     own = llm.model_manager
 
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         llm.invoke("x")
         other = llm.model_manager
     left = llm.model_manager
@@ -179,10 +179,10 @@ def test_a_manager_keeps_the_aws_settings_that_it_was_made_with(
 
 
 def test_a_model_that_was_given_a_manager_keeps_it(folder: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         manager = ModelManager(ConfigurationManager())
         llm = manager.chat_model("a")
-    with LocalAWS() as other, other.environment():
+    with LocalAWS.running():
         assert llm.model_manager is manager
 
 
@@ -190,7 +190,7 @@ def test_a_manager_made_outside_of_a_local_aws_is_refused_inside(folder: Path) -
     manager = ModelManager(ConfigurationManager())
     shared = ManagedBedrockChat(agent_name="a")
 
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         for llm in (manager.chat_model("a"), manager.chat_model("a").bind(stop=["E"])):
             with pytest.raises(ConfigurationError, match="made outside of the local AWS"):
                 llm.invoke("x")
@@ -265,7 +265,7 @@ def until(is_true: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 async def test_threads_and_files_of_many_configurations_are_bounded(tmp_path: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         for i in range(20):
             await tenant(tmp_path, f"t{i}").ainvoke("x")
         threads_then, files_then = threads(), files()
@@ -285,7 +285,7 @@ async def test_threads_and_files_of_many_configurations_are_bounded(tmp_path: Pa
 
 
 def test_many_configurations_share_connections_to_one_aws(tmp_path: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         clients = [tenant(tmp_path, f"t{i}").model_manager.clients for i in range(3)]
         clients[0].close()
         other = ask(config=ConfigurationManager("t1", tmp_path)).model_manager.clients
@@ -294,7 +294,7 @@ def test_many_configurations_share_connections_to_one_aws(tmp_path: Path) -> Non
 
 
 def test_totals_outlive_the_manager_that_was_let_go(tmp_path: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         for name in [*(f"t{i}" for i in range(20)), "t0", "t0"]:
             llm = tenant(tmp_path, name, "metrics: {sink: none}\n")
 
@@ -302,7 +302,7 @@ def test_totals_outlive_the_manager_that_was_let_go(tmp_path: Path) -> None:
 
 
 def test_an_edited_file_continues_its_totals(tmp_path: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         managers = []
         for tokens in range(1, 21):
             (tmp_path / "dev.yaml").write_text(
@@ -315,7 +315,7 @@ def test_an_edited_file_continues_its_totals(tmp_path: Path) -> None:
 
 
 def test_a_manager_in_use_is_found_however_many_others_there_are(tmp_path: Path) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running():
         first = tenant(tmp_path, "t", "metrics: {sink: none}\n")
         stream = first.stream("x")
         next(stream)
@@ -330,7 +330,7 @@ def test_a_manager_in_use_is_found_however_many_others_there_are(tmp_path: Path)
 def test_a_call_that_outlives_its_model_and_manager_is_finished_and_counted(
     tmp_path: Path,
 ) -> None:
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         llm = tenant(tmp_path, "t")
         stream = llm.stream("x")
         next(stream)

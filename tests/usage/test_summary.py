@@ -86,7 +86,7 @@ def test_summary_and_cloudwatch_count_fallbacks_alike(tmp_path: Path) -> None:
         f"metrics: {{sink: cloudwatch, extra: [fallbacks]}}\nagents: {{a: {{model: '{SONNET}', "
         f"fallbacks: ['{HAIKU}'], cooldown_seconds: 0, retries: 0}}}}\n"
     )
-    with LocalAWS() as aws, aws.environment():
+    with LocalAWS.running() as aws:
         manager = ModelManager(ConfigurationManager("dev", tmp_path))
         llm = manager.chat_model("a")
         aws.fail(SONNET, "ThrottlingException", rate=0.7, seed=3)
