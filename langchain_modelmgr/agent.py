@@ -125,10 +125,10 @@ class Agent:
             needs=request.needs | Needs.of_agent(agent.requires),
             timeout=timeout,
         )
-        return self.chain(request.model), ChainInput(completed, self.account(run))
+        return self.chain(request.model), ChainInput(completed, self.usage(run))
 
-    def account(self, run: Run) -> CallUsage:
-        """Return where the usage of one call of this agent is entered."""
+    def usage(self, run: Run) -> CallUsage:
+        """Return an object that records the usage of one call of this agent."""
         return CallUsage(self.totals, self.name, run)
 
     def profile(self) -> ChainProfile:

@@ -69,7 +69,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
     ``ManagedBedrockChat`` it leaves alone: their chain records every attempt itself.
 
     Args:
-        manager: The ``ModelManager`` whose accounts are used.
+        manager: The ``ModelManager`` whose usage totals are used.
         agent_name: The agent that the usage is booked on.
 
     Example:
@@ -123,17 +123,17 @@ class UsageCallbackHandler(BaseCallbackHandler):
         usage = getattr(message, "usage_metadata", None)
         metadata: dict[str, Any] = getattr(message, "response_metadata", None) or {}
         model_id = str(metadata.get("model_name") or open_run.model_id)
-        account = self._account(open_run)
+        call_usage = self._call_usage(open_run)
         # A response-cache hit replays the message with a cost of 0 (langchain-core 1.7.2).
         if usage and usage.get("total_cost") == 0:
-            account.cached(model_id)
+            call_usage.cached(model_id)
             return
         tokens = tokens_of_message(usage) if usage else None
         model = self._manager.catalog.resolve(model_id)
         tier = (metadata.get("serviceTier") or {}).get("type")
         latency_ms = _since(open_run)
-        account.add(
-            account.record(
+        call_usage.add(
+            call_usage.record(
                 model_id,
                 "answered",
                 usage=tokens,
@@ -144,7 +144,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
             ),
             model=model,
         )
-        account.call_ended(answered=True, latency_ms=latency_ms)
+        call_usage.call_ended(answered=True, latency_ms=latency_ms)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Enter a failed or abandoned run of a plain model."""
@@ -152,10 +152,10 @@ class UsageCallbackHandler(BaseCallbackHandler):
             return
         aborted = isinstance(error, GeneratorExit | asyncio.CancelledError | KeyboardInterrupt)
         failure = classify(error)
-        account = self._account(open_run)
+        call_usage = self._call_usage(open_run)
         latency_ms = _since(open_run)
-        account.add(
-            account.record(
+        call_usage.add(
+            call_usage.record(
                 open_run.model_id,
                 "aborted" if aborted else "failed",
                 usage=None,
@@ -164,13 +164,13 @@ class UsageCallbackHandler(BaseCallbackHandler):
                 request_id=failure.request_id if failure else None,
             )
         )
-        account.call_ended(answered=None if aborted else False, latency_ms=latency_ms)
+        call_usage.call_ended(answered=None if aborted else False, latency_ms=latency_ms)
 
     def _close(self, run_id: UUID) -> _OpenRun | None:
         with self._lock:
             return self._open.pop(run_id, None)
 
-    def _account(self, open_run: _OpenRun) -> CallUsage:
+    def _call_usage(self, open_run: _OpenRun) -> CallUsage:
         return CallUsage(self._manager.totals, self._agent_name, open_run.run)
 
 

@@ -251,7 +251,7 @@ class ManagedBedrockChat(BaseChatModel):
         """Mark an answer of the response cache: it was no call and costs nothing."""
         generations = super()._convert_cached_generations(cache_val)
         for generation in generations:
-            self._agent().account(CURRENT_RUN.get() or Run()).cached(mark_cached(generation))
+            self._agent().usage(CURRENT_RUN.get() or Run()).cached(mark_cached(generation))
         return generations
 
     # -- runs: each is heard by the listener first, whatever the model's callbacks are

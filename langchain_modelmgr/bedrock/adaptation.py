@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock import cache_points
 from langchain_modelmgr.bedrock.inventory import losses
-from langchain_modelmgr.bedrock.raw_turns import taken_back
+from langchain_modelmgr.bedrock.raw_turns import resendable
 from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, fit_fields
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ same as langchain-aws's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OriginalRequest:
     """What the caller asked for, where the request that langchain-aws formed does not tell it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Asked:
     left_out: tuple[str, ...] = ()
 
 
-NOTHING = Asked()
+NOTHING = OriginalRequest()
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _Fitting:
 
 
 def fitted(
-    params: Mapping[str, Any], model: ModelConfig, asked: Asked = NOTHING
+    params: Mapping[str, Any], model: ModelConfig, asked: OriginalRequest = NOTHING
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a Converse request that ``model`` takes, and what was changed.
 
@@ -73,7 +73,7 @@ def fitted(
     formed = dict(params)
     if asked.system is not None:
         formed["system"] = asked.system
-        formed["messages"] = taken_back(formed["messages"], fitting.note)
+        formed["messages"] = resendable(formed["messages"], fitting.note)
         _fill_empty_turns(formed)
     _note_left_out(formed, asked, fitting)
     if model.base_model_id is not None and model.in_catalog:
@@ -86,7 +86,7 @@ def fitted(
     return formed, tuple(fitting.changes)
 
 
-def _note_left_out(formed: Mapping[str, Any], asked: Asked, fitting: _Fitting) -> None:
+def _note_left_out(formed: Mapping[str, Any], asked: OriginalRequest, fitting: _Fitting) -> None:
     for name in asked.left_out:
         fitting.note(f"{name} not sent: the model does not take it")
     sent = formed.get("inferenceConfig", {})

@@ -137,7 +137,7 @@ class Clients:
         return self._region or self.session.region_name
 
     @property
-    def told_region(self) -> str | None:
+    def known_region(self) -> str | None:
         """The region as far as it is known without making a boto3 session."""
         session = self._built.given_session
         return self._region or (session.region_name if session else self._settings.region)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.bedrock.adaptation import NOTHING, Asked, fitted
+from langchain_modelmgr.bedrock.adaptation import NOTHING, OriginalRequest, fitted
 from langchain_modelmgr.bedrock.kept_names import with_own_names
-from langchain_modelmgr.bedrock.names import with_taken_names
-from langchain_modelmgr.bedrock.tool_schemas import with_taken_schemas
+from langchain_modelmgr.bedrock.names import with_accepted_names
+from langchain_modelmgr.bedrock.tool_schemas import with_accepted_schemas
 
 if TYPE_CHECKING:
     from langchain_modelmgr.bedrock.names import NameMap
@@ -24,7 +24,7 @@ class Forming:
         names_kept: ``with_kept_names`` changed names in the messages.
     """
 
-    asked: Asked = NOTHING
+    asked: OriginalRequest = NOTHING
     names_kept: bool = False
 
 
@@ -41,8 +41,8 @@ def formed(
     if forming.names_kept:
         params["messages"] = with_own_names(params["messages"])
     params, adapted = fitted(params, model, forming.asked)
-    params, changes = with_taken_schemas(params, model.tool_limits)
-    params, names = with_taken_names(params, model)
+    params, changes = with_accepted_schemas(params, model.tool_limits)
+    params, names = with_accepted_names(params, model)
     return params, (*adapted, *changes, *(names.changes if names else ())), names
 
 

@@ -80,7 +80,7 @@ class NameMap:
             citation["title"] = own
 
 
-def with_taken_names(
+def with_accepted_names(
     params: dict[str, Any], model: ModelConfig
 ) -> tuple[dict[str, Any], NameMap | None]:
     """Return a Converse request with names that ``model`` takes.

@@ -16,7 +16,7 @@ _SERVER_TOOL = "server_tool_use"
 ``tool_use``, too: recorded with Sonnet 5."""
 
 
-def taken_back(
+def resendable(
     messages: Iterable[Mapping[str, Any]], note: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Return the messages with roles that alternate, and without blocks that Bedrock refuses.

@@ -1,4 +1,4 @@
-"""Fields of a Converse request that the model refuses, left out or changed to what it takes."""
+"""Removes or changes the fields of a Converse request that the model does not accept."""
 
 from __future__ import annotations
 
@@ -24,24 +24,30 @@ _ON_THE_WIRE = {"temperature": "temperature", "top_p": "topP", "stop_sequences":
 _FIELDS = "additionalModelRequestFields"
 _INFERENCE = "inferenceConfig"
 
-THINKING_FIELDS = ("thinking", "reasoning_config")
-"""Anthropic's name of the field that lets Claude think, and AWS's of the same."""
+THINKING = "thinking"
+"""The request field that turns Claude's thinking on, as Anthropic names it."""
+
+REASONING_CONFIG = "reasoning_config"
+"""AWS's name for the same field."""
+
+THINKING_FIELDS = (THINKING, REASONING_CONFIG)
+"""Both names of the field that turns thinking on."""
 
 _LEAST_BUDGET = 1_024
 _LEAST_TOP_P = 0.95
-"""Anthropic's bounds while it thinks. Source: "Extended thinking", read 2026-11-26."""
+"""Anthropic's limits for requests with thinking. Source: "Extended thinking", read 2026-11-26."""
 
 _INTERLEAVED = "interleaved-thinking-2025-05-14"
 """With this flag the thinking budget may be above ``max_tokens``. Source: as above."""
 
 
 def fit_fields(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
-    """Change the fields that ``model`` refuses.
+    """Remove or change the fields that ``model`` refuses.
 
     Args:
-        formed: A Converse request, changed in place; what it holds is replaced, not changed.
+        formed: A Converse request, changed in place; nested values are replaced, not modified.
         model: A model of the catalog.
-        note: Told each kind of change.
+        note: Called with a description of each kind of change.
     """
     inference = dict(formed.get(_INFERENCE) or {})
     fields = formed.get(_FIELDS)
@@ -67,7 +73,7 @@ def _drop(section: dict[str, Any], name: str, why: str, note: Note) -> None:
 
 
 def _drop_foreign(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
-    """Leave out the fields that are known to be another model's."""
+    """Remove the fields that the model does not have and that other models are known to have."""
     taken = model.request_fields
     if taken is None:
         return
@@ -84,7 +90,7 @@ def _fit_flags(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
     kept = [flag for flag in flags if flag in model.beta_flags or flag in unknown]
     if unknown:
         _quiet.warning(
-            "anthropic_beta %s: not known whether %s takes it; sent as it is",
+            "anthropic_beta %s: unknown whether %s accepts it; sent unchanged",
             ", ".join(map(str, unknown)),
             mask_account_ids(model.model_id),
         )
@@ -110,7 +116,7 @@ def _fit_effort(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
 
 
 def takes_thinking(thinking: Mapping[str, Any], model: ModelConfig) -> bool:
-    """Return whether the model takes this value of the field ``thinking``, as it is or changed."""
+    """Return whether the model accepts this value of ``thinking``, unchanged or adapted."""
     types, kind = model.thinking_types, thinking.get("type")
     return types is None or kind in types or (kind == "enabled" and "adaptive" in types)
 
@@ -141,7 +147,7 @@ def _fit_thinking(
 def _fit_budget(
     name: str, fields: dict[str, Any], inference: Mapping[str, Any], note: Note
 ) -> bool:
-    """Keep the thinking budget below ``max_tokens``; return whether the model still thinks."""
+    """Lower the thinking budget below ``max_tokens``; return False if thinking was removed."""
     budget, most = fields[name].get("budget_tokens"), inference.get("maxTokens")
     interleaved = _INTERLEAVED in fields.get("anthropic_beta", ())
     if not isinstance(budget, int) or most is None or budget < most or interleaved:

@@ -42,7 +42,7 @@ def check_tools(tools: Iterable[Any]) -> None:
             )
 
 
-def with_taken_schemas(
+def with_accepted_schemas(
     params: dict[str, Any], limits: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a Converse request whose tools have schemas that the model takes.

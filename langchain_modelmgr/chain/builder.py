@@ -154,7 +154,7 @@ class ChainBuilder:
     ) -> Iterator[CandidateSettings]:
         fallbacks: Sequence[FallbackConfig] = ()
         if overrides.use_fallback:
-            here = self._clients.told_region
+            here = self._clients.known_region
             fallbacks = self._config.fallbacks_of(agent, primary=primary, region=here)
         here = self._region(primary, fallbacks)
         first = self._catalog.resolve(primary, region=here)
@@ -178,7 +178,7 @@ class ChainBuilder:
 
         boto3 is asked, which takes long, only where it decides whether a geography is left.
         """
-        if (told := self._clients.told_region) is not None:
+        if (told := self._clients.known_region) is not None:
             return told
         find = self._catalog.look_up
         places = {place_of(find(f.model, f.base_model), f.region) for f in fallbacks}

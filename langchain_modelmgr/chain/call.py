@@ -61,10 +61,10 @@ class CallOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ChainInput:
-    """A request, the account that it goes on, and where its outcome is put."""
+    """The input of a chain: a request, the usage of its call, and the outcome to fill in."""
 
     request: ChatRequest
-    account: CallUsage
+    usage: CallUsage
     outcome: CallOutcome = field(default_factory=CallOutcome)
 
 
@@ -100,7 +100,7 @@ class Call:
         self._candidates = candidates
         self._rules = rules
         self._request = given.request
-        self._account = given.account
+        self._usage = given.usage
         self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
@@ -129,7 +129,7 @@ class Call:
         # A probe that had no end of its own.
         self._rules.cooldowns.left(self._order.current.key, self._caller)
         primary = self._candidates[0]
-        self._account.call_ended(
+        self._usage.call_ended(
             answered=self._answered,
             latency_ms=self._latency_ms(),
             fallback_used=self.candidate is not primary,
@@ -287,7 +287,7 @@ class Call:
     # -- what is told
 
     def _attempt_started(self, meter: Meter) -> None:
-        self._account.attempt_started(
+        self._usage.attempt_started(
             meter,
             self.candidate.settings.model,
             is_fallback=self.candidate is not self._candidates[0],
@@ -296,7 +296,7 @@ class Call:
     def _attempt_ended(self, meter: Meter) -> None:
         self._report.attempts.append(meter.attempt)
         self._last_byte = meter.last_byte
-        record = self._account.attempt_ended(
+        record = self._usage.attempt_ended(
             meter,
             self.candidate.settings.model,
             is_fallback=self.candidate is not self._candidates[0],

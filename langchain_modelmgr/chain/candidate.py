@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
-from langchain_modelmgr.bedrock.adaptation import Asked
+from langchain_modelmgr.bedrock.adaptation import OriginalRequest
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
@@ -251,7 +251,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         """Return the model with this attempt's own way to the wire: a shallow copy."""
         client = self._clients.runtime(self.settings.region)
         request, raw = attempt.request, attempt.request.raw
-        asked = Asked(
+        asked = OriginalRequest(
             messages=request.messages,
             system=None if raw is None else raw.system,
             cache_control=request.kwargs.get("cache_control"),

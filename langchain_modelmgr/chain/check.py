@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
-from langchain_modelmgr.bedrock.adaptation import Asked, fitted
+from langchain_modelmgr.bedrock.adaptation import OriginalRequest, fitted
 from langchain_modelmgr.bedrock.time_budget import TimeBudget
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.lifecycle import age_of_catalog, life_of
@@ -128,13 +128,13 @@ def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> 
     spec = candidate.settings
     plain = {k: v for k, v in spec.request_fields.items() if k not in _THINKING}
     tried = candidate.like(replace(spec, request_fields=plain))
-    account = CallUsage(totals, member.agent_name, Run(tags=("check_chains",)))
+    usage = CallUsage(totals, member.agent_name, Run(tags=("check_chains",)))
 
     def enter(ended: Meter) -> None:
-        account.attempt_ended(ended, spec.model)
+        usage.attempt_ended(ended, spec.model)
 
     def leave(meter: Meter) -> None:
-        account.attempt_started(meter, spec.model)
+        usage.attempt_started(meter, spec.model)
 
     meter = Meter(spec.model.model_id, enter, on_send=leave)
     request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)
@@ -144,7 +144,7 @@ def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> 
         tried.invoke(AttemptRequest(request, meter, time_budget))
     except BedrockError as failure:
         error = f"{type(failure).__name__}: {failure}"
-    account.call_ended(answered=error is None, latency_ms=meter.latency_ms)
+    usage.call_ended(answered=error is None, latency_ms=meter.latency_ms)
     problems = member.problems if error is None else (*member.problems, error)
     return replace(member, problems=problems, answered=error is None, latency_ms=meter.latency_ms)
 
@@ -181,7 +181,7 @@ def _left_out(spec: CandidateSettings) -> Sequence[str]:
         "additionalModelRequestFields": given.get("additional_model_request_fields"),
         "serviceTier": {"type": given.get("service_tier")},
     }
-    return fitted(request, spec.model, Asked(left_out=spec.left_out))[1]
+    return fitted(request, spec.model, OriginalRequest(left_out=spec.left_out))[1]
 
 
 def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 
-from langchain_modelmgr.bedrock.request_fields import THINKING_FIELDS, takes_thinking
+from langchain_modelmgr.bedrock.request_fields import (
+    REASONING_CONFIG,
+    THINKING,
+    THINKING_FIELDS,
+    takes_thinking,
+)
 from langchain_modelmgr.catalog.geography import Place, doubt_about, place_of, why_outside
 from langchain_modelmgr.chain.compatibility import needs_of
 from langchain_modelmgr.chain.keywords import check_kind, keywords_of
@@ -344,15 +349,14 @@ def thinking_parameters(
         model: Leave out thinking that this model does not take, as its requests do.
         as_given: Leave out what langchain-aws does not see in them.
     """
-    key = "additional_model_request_fields"
-    fields = {**(parameters.get(key) or {}), **(kwargs.get(key) or {})}
-    if not as_given and "reasoning_config" in fields:  # AWS's name for Claude's ``thinking``
-        fields.setdefault("thinking", fields["reasoning_config"])
-    thinking = fields.get("thinking")
+    fields = {**(parameters.get(_FIELDS) or {}), **(kwargs.get(_FIELDS) or {})}
+    if not as_given and REASONING_CONFIG in fields:
+        fields.setdefault(THINKING, fields[REASONING_CONFIG])
+    thinking = fields.get(THINKING)
     if model and isinstance(thinking, Mapping) and not takes_thinking(thinking, model):
         fields = {name: value for name, value in fields.items() if name not in THINKING_FIELDS}
     effort = kwargs.get("reasoning_effort") or parameters.get("reasoning_effort")
-    found = {key: fields, "reasoning_effort": effort}
+    found = {_FIELDS: fields, "reasoning_effort": effort}
     return {name: value for name, value in found.items() if value}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ModelManager
-from langchain_modelmgr.bedrock.adaptation import Asked, fitted
+from langchain_modelmgr.bedrock.adaptation import OriginalRequest, fitted
 from langchain_modelmgr.catalog import ModelCatalog
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_points_are_added_where_the_model_takes_them(model_id: str, places: Any)
     request = _request([TEXT], [USE], [RESULT], system=[TEXT], toolConfig={"tools": [TOOL]})
     before = deepcopy(request)
 
-    formed, changes = fitted(request, CATALOG.resolve(model_id), Asked(cache_control={}))
+    formed, changes = fitted(request, CATALOG.resolve(model_id), OriginalRequest(cache_control={}))
 
     found = _places(formed)
     assert (found["tools"], found["system"], found["messages"]) == places
@@ -129,7 +129,7 @@ def test_points_are_added_where_the_model_takes_them(model_id: str, places: Any)
 def test_a_section_with_a_callers_own_point_gets_no_other() -> None:
     request = _request([TEXT, POINT, TEXT], system=[POINT, TEXT], toolConfig={"tools": [TOOL]})
 
-    formed, _ = fitted(request, CATALOG.resolve(CLAUDE), Asked(cache_control={}))
+    formed, _ = fitted(request, CATALOG.resolve(CLAUDE), OriginalRequest(cache_control={}))
 
     assert _places(formed) == {"tools": ["5m"], "system": ["5m"], "messages": [["5m"]]}
 
@@ -138,7 +138,7 @@ def test_a_request_never_has_more_than_four_points() -> None:
     turns = [[TEXT, POINT], [TEXT], [TEXT, POINT], [TEXT], [TEXT], [TEXT], [TEXT]]
     request = _request(*turns, system=[TEXT, POINT], toolConfig={"tools": [TOOL]})
 
-    formed, _ = fitted(request, CATALOG.resolve(CLAUDE), Asked(cache_control={}))
+    formed, _ = fitted(request, CATALOG.resolve(CLAUDE), OriginalRequest(cache_control={}))
 
     assert repr(formed).count("cachePoint") == 4
     assert _places(formed)["messages"][-1] == ["5m"]  # the newest turn before the tools
@@ -157,7 +157,9 @@ def test_the_longest_lifetime_comes_first(
 ) -> None:
     request = _request([TEXT], toolConfig={"tools": [TOOL]}, **theirs)
 
-    formed, _ = fitted(request, CATALOG.resolve(CLAUDE), Asked(cache_control={"ttl": asked}))
+    formed, _ = fitted(
+        request, CATALOG.resolve(CLAUDE), OriginalRequest(cache_control={"ttl": asked})
+    )
 
     found = _places(formed)
     assert (found["tools"], found["system"], found["messages"][0]) == places

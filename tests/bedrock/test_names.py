@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 
 from langchain_modelmgr import ConfigurationError, ManagedBedrockChat, ModelManager
-from langchain_modelmgr.bedrock.names import with_taken_names
+from langchain_modelmgr.bedrock.names import with_accepted_names
 from langchain_modelmgr.catalog import ModelCatalog
 from langchain_modelmgr.local import ScriptedReply
 from tests.models import HAIKU, SONNET
@@ -262,7 +262,7 @@ def test_an_earlier_document_keeps_its_name_when_another_comes() -> None:
 
     def sent(*names: str) -> list[str]:
         messages = [{"role": "user", "content": [document(n) for n in names]}]
-        params, _ = with_taken_names({"messages": messages}, model)
+        params, _ = with_accepted_names({"messages": messages}, model)
         return [b["document"]["name"] for b in params["messages"][0]["content"]]
 
     assert sent("a.pdf", "a.pdf") == ["a-pdf", "a-pdf (2)"]
@@ -279,7 +279,7 @@ def test_an_earlier_document_keeps_its_name_when_another_comes() -> None:
 def test_titles_of_citations_are_the_callers_names() -> None:
     model = ModelCatalog().resolve(CLAUDE)
     messages = [{"role": "user", "content": [document("a.pdf"), {"text": "x"}]}]
-    _, names = with_taken_names({"messages": messages}, model)
+    _, names = with_accepted_names({"messages": messages}, model)
     assert names is not None
     cited: dict[str, Any] = {"citationsContent": {"content": [], "citations": [{"title": "a-pdf"}]}}
     delta = {"contentBlockIndex": 0, "delta": {"citation": {"title": "a-pdf"}}}
@@ -303,8 +303,8 @@ def test_a_request_whose_names_are_taken_is_the_same_object() -> None:
     }
 
     for model_id in (CLAUDE, KIMI, SONNET, HAIKU):
-        assert with_taken_names(params, ModelCatalog().resolve(model_id)) == (params, None)
-        assert with_taken_names(params, ModelCatalog().resolve(model_id))[0] is params
+        assert with_accepted_names(params, ModelCatalog().resolve(model_id)) == (params, None)
+        assert with_accepted_names(params, ModelCatalog().resolve(model_id))[0] is params
 
 
 def test_two_tools_of_one_name_are_refused_before_anything_is_sent(
