@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo example test test-loaded check format docs-api bench prove lowest catalog constraints clean
 
-demo: $(VENV)/.demo   ## the main job, against a local AWS
+demo: $(VENV)/.demo   ## an agent, an outage and the bill, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
 
 example: $(VENV)/.demo   ## the design guide's supply chain application: three questions, three personas
@@ -59,11 +59,12 @@ clean:
 	rm -rf $(VENV) $(LOWEST) $(LOWEST)-constraints.txt
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, PYTHON=... names one; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, PYTHON=... names one; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@echo "Installing the package, LangChain and the local AWS into $(VENV). This takes about a minute, once."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

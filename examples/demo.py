@@ -1,6 +1,6 @@
-"""The main job, against a local AWS: an agent that falls back, is checked, and is accounted for.
+"""An agent with tools on a local AWS: a throttled model, its fallback, the cost, the metrics.
 
-Run it with ``make demo``. It needs no AWS account, and pays no heed to AWS settings of yours.
+Run it with ``make demo``. It needs no AWS account and ignores your AWS settings.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,23 +16,36 @@ from typing import TYPE_CHECKING, Any
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import tool
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from langchain_modelmgr import (
     ConfigurationManager,
     ManagedBedrockChat,
     ModelCompatibilityError,
     ModelManager,
+    ModelManagerError,
 )
 from langchain_modelmgr.local import LocalAWS, ScriptedReply
 
 if TYPE_CHECKING:
     from langchain_modelmgr.local import ScriptedRequest
 
-ROOT = Path(__file__).resolve().parent.parent
-SONNET = "anthropic.claude-3-5-sonnet-20241022-v2:0"
-TITAN = "amazon.titan-text-premier-v1:0"
+FOLDER = Path(__file__).resolve().parent
+"""It has demo.yaml."""
+
+WIDTH = 100
+SONNET = "us.anthropic.claude-sonnet-5-5"
+R1 = "us.deepseek.r1-v1:0"
 QUESTION = "How many pallets does each warehouse hold?"
-SQL = "SELECT warehouse, SUM(pallets) AS pallets FROM stock GROUP BY warehouse ORDER BY warehouse"
+SQL = "SELECT warehouse, SUM(pallets) FROM stock GROUP BY warehouse"
+THROTTLES = 2
+CALLS = 3
+"""Calls that the agent needs for its answer: one for each of two tools, and one for the answer."""
+
+REASONS = {"BedrockRateLimitError": "throttled"}
 
 
 def stock_database(path: Path) -> None:
@@ -65,116 +77,242 @@ def sql_tools(path: Path) -> list[Any]:
 
 
 def scripted_model(request: ScriptedRequest) -> ScriptedReply | None:
-    """Play a model that looks at the tables, asks for the rows, and reports what came back."""
+    """Play a model that reads the tables, queries them, and reports the rows."""
+    if not request.tools:
+        return None
     results = request.tool_results
     if not results:
         return ScriptedReply(
-            text="Let me look at the tables. ", tool_calls=[("describe_tables", {})]
+            text="Let me look at the tables.", tool_calls=[("describe_tables", {})]
         )
     if len(results) == 1:
-        return ScriptedReply(text="Now the rows. ", tool_calls=[("run_sql", {"query": SQL})])
+        return ScriptedReply(text="Now the rows.", tool_calls=[("run_sql", {"query": SQL})])
     counts = re.findall(r"(\w+) (\d+)", results[-1])
     total = sum(int(pallets) for _, pallets in counts)
     listed = ", ".join(f"{warehouse} {pallets}" for warehouse, pallets in counts)
     return ScriptedReply(text=f"{listed}: {total} pallets in all.")
 
 
-def ask(agent: Any, question: str) -> None:
-    """Stream the agent's answer, tool calls and all, then say which models it took."""
-    print(f"\nQuestion to sql_agent: {question}\n")
+def short_name(manager: ModelManager, model_id: str) -> str:
+    """Return a model's name without its provider's: ``Sonnet 5.5``."""
+    known = manager.get_model_config(model_id)
+    return (known.name if known and known.name else model_id).removeprefix("Claude ")
+
+
+def config() -> ConfigurationManager:
+    """Read demo.yaml."""
+    return ConfigurationManager("demo", FOLDER)
+
+
+def new_console() -> Console:
+    """Return a console for standard output of at most 100 columns, in colour on a terminal."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = min(WIDTH, console.width) if console.is_terminal else WIDTH
+    return console
+
+
+def warm_up(aws: LocalAWS) -> None:
+    """Load libraries, build clients, open connections: what follows is not slowed by them."""
+    with ModelManager(config(), sinks=[]) as manager:
+        llm = manager.chat_model("sql_agent")
+        for model in manager.check_chains():
+            list(llm.stream("Hello", model=model.model_id))
+    aws.clear_faults()
+
+
+def ask(console: Console, agent: Any, question: str) -> list[dict[str, Any]]:
+    """Stream the agent's answer with its tool calls.
+
+    Returns:
+        What ``response_metadata["model_manager"]`` says of each call.
+    """
+    console.print(Text.assemble(("Question  ", "bold"), question), "")
     calls: list[dict[str, Any]] = []
     for chunk, _ in agent.stream({"messages": [("user", question)]}, stream_mode="messages"):
         if isinstance(chunk, AIMessageChunk):
-            show(chunk)
+            show(console, chunk)
             if report := chunk.response_metadata.get("model_manager"):
                 calls.append(report)
         else:
-            print("\n  <- " + chunk.text.replace("\n", "\n     "))
-    print("\n")
-    for number, report in enumerate(calls, 1):
-        tried = ", ".join(
-            f"{a['model_id']}: {a['error'] or 'answered'}" for a in report["attempts"]
-        )
-        print(f"  call {number}, ${report['cost_usd']}, {report['latency_ms']:.1f} ms: {tried}")
+            console.print(f"\n    <- {', '.join(chunk.text.splitlines())}", style="dim")
+    console.print("")
+    return calls
 
 
-def show(chunk: AIMessageChunk) -> None:
-    """Print a chunk's text and what it holds of tool calls."""
-    print(chunk.text, end="", flush=True)
+def show(console: Console, chunk: AIMessageChunk) -> None:
+    """Print a chunk's text, and what it has of tool calls."""
+    if chunk.text:
+        console.print(chunk.text, end="")
     for call in chunk.tool_call_chunks:
         if call["name"]:
-            print(f"\n  -> {call['name']}", end=" ")
-        print(call["args"] or "", end="")
+            console.print(f"\n    -> {call['name']} ", end="", style="cyan")
+        console.print(call["args"] or "", end="", style="cyan")
 
 
-def refuse_titan(manager: ModelManager, tools: list[Any]) -> None:
-    """Bind tools to a model that has none."""
-    print(f"\nTools on {TITAN}:")
-    try:
-        manager.chat_model("sql_agent").bind_tools(tools, model=TITAN)
-    except ModelCompatibilityError as error:
-        print(f"  refused: {error}")
-
-
-def show_usage(manager: ModelManager) -> None:
-    """Print usage and cost by agent and by model."""
-    summary = manager.get_usage_summary()
-    print(
-        f"\nUsage: {summary['total_invocations']} calls in {summary['attempts']} attempts, "
-        f"${summary['total_cost_usd']:.6f}, {summary['average_latency_ms']:.1f} ms on average"
-    )
-    for what in ("by_agent", "by_model"):
-        for name, row in summary[what].items():
-            print(
-                f"  {name:45} {row['attempts']:2} attempts {row['input_tokens']:6} in "
-                f"{row['output_tokens']:5} out  ${row['total_cost_usd']:.6f}"
+def show_calls(console: Console, manager: ModelManager, calls: list[dict[str, Any]]) -> None:
+    """Print a line a call: each model that was tried, how it ended, how long it took, the cost."""
+    console.print("\nIts calls", style="bold", end="")
+    console.print(": every model tried, milliseconds on this machine, USD", style="dim")
+    for number, report in enumerate(calls, 1):
+        line = Text(f"  {number}  ")
+        for attempt in report["attempts"]:
+            failed = attempt["error"]
+            line.append(" -> " if line.plain.count("ms") else "")
+            line.append(short_name(manager, attempt["model_id"]))
+            line.append(
+                f" {REASONS.get(failed, failed) if failed else 'answered'}",
+                style="red" if failed else "green",
             )
+            line.append(f" {attempt['latency_ms']:.0f} ms")
+        line.append(f"  ${report['cost_usd']}", style="bold")
+        console.print(line)
 
 
-def show_metrics(aws: LocalAWS, manager: ModelManager) -> None:
+def without_fallback(console: Console, aws: LocalAWS) -> None:
+    """Send as many calls under the same throttles, without fallback and retries."""
+    aws.fail(SONNET, "ThrottlingException", times=THROTTLES)
+    failed = 0
+    with ModelManager(config(), sinks=[]) as manager:
+        llm = manager.chat_model("sql_agent", use_fallback=False, max_retries=0)
+        for _ in range(CALLS):
+            try:
+                llm.invoke("Hello")
+            except ModelManagerError:
+                failed += 1
+    console.print(
+        Text.assemble(
+            "\n",
+            ("Without a fallback", "bold"),
+            " (the same throttles, no retries): ",
+            (f"{failed} of {CALLS} calls failed", "red"),
+            ".",
+        )
+    )
+
+
+def refuse_tools(console: Console, manager: ModelManager, tools: list[Any]) -> None:
+    """Bind tools to a model that has none."""
+    console.print("\nChecked before anything is sent", style="bold", end="")
+    console.print(f": tools on {short_name(manager, R1)}", style="dim")
+    try:
+        manager.chat_model("sql_agent").bind_tools(tools, model=R1)
+    except ModelCompatibilityError as error:
+        console.print(f"  {type(error).__name__}:", style="red")
+        console.print(f"  {str(error).replace(' (', chr(10) + '  (')}")
+
+
+def show_usage(console: Console, manager: ModelManager) -> None:
+    """Print the tokens and the cost of each model, from the usage summary."""
+    summary = manager.get_usage_summary()
+    console.print(
+        Text.assemble(
+            "\n",
+            ("The bill", "bold"),
+            f": {summary['calls']} calls in {summary['attempts']} attempts, ",
+            (f"${summary['total_cost_usd']:.6f}", "bold"),
+        )
+    )
+    table = Table("Model", box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("Attempts", "Input tokens", "Output tokens", "USD"):
+        table.add_column(heading, justify="right")
+    for model_id, row in summary["by_model"].items():
+        counts = (str(row[key]) for key in ("attempts", "input_tokens", "output_tokens"))
+        cost = f"{row['total_cost_usd']:.6f}"
+        table.add_row(short_name(manager, model_id), *counts, cost)
+    console.print(table)
+
+
+def show_metrics(console: Console, aws: LocalAWS, manager: ModelManager) -> None:
     """Flush, and read the five metrics back from CloudWatch with GetMetricData."""
     manager.flush_metrics()
     cloudwatch = aws.client("cloudwatch")
-    namespace = manager.config.namespace
-    found = cloudwatch.list_metrics(Namespace=namespace)["Metrics"]
+    found = cloudwatch.list_metrics(Namespace=manager.config.namespace)["Metrics"]
     now = datetime.now(UTC)
     reply = cloudwatch.get_metric_data(
         StartTime=now - timedelta(hours=1),
         EndTime=now + timedelta(minutes=5),
         MetricDataQueries=[
-            {"Id": f"m{i}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Sum"}}
+            {"Id": f"m{i}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": stat(metric)}}
             for i, metric in enumerate(found)
         ],
     )
-    print(f"\nCloudWatch namespace {namespace}, by GetMetricData (Sum):")
-    lines = [
-        (metric["MetricName"], " ".join(d["Value"] for d in metric["Dimensions"]), result["Values"])
+    console.print("What your dashboards and alarms get", style="bold", end="")
+    where = f"CloudWatch, namespace {manager.config.namespace}, agent sql_agent, one hour"
+    console.print(f": {where}", style="dim")
+    rows = [
+        metric_row(manager, metric, sum(result["Values"]))
         for metric, result in zip(found, reply["MetricDataResults"], strict=True)
     ]
-    for name, dimensions, values in sorted(lines):
-        print(f"  {name:17} {dimensions:62} {sum(values):.6g}")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("Metric", "Model", "Success", "Statistic"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("Value", justify="right")
+    table.add_column("Unit")
+    for row in sorted(rows):
+        table.add_row(*row)
+    console.print(table)
 
 
-def main() -> None:
-    """Run the demo."""
-    logging.basicConfig(stream=sys.stdout, format="\n  [%(levelname)s %(message)s]")
-    with (
-        LocalAWS.running() as aws,
-        tempfile.TemporaryDirectory() as folder,
+def stat(metric: dict[str, Any]) -> str:
+    """Return the statistic that says something of this metric."""
+    return "Average" if metric["MetricName"] == "ModelLatency" else "Sum"
+
+
+def metric_row(manager: ModelManager, metric: dict[str, Any], value: float) -> tuple[str, ...]:
+    """Return one metric's row: name, model, success, statistic, value and unit."""
+    name = metric["MetricName"]
+    dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+    unit, shown = {
+        "ModelLatency": ("milliseconds", f"{value:.0f}"),
+        "ModelCost": ("USD", f"{value:.6f}"),
+        "ModelInvocations": ("attempts", f"{value:.0f}"),
+    }.get(name, ("tokens", f"{value:.0f}"))
+    model = short_name(manager, dimensions["Model"])
+    return name, model, dimensions.get("Success", ""), stat(metric), shown, unit
+
+
+def show_next(console: Console) -> None:
+    """Print what to do next."""
+    console.print("What to do next", style="bold")
+    for what, where in (
+        ("An application of five agents, on this local AWS", "make example"),
+        ("Agents and models of your own", "docs/configuration.md"),
+        ("The same on real Bedrock, a few tokens a model", "verify_model_manager.py --aws"),
     ):
+        console.print(f"  {what:52} ", end="")
+        console.print(where, style="cyan")
+
+
+def main(console: Console | None = None) -> None:
+    """Run the demo.
+
+    Args:
+        console: Where it is printed; by default standard output, at most 100 columns wide.
+    """
+    console = console or new_console()
+    # One line a call says what these warnings say: model, error, fallback.
+    logging.getLogger("langchain_modelmgr").setLevel(logging.ERROR)
+    with LocalAWS() as aws, aws.environment(), tempfile.TemporaryDirectory() as folder:
         aws.script(scripted_model)
-        aws.fail(SONNET, "ThrottlingException", times=2)
-        print(f"A local AWS serves Bedrock and CloudWatch at {aws.url}.")
-        print(f"Two requests to {SONNET} are throttled there.")
+        warm_up(aws)
+        aws.fail(SONNET, "ThrottlingException", times=THROTTLES)
         database = Path(folder) / "stock.db"
         stock_database(database)
         tools = sql_tools(database)
-        with ModelManager(ConfigurationManager("dev", ROOT / "config")) as manager:
+        with ModelManager(config()) as manager:
+            console.print(
+                "\nAn agent on a local AWS: Bedrock and CloudWatch on this machine, no account.\n"
+                "sql_agent runs on Sonnet 5.5 and falls back to Haiku 5.5. "
+                f"Sonnet is throttled {THROTTLES} times.\n"
+            )
             llm = ManagedBedrockChat(agent_name="sql_agent", manager=manager)
-            ask(create_agent(llm, tools=tools), QUESTION)
-            refuse_titan(manager, tools)
-            show_usage(manager)
-            show_metrics(aws, manager)
+            calls = ask(console, create_agent(llm, tools=tools), QUESTION)
+            show_calls(console, manager, calls)
+            without_fallback(console, aws)
+            refuse_tools(console, manager, tools)
+            show_usage(console, manager)
+            show_metrics(console, aws, manager)
+            show_next(console)
 
 
 if __name__ == "__main__":
