@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class _Http:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        # Private in botocore 1.43.68 to 1.44.5. Without it, only reply headers that arrive byte by
+        # byte outlive the time-out of a synchronous call.
+        pools: dict[str, type] = getattr(session, "_pool_classes_by_scheme", {})
+        pools.update({scheme: _with_watched_connections(pool) for scheme, pool in pools.items()})
 
     def send(self, request: Any) -> Any:
         """Send a request unless its attempt is over; hand its open reply to the attempt.
@@ -99,6 +104,19 @@ class _Http:
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
+
+
+@cache
+def _with_watched_connections(pool: type) -> type:
+    """Return a pool class whose connections can be shut while they wait for reply headers."""
+
+    class WatchedConnection(pool.ConnectionCls):  # type: ignore[misc,name-defined]
+        def getresponse(self) -> Any:
+            if sender := SENDER.get():
+                sender.meter.awaits_headers(self)
+            return super().getresponse()
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": WatchedConnection})
 
 
 def _read(request: Any, response: Any) -> None:

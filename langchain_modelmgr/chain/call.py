@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +27,7 @@ from langchain_modelmgr.chain.policy import (
 from langchain_modelmgr.chain.report import CallReport
 from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest
 from langchain_modelmgr.errors import BedrockError, ModelCompatibilityError
+from langchain_modelmgr.runtime.jitter import uniform
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.meter import Meter
 
@@ -195,7 +195,7 @@ class Call:
             is_substitute=self._is_substitute(state),
         )
         retries = self._rules.max_retries
-        return decide(state.failure, history, max_retries=retries, jitter=random.uniform)
+        return decide(state.failure, history, max_retries=retries, jitter=uniform)
 
     def _is_substitute(self, state: CandidateState) -> bool:
         """Return whether a fallback is asked because a model before it failed in passing."""

@@ -121,7 +121,7 @@ def decide(
         failure: The classified failure.
         history: What has happened in this call so far.
         max_retries: Further attempts that the last candidate gets for passing failures.
-        jitter: ``random.uniform``, or a test's own function.
+        jitter: Returns a number between two others, by chance.
 
     Returns:
         The next step.

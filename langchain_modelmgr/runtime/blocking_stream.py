@@ -117,7 +117,7 @@ class BlockingStream(BlockingWork, Generic[T]):
                 if self._may_park():
                     return
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
-            self._end(error)
+            self._end(self._raised(error))
         else:
             self._end(None)
 

@@ -110,6 +110,7 @@ class BlockingWork:
         self._turn = SlotRequest(model, self._start)
         self._on_done = on_done
         self._expiry: Watch | None = None
+        self._is_cancelled = False
         # The caller's context goes along: tracing and instrumentation read it.
         self._context = contextvars.copy_context()
         attempt.time_budget.on_end = self._time_is_up
@@ -138,7 +139,16 @@ class BlockingWork:
 
     def cancel_attempt(self) -> None:
         """End the attempt: it is not sent any more, and if it was it is recorded."""
+        self._is_cancelled = True
         self._attempt.meter.cancel()
+
+    def _raised(self, error: BaseException) -> BaseException:
+        """Return the error to raise for what the work raised.
+
+        A cancelled attempt breaks in its socket. That must not look like a failure of its model,
+        after which the next one is called.
+        """
+        return self._attempt.closed("the call was ended") if self._is_cancelled else error
 
     @property
     def is_stuck(self) -> bool:

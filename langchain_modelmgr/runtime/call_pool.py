@@ -153,7 +153,7 @@ class _BlockingCall(BlockingWork, Generic[T]):
             result = self._context.run(self._work) if self._started() else None
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
             self._done()
-            self._tell(error=error)
+            self._tell(error=self._raised(error))
         else:
             self._done()
             self._tell(result)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import Attempt
@@ -16,6 +17,7 @@ from langchain_modelmgr.usage.stream_content import has_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from http.client import HTTPConnection
 
     from langchain_modelmgr.usage.record import Outcome
 
@@ -76,6 +78,7 @@ class Meter:
         self._on_send = on_send
         self._started = self.last_byte = time.perf_counter()
         self._raw: Any = None
+        self._connection: HTTPConnection | None = None
         self._lock = threading.Lock()
 
     @property
@@ -154,11 +157,14 @@ class Meter:
         self.shut()
 
     def shut(self) -> None:
-        """Break the open reply, from any thread."""
-        if self._raw is not None:
-            # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
-            with contextlib.suppress(OSError, ValueError, RuntimeError):
-                self._raw.shutdown()
+        """Break the open reply, or the wait for its headers, from any thread."""
+        raw, connection = self._raw, self._connection
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            if raw is not None:
+                # urllib3 2.3+: wakes a read in another thread, where close() would wait for it.
+                raw.shutdown()
+            elif connection is not None and (socket := connection.sock) is not None:
+                socket.shutdown(SHUT_RDWR)  # urllib3 never reuses a connection that broke here
 
     def close(self) -> None:
         """Close the reply's connection, unless the reply was read to its end."""
@@ -206,6 +212,12 @@ class Meter:
         self.received_bytes += output_bytes(part)
         return True
 
+    def awaits_headers(self, connection: HTTPConnection) -> None:
+        """Store the connection that waits for reply headers, so that other threads can shut it."""
+        self._connection = connection
+        if self.outcome is not None:
+            self.shut()
+
     def opened(self, raw: Any) -> None:
         """Store the open reply, so that other threads can shut it."""
         self._raw = raw
@@ -214,8 +226,8 @@ class Meter:
 
     @property
     def is_open(self) -> bool:
-        """True once the reply is open: ``shut`` ends its reader."""
-        return self._raw is not None
+        """True once ``shut`` ends its reader, who waits for reply headers or reads the reply."""
+        return self._raw is not None or self._connection is not None
 
 
 def _never() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from contextlib import contextmanager
 from socket import create_server
 from typing import TYPE_CHECKING, Any
@@ -165,25 +164,37 @@ def _server(head: str, *, every: float) -> Iterator[str]:
         stopped.set()
 
 
-@pytest.mark.parametrize("mode", ["ainvoke", "astream"])
-async def test_a_head_that_trickles_ends_an_asynchronous_call_in_time(
-    tmp_path: Path, mode: str
+CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n" * 40
+
+
+@pytest.mark.parametrize("head", [HEAD, CONTINUE + HEAD], ids=["headers", "100-continue"])
+@pytest.mark.parametrize(
+    "mode", ["invoke", "stream", "invoke_model", "stream_model", "ainvoke", "astream"]
+)
+async def test_reply_headers_that_trickle_end_a_call_in_time(
+    tmp_path: Path, mode: str, head: str
 ) -> None:
-    with _server(HEAD, every=0.2) as url:
+    with _server(head, every=0.2) as url:
         (tmp_path / "test.yaml").write_text(
             f"aws: {{region: us-east-1, endpoint_url: '{url}'}}\nmetrics: {{sink: memory}}\n"
             f"agents: {{a: {{model: '{SONNET}', retries: 0, fallbacks: [], timeout_seconds: 1}}}}"
         )
         manager = ModelManager(ConfigurationManager("test", tmp_path), max_concurrency=1)
         llm: Any = manager.chat_model("a")
-        began = time.perf_counter()
 
-        for _ in range(2):  # one that was given up has no slot
-            with pytest.raises(BedrockTimeoutError, match="no content for 1 s"):
-                if mode == "ainvoke":
-                    await llm.ainvoke("x")
-                else:
+        for _ in range(2):  # an abandoned call frees its slot
+            with pytest.raises(BedrockTimeoutError, match="no content for 1 s") as caught:
+                if mode == "stream":
+                    next(llm.stream("x"))
+                elif mode == "stream_model":
+                    next(manager.stream_model("a", [{"role": "user", "content": "x"}]))
+                elif mode == "astream":
                     await anext(llm.astream("x"))
+                else:
+                    await _ask(manager, mode)
+            (attempt,) = caught.value.attempts
+            assert attempt.latency_ms < len(head) * 200
 
-        assert time.perf_counter() - began < len(HEAD) * 0.2
-        assert [r.outcome for r in manager.totals.sinks.sinks[0].records] == ["failed"] * 2  # type: ignore[attr-defined]
+        (sink,) = manager.totals.sinks.sinks
+        assert isinstance(sink, MemorySink)
+        assert [r.outcome for r in sink.records] == ["failed"] * 2

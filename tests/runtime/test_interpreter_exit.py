@@ -76,6 +76,11 @@ PROGRAMS = {
         kept = in_a_thread(llm.ainvoke("hang"))
         sent()
     """,
+    "a call whose reply trickles on a loop in a daemon thread": """
+        kept = in_a_thread(llm.ainvoke("x"))
+        sent()
+        threading.Event().wait(0.5)
+    """,
     "a call that hangs on a loop that was closed": """
         async def left():
             global kept
@@ -129,6 +134,8 @@ def test_the_interpreter_exits_and_records_what_was_sent(
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))  # more than sockets hold
     if "hang" in PROGRAMS[what]:
         local_aws.stall(SONNET, HUNG)
+    if "trickles" in what:
+        local_aws.trickle(SONNET, HUNG, every=0.1, at="body")
 
     printed = _run(PROGRAMS[what], local_aws, tmp_path)
 

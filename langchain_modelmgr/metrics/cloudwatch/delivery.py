@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from langchain_modelmgr.metrics.cloudwatch.outcome import (
 )
 from langchain_modelmgr.metrics.series import METRIC_USD_A_MONTH, Datum
 from langchain_modelmgr.runtime.guard import Guard
+from langchain_modelmgr.runtime.jitter import uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,7 +126,7 @@ class Delivery:
                 continue
             if deadline is None or outcome is not Outcome.RETRY or self._is_dead_end():
                 return
-            pause = random.uniform(0, _FIRST_FLUSH_PAUSE_SECONDS * 2**tries)
+            pause = uniform(0, _FIRST_FLUSH_PAUSE_SECONDS * 2**tries)
             tries += 1
             if tries > FLUSH_RETRIES or self._clock.monotonic() + pause >= deadline:
                 return
@@ -136,7 +136,7 @@ class Delivery:
         """Pause before the next regular delivery, longer each time (full jitter)."""
         longest = min(_FIRST_BACKOFF_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
         self._failures = min(self._failures + 1, 10)
-        self._not_before = self._clock.monotonic() + random.uniform(0, longest)
+        self._not_before = self._clock.monotonic() + uniform(0, longest)
 
     def _is_dead_end(self) -> bool:
         """Return whether a quick retry is useless: no server listens on the loopback endpoint."""
