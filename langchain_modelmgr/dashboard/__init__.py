@@ -1,6 +1,6 @@
 """Makes a dashboard, alarms and the least IAM policy from the configuration.
 
-``python -m langchain_modelmgr.dashboard`` prints a CloudFormation template, ``--iam`` the policy.
+``modelmgr dashboard`` prints the CloudFormation template, ``modelmgr iam`` the policy.
 """
 
 from langchain_modelmgr.dashboard.iam import iam_policy

@@ -15,7 +15,6 @@ from moto.server import ThreadedMotoServer
 
 from langchain_modelmgr import ConfigurationError, ConfigurationManager, ModelManager
 from langchain_modelmgr.dashboard import iam_policy, template_of
-from langchain_modelmgr.dashboard.__main__ import main
 from langchain_modelmgr.dashboard.chains import chains_of
 from langchain_modelmgr.metrics import CloudWatchSink
 from tests.models import HAIKU, SONNET
@@ -314,35 +313,6 @@ def test_a_known_profile_needs_no_question_and_govcloud_is_its_own_partition(
     assert f"arn:aws-us-gov:bedrock:us-gov-west-1:*:inference-profile/us-gov.{SONNET_45}" in (
         _resources(policy, "InvokeInferenceProfiles")
     )
-
-
-# -- the command
-
-
-def test_the_command_prints_the_template_and_what_it_costs(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["dev", "--config-dir", str(CONFIG)]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["Resources"]["Dashboard"]
-    assert re.match(r"about \d+\.\d\d USD a month: custom metrics", told.err)
-    assert "add wasted_cost, unpriced to metrics.extra" in told.err
-    assert main(["aws", "--config-dir", str(CONFIG), "--iam"]) == 0
-    assert json.loads(capsys.readouterr().out)["Version"] == "2012-10-17"
-
-
-def test_a_mistake_is_told_without_a_traceback(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    (tmp_path / "off.yaml").write_text("agents: {a: {model: x.y, enabled: false}}")
-
-    assert main(["nothing", "--config-dir", str(CONFIG)]) == 2
-    assert "does not exist" in capsys.readouterr().err
-    assert main(["off", "--config-dir", str(tmp_path)]) == 2
-    assert "no agent is enabled" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main(["dev", "--config-dir", str(CONFIG), "--iam", "--account", "12"])
-    assert "of 12 digits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""The typer application: its commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from langchain_modelmgr.cli import dashboard, iam
+from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment
+from langchain_modelmgr.cli.output import note
+from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
+from langchain_modelmgr.runtime.masking import mask_account_ids
+
+if TYPE_CHECKING:
+    from typer import Context
+
+FAILED = 1
+"""Exit status of a command that could not do its work."""
+
+MISTAKE = 2
+"""Exit status of a mistake in the arguments or in a file."""
+
+_READER_LEFT = 128 + 13
+"""Exit status of a process that SIGPIPE has ended: the reader of its output has left."""
+
+
+class _Group(TyperGroup):
+    """Prints the errors of commands on standard error, without a traceback."""
+
+    def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered is flushed at exit, and would fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_READER_LEFT) from None
+        except ModelManagerError as error:
+            note(mask_account_ids(str(error)))
+            is_mistake = isinstance(error, ConfigurationError)
+            raise typer.Exit(MISTAKE if is_mistake else FAILED) from error
+        return result
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback()
+def modelmgr(
+    environment: Environment = None, config_dir: ConfigDir = None, as_json: AsJson = False
+) -> None:
+    """Check, show and price the models of your agents on Amazon Bedrock.
+
+    Commands print results on standard output, and mistakes and progress on standard error. The
+    exit status is 0 for success, 1 if something failed, and 2 for a mistake in the arguments or
+    in a file. `--environment`, `--config-dir` and `--json` may stand before or after a command.
+    """
+
+
+app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
+app.command("iam", epilog=iam.EXAMPLE)(iam.iam)

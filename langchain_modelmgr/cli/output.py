@@ -1,0 +1,81 @@
+"""Prints results on standard output, and everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_UNLIMITED = 10_000
+"""Columns of output that is not a terminal: a pipe's reader wants whole lines."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let ``app`` end the command, as it does for text that is not written by rich."""
+        raise BrokenPipeError
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console: as wide as the terminal or ``COLUMNS``, unlimited in a pipe."""
+    file = sys.stderr if stderr else sys.stdout
+    limited = file.isatty() or os.environ.get("COLUMNS")
+    return _Console(
+        file=file,
+        width=None if limited else _UNLIMITED,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not limited,
+    )
+
+
+def width() -> int:
+    """Return the columns that a line of standard output may have."""
+    return console().width
+
+
+def say(text: str = "", *, style: str | None = None) -> None:
+    """Print a result, wrapped at words."""
+    console().print(text, style=style)
+
+
+def note(text: str) -> None:
+    """Print progress, a warning or a mistake, on standard error."""
+    console(stderr=True).print(text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; Decimal, dates and paths become text."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
+    """Print a table without lines. Only the last column is wrapped where the width is too small.
+
+    Args:
+        columns: The headings.
+        rows: The cells as text.
+        right: Headings of columns that are aligned to the right: numbers.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        last = name == columns[-1]
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=not last,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
