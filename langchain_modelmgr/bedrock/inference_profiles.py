@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.bedrock.failures import classify
-from langchain_modelmgr.catalog import may_be_inference_profile, model_behind
+from langchain_modelmgr.catalog import may_be_inference_profile, underlying_model
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.runtime.watchdog import WATCHDOG
@@ -164,7 +164,7 @@ class InferenceProfiles:
             code = failure.code if failure else None
             failed = f"GetInferenceProfile failed ({code or type(failure or error).__name__})"
         else:
-            found = model_behind(model["modelArn"] for model in profile.get("models", ()))
+            found = underlying_model(model["modelArn"] for model in profile.get("models", ()))
             failed = "" if found else "GetInferenceProfile named no single foundation model"
             if found:
                 self._catalog.learn(arn, found)

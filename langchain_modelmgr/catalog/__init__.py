@@ -1,14 +1,14 @@
-"""What is known of each model: capabilities, limits, prices, each with its source.
+"""The catalog of models: capabilities, limits and prices, each with its source.
 
-``python -m langchain_modelmgr.catalog check`` holds the prices against public lists.
+``python -m langchain_modelmgr.catalog check`` compares the prices with public price lists.
 """
 
 from langchain_modelmgr.catalog.ids import (
     PREFIXES,
     may_be_inference_profile,
-    model_behind,
     named_model,
     split_prefix,
+    underlying_model,
 )
 from langchain_modelmgr.catalog.known import ModelCatalog
 from langchain_modelmgr.catalog.model import LongContext, ModelConfig, TokenPrices
@@ -20,7 +20,10 @@ __all__ = [
     "ModelConfig",
     "TokenPrices",
     "may_be_inference_profile",
-    "model_behind",
     "named_model",
     "split_prefix",
+    "underlying_model",
 ]
+
+model_behind = underlying_model
+"""The former name of ``underlying_model``."""

@@ -1,4 +1,4 @@
-"""Model ids: geography prefixes, ARNs, and what an id tells of its model."""
+"""Parses model ids and ARNs: geography prefixes, and the model that an id names."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def split_prefix(model_id: str) -> tuple[str | None, str]:
     ('eu', 'anthropic.claude-3-5-sonnet-20241022-v2:0')
     """
     prefix, dot, base = model_id.partition(".")
-    # "in.meta.llama..." has a prefix, "meta.llama..." has none: what follows must name a provider.
+    # The rest must name a provider: "in.meta.llama..." has a prefix, "meta.llama..." has none.
     return (prefix, base) if prefix in PREFIXES and dot and "." in base else (None, model_id)
 
 
 def named_model(model_id: str) -> str | None:
-    """Return the model id that ``model_id`` names: itself, or the one inside an ARN, or None."""
+    """Return the model id itself, or the one that an ARN contains; None if it contains none."""
     if not model_id.startswith("arn:"):
         return model_id
     resource = model_id.split(":", 5)[-1]
@@ -44,9 +44,10 @@ def named_model(model_id: str) -> str | None:
 
 
 def may_be_inference_profile(model_id: str) -> bool:
-    """Return whether a model id is an ARN that GetInferenceProfile may know.
+    """Return whether a model id is an ARN that GetInferenceProfile accepts.
 
-    It knows no provisioned throughput, imported or custom model, prompt router or endpoint.
+    It doesn't accept provisioned throughput, imported or custom models, prompt routers or
+    endpoints.
     """
     if not model_id.startswith("arn:"):
         return False
@@ -55,11 +56,11 @@ def may_be_inference_profile(model_id: str) -> bool:
 
 
 def price_geography(model_id: str, region: str | None = None) -> str | None:
-    """Return whose prices hold for a model id without a prefix: ``us-gov``, or None for the list's.
+    """Return ``us-gov`` if a model id without a prefix has GovCloud prices, else None.
 
     Args:
-        model_id: A model id or an ARN, whose partition and region come first.
-        region: The region it is called in.
+        model_id: A model id, or an ARN; the partition and region of an ARN take precedence.
+        region: The region in which the model is called.
     """
     partition, where = "", region or ""
     if model_id.startswith("arn:"):
@@ -68,13 +69,13 @@ def price_geography(model_id: str, region: str | None = None) -> str | None:
     return "us-gov" if partition == "aws-us-gov" or where.startswith("us-gov-") else None
 
 
-def model_behind(foundation_model_arns: Iterable[str]) -> str | None:
-    """Return the model id that an inference profile stands for, its geography included.
+def underlying_model(foundation_model_arns: Iterable[str]) -> str | None:
+    """Return the model id of an inference profile's model, with its geography prefix, or None.
 
     Args:
-        foundation_model_arns: The ARNs of its models, as GetInferenceProfile gives them: one
-            model, in each region that the profile routes to; a global profile has an ARN
-            without a region.
+        foundation_model_arns: The ARNs of the profile's models, as GetInferenceProfile returns
+            them: one model in each region that the profile routes to. A global profile has an
+            ARN without a region.
     """
     arns = [arn.split(":", 5) for arn in foundation_model_arns]
     names = {named_model(":".join(arn)) for arn in arns}

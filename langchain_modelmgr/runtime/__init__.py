@@ -1,1 +1,1 @@
-"""What knows nothing about models: threads, slots, forks, exits, masking, the AWS environment."""
+"""Shared parts that know nothing about models: threads, forks, exit, masking, AWS settings."""

@@ -1,4 +1,4 @@
-"""Delivers what the sinks still hold when the interpreter ends."""
+"""Flushes the sinks when the interpreter exits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_SECONDS = 5.0
-"""What the end of a program may wait for its metrics."""
+"""Longest time that a normal exit waits for the sinks to deliver."""
 
 SIGTERM_SECONDS = 2.0
-"""What it may wait after SIGTERM: whoever sent it sends SIGKILL before long."""
+"""Longest time that an exit after SIGTERM waits: SIGKILL usually follows soon."""
 
 
 _SIGNALLED = 128
-"""Added to a signal's number it is the exit code of a process that the signal ended."""
+"""Exit code of a process that a signal ended, less the signal's number."""
 
 
 class _Flushable(Protocol):
@@ -39,10 +39,10 @@ class _Flushable(Protocol):
 
 
 class AtExit:
-    """Flushes every sink it remembers, all of them within one span of time.
+    """Flushes the registered sinks at exit, all of them within one time limit.
 
-    One handler for all, registered with the first sink: a handler that an exit handler registers
-    is never called, so it can't wait for the first record.
+    All sinks share one exit handler, which is registered with the first sink and not with the
+    first record: Python never calls a handler that another exit handler registers.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class AtExit:
             atexit.register(self._flush_all)
 
     def forget(self, sink: _Flushable) -> None:
-        """Leave ``sink`` alone: it was closed."""
+        """Don't flush ``sink`` at exit: it was closed."""
         self._sinks.discard(sink)
 
     def _flush_all(self) -> None:
@@ -81,15 +81,15 @@ AT_EXIT = AtExit()
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end this process as ``sys.exit`` does, so that exit handlers run.
+    """Make SIGTERM end this process as ``sys.exit`` does, so that exit handlers run.
 
-    Containers and services are ended by SIGTERM, at which Python runs no exit handler: what was
-    recorded in the last minute waits in the ledger for the next process. Call this in the main
-    thread, at start. Metrics are then delivered for at most 2 seconds, and the exit status is 143.
-    A handler that was there before is called first. A forked child keeps what was there before.
+    Containers and services are ended by SIGTERM, and Python then runs no exit handlers: records of
+    the last minute wait in the ledger for the next process. Call this function in the main thread
+    at start-up. Metrics are then delivered for at most 2 seconds, and the exit status is 143. An
+    existing handler is called first. A forked child gets the previous handler back.
 
     Raises:
-        ValueError: It was not called in the main thread.
+        ValueError: The function was not called in the main thread.
     """
     before = signal.getsignal(signal.SIGTERM)
 
@@ -105,10 +105,11 @@ def exit_on_sigterm() -> None:
 
 
 def _restore_in_children(before: Any) -> None:
-    """Give forked children the handler that was there before.
+    """Restore the previous SIGTERM handler in forked children.
 
-    SIGTERM waits during a fork. A child that gets it earlier notes it for its parent's handler,
-    and Python then forgets what a child noted (3.11: PyOS_AfterFork_Child): it would not end.
+    SIGTERM is blocked during a fork. If a child received it before the handler was restored,
+    Python would note the signal for the parent's handler and then clear it (3.11:
+    PyOS_AfterFork_Child), and the child would not end.
     """
     masks: list[set[int]] = []
 

@@ -1,7 +1,7 @@
 """The error codes that AWS services have in common, by meaning.
 
-Each client of the package decides what a meaning is to it: ``bedrock/failures.py`` and
-``metrics/cloudwatch/outcome.py``, which have the codes of their own services beside these.
+``bedrock/failures.py`` and ``metrics/cloudwatch/outcome.py`` use these sets, add the codes of
+their own services, and decide how to handle each.
 
 Source: AWS, "Common errors" of the Bedrock and CloudWatch API references, and the retry codes of
 botocore 1.44.5 (``retries/standard.py``); read 2026-11-26.

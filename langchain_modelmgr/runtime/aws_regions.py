@@ -13,7 +13,7 @@ from langchain_modelmgr.runtime.spelling import is_a_letter_away
 
 @functools.cache
 def known_regions() -> frozenset[str]:
-    """Return the regions of all partitions; empty if botocore keeps them elsewhere."""
+    """Return the regions of all partitions; empty if botocore's data file is not found."""
     package = importlib.util.find_spec("botocore")
     folders = package.submodule_search_locations if package else None
     path = Path(folders[0], "data", "partitions.json") if folders else None
@@ -24,7 +24,7 @@ def known_regions() -> frozenset[str]:
 
 
 def nearest_region(region: str) -> str | None:
-    """Return the known region whose name is most like a text, or None."""
+    """Return the known region closest to ``region`` in spelling, or None."""
     name = region.lower().replace("_", "-")
     if (meant := typo_in_region(name)) is not None:
         return meant
@@ -32,7 +32,10 @@ def nearest_region(region: str) -> str | None:
 
 
 def typo_in_region(region: str) -> str | None:
-    """Return the region that was meant by an unknown one a letter away; None if it may be new."""
+    """Return the known region that differs from ``region`` by one letter, or None.
+
+    None too if ``region`` is known, or differs by more: it may be a new region.
+    """
     known = known_regions()
     if region in known:
         return None

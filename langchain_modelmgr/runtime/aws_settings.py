@@ -1,4 +1,4 @@
-"""AwsSettings: what the environment says of AWS: endpoint, region, whose credentials."""
+"""AwsSettings: the environment's AWS settings (endpoint, region, credentials)."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ _NAMES = frozenset(
         "AWS_USE_DUALSTACK_ENDPOINT",
         "AWS_USE_FIPS_ENDPOINT",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
-        # Where this process keeps what it has not sent; each local AWS has a folder of its own.
+        # The folder of the ledger; each local AWS has one of its own.
         "MODELMGR_STATE_DIR",
     }
 )
-"""Variables by which boto3 finds endpoint, region and credentials (botocore 1.44.5, read)."""
+"""Variables from which boto3 takes endpoint, region and credentials (read in botocore 1.44.5)."""
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
-_UNTOLD = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"})
-"""Variables that are kept, and don't say whose credentials they are."""
+_SECRET_VARIABLES = frozenset(
+    {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CREDENTIAL_EXPIRATION"}
+)
+"""Variables that are kept but not hashed: the access key id identifies the credentials."""
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
-"""The endpoint of all services; with ``_`` and a service's name behind it, of that service."""
+"""The endpoint of all services; ``AWS_ENDPOINT_URL_<SERVICE>`` is the one of a single service."""
 
-_SECRETS = frozenset({"aws_secret_access_key", "aws_session_token", "aws_security_token"})
-"""Keys of AWS's files that don't say whose credentials they are. An access key id does."""
+_SECRET_KEYS = frozenset({"aws_secret_access_key", "aws_session_token", "aws_security_token"})
+"""Keys of AWS's files that are not hashed: the access key id identifies the credentials."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class AwsSettings:
 
     @classmethod
     def now(cls) -> Self:
-        """Return the settings as they are."""
-        wanted = _NAMES | _UNTOLD
+        """Read the settings from the environment."""
+        wanted = _NAMES | _SECRET_VARIABLES
         return cls(
             {
                 name: value
@@ -74,58 +76,59 @@ class AwsSettings:
 
     @property
     def profile_variable(self) -> str | None:
-        """The variable that names an AWS profile."""
+        """The name of the variable that selects an AWS profile, if one is set."""
         # In botocore's order.
         names = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
         return next((name for name in names if name in self.variables), None)
 
     @property
     def profile(self) -> str | None:
-        """The AWS profile that a variable names."""
+        """The AWS profile that the environment selects, if any."""
         name = self.profile_variable
         return None if name is None else self.variables[name]
 
     @property
     def region(self) -> str | None:
-        """The AWS region that a variable names."""
+        """The AWS region that the environment sets, if any."""
         return self.variables.get("AWS_DEFAULT_REGION")
 
     def session(self, profile: str | None = None) -> dict[str, Any]:
         """Return the arguments of a ``boto3.Session`` with these settings.
 
         Args:
-            profile: An AWS profile that a configuration names; over the environment's keys.
+            profile: The configuration's AWS profile; it takes precedence over keys in variables.
         """
         given: dict[str, Any] = {"region_name": self.region}
         if profile or "AWS_ACCESS_KEY_ID" not in self.variables:
             return {**given, "profile_name": profile or self.profile}
         if "AWS_CREDENTIAL_EXPIRATION" in self.variables or not os.environ.get(_KEYS[0]):
-            return given  # botocore reads keys that expire again; keys that were removed are gone
+            # botocore re-reads keys that expire; keys removed from the environment are not used.
+            return given
         keys = {name.lower(): self.variables.get(name) for name in _KEYS}
         if account := self.variables.get("AWS_ACCOUNT_ID"):
             keys["aws_account_id"] = account
         return {**given, **keys}
 
     def endpoint_url(self, service: str) -> str | None:
-        """Return the endpoint that a variable names for a service, such as ``bedrock-runtime``."""
+        """Return the endpoint set for a service such as ``bedrock-runtime``, or None."""
         if self.variables.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
             return None
         own = f"{ENDPOINT_VARIABLE}_{service.replace('-', '_').upper()}"
         return self.variables.get(own) or self.variables.get(ENDPOINT_VARIABLE)
 
     def identity(self, profile: str | None = None) -> str:
-        """Return a hash that tells two AWS environments apart: endpoint, region, credentials.
+        """Return a hash that differs between AWS environments: endpoint, region, credentials.
 
         Args:
-            profile: An AWS profile that a configuration names.
+            profile: The configuration's AWS profile.
         """
         named = profile or self.profile or "default"
-        variables = sorted(item for item in self.variables.items() if item[0] not in _UNTOLD)
-        told = json.dumps([profile, variables, list(self._sections(named))])
-        return hashlib.sha256(told.encode()).hexdigest()
+        public = sorted(i for i in self.variables.items() if i[0] not in _SECRET_VARIABLES)
+        hashed = json.dumps([profile, public, list(self._sections(named))])
+        return hashlib.sha256(hashed.encode()).hexdigest()
 
     def _sections(self, profile: str) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-        """Yield what AWS's files say of a profile and of those that it refers to."""
+        """Yield the sections of AWS's files for a profile and for the profiles it refers to."""
         files = (
             self.variables.get("AWS_CONFIG_FILE", "~/.aws/config"),
             self.variables.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
@@ -139,7 +142,7 @@ class AwsSettings:
                     continue
                 seen.add(name)
                 values = sections[name]
-                yield name, sorted(i for i in values.items() if i[0] not in _SECRETS)
+                yield name, sorted(i for i in values.items() if i[0] not in _SECRET_KEYS)
                 source = values.get("source_profile")
                 waiting += [source, f"profile {source}"] if source else []
                 waiting += [
@@ -150,7 +153,7 @@ class AwsSettings:
 
 
 def endpoint_now() -> tuple[str | None, str | None]:
-    """Return what differs between two local AWS, and between one and AWS: cheap enough per call."""
+    """Return the two variables that distinguish AWS and each local AWS; cheap enough per call."""
     get = os.environ.get
     return get(ENDPOINT_VARIABLE), get("MODELMGR_STATE_DIR")
 
@@ -172,5 +175,5 @@ def _parsed(path: Path, _modified: int, _size: int) -> Mapping[str, Mapping[str,
     try:
         parser.read_string(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, configparser.Error):
-        return {}  # boto3 will say what is wrong with it
+        return {}  # boto3 reports what is wrong with the file
     return {name: dict(parser[name]) for name in parser.sections()}

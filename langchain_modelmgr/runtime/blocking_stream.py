@@ -1,4 +1,4 @@
-"""Reads a blocking stream for asyncio; while its reader is busy it has neither thread nor slot."""
+"""Reads a blocking stream on a thread for asyncio; uses no thread while the reader is busy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STREAM_BUFFER = 64
-"""Items of one stream that wait for a slow reader; then the stream is left alone until it reads."""
+"""Largest number of items buffered for a slow reader; then reading pauses until it catches up."""
 
 
 class BlockingStream(BlockingWork, Generic[T]):
-    """One stream between a thread and the loop.
+    """One stream that a thread reads and an asyncio task consumes.
 
-    A thread fills the buffer. When that is full the stream is *parked*: the thread goes, the slot
-    is given back, and once the reader has emptied the buffer a thread takes the stream up again.
+    A thread fills the buffer. When the buffer is full the stream is *parked*: its thread and its
+    slot are released, and once the reader has emptied the buffer a thread resumes the stream.
 
     Args:
-        slots: Where it gets its slot.
+        slots: The slots of the pool.
         attempt: The attempt.
-        model: Whose share of the slots it counts to.
+        model: The model that the slot is counted against.
         on_done: Called when nothing is left to do.
         source: Opens the stream; called on a thread.
     """
@@ -51,18 +51,18 @@ class BlockingStream(BlockingWork, Generic[T]):
         self._lock = threading.Lock()
         self._items: list[T] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._rang = False
+        self._has_wakeup = False
         self._woken = False
         self._parked = False
         self._stopped = False
         self._ended = False
         self._error: BaseException | None = None
-        attempt.meter.is_left = self._is_left
+        attempt.meter.is_abandoned = self._is_abandoned
 
-    # -- the reader
+    # -- called by the reader
 
     async def batch(self) -> list[T]:
-        """Return what has come, waiting for something; empty at the end."""
+        """Wait for items and return all that are buffered; empty at the end of the stream."""
         while True:
             with self._lock:
                 self._woken = False
@@ -70,50 +70,50 @@ class BlockingStream(BlockingWork, Generic[T]):
                 parked, self._parked = self._parked, False
                 ended = self._ended
             if parked:
-                self.ask(again=True)
+                self.request_slot(again=True)
             if items:
                 return items
             if ended:
                 if self._error is not None:
                     raise self._error
                 return items
-            await self._something()
+            await self._wakeup()
 
-    async def _something(self) -> None:
-        """Wait until ``_wake`` was called since the last look into the buffer."""
-        if not self._rang:
+    async def _wakeup(self) -> None:
+        """Wait until ``_wake`` has been called since the buffer was last read."""
+        if not self._has_wakeup:
             self._waiter = self._loop.create_future()
             await self._waiter
-        self._rang = False
+        self._has_wakeup = False
 
-    def _ring(self) -> None:
-        """Wake the reader, in the loop."""
-        self._rang = True
+    def _wake_reader(self) -> None:
+        """Wake the reader. Called in the event loop."""
+        self._has_wakeup = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _is_left(self) -> bool:
+    def _is_abandoned(self) -> bool:
         return self._waiter is not None and self._waiter.cancelled()
 
     def leave(self) -> None:
-        """End the stream: its reader has gone. One that has ended is left as it is."""
+        """End the stream because its reader stopped reading; does nothing if it has ended."""
         if not self._ended:
             self.cancel_attempt()
             self._stop(None)
 
     def close(self) -> None:
-        """End the stream, with an error for its reader: its manager is closed."""
+        """End the stream with an error for its reader, because the manager is closed."""
         self.cancel_attempt()
         self._stop(self._attempt.closed("the stream was ended"))
 
-    # -- the thread
+    # -- called by the thread
 
     def _run(self) -> None:
         try:
             while self._context.run(self._fill):
                 if not self._is_full():
                     continue
-                self._slots.give_back(self._turn)
+                self._slots.give_back(self._slot)
                 if self._may_park():
                     return
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
@@ -122,7 +122,7 @@ class BlockingStream(BlockingWork, Generic[T]):
             self._end(None)
 
     def _fill(self) -> bool:
-        """Read until the buffer is full, or (False) to the end."""
+        """Read until the buffer is full; return False at the end of the stream."""
         if self._stream is None:
             if not self._started():
                 return False
@@ -150,18 +150,18 @@ class BlockingStream(BlockingWork, Generic[T]):
         return True
 
     def _is_full(self) -> bool:
-        """Return whether the stream should be parked; at its deadline it is read to its end."""
+        """Return whether to park the stream; past its deadline it is read to its end instead."""
         return len(self._items) >= STREAM_BUFFER and not self._attempt.time_budget.ended
 
     def _may_park(self) -> bool:
-        """Park the stream, or have it go on; return whether this thread is done with it."""
+        """Park the stream or resume it; return whether this thread is done with it."""
         with self._lock:
             if self._stopped or self._attempt.time_budget.ended:
-                return False  # what is left to do waits for nobody, and needs no slot
+                return False  # the rest does not block, and needs no slot
             if self._items:
                 self._parked = True
                 return True
-        self.ask(again=True)  # the reader came in between
+        self.request_slot(again=True)  # the reader emptied the buffer in the meantime
         return True
 
     def _end(self, error: BaseException | None) -> None:
@@ -173,11 +173,11 @@ class BlockingStream(BlockingWork, Generic[T]):
 
     def _wake(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._ring)
-        except RuntimeError:  # the loop was closed: nobody reads any more
+            self._loop.call_soon_threadsafe(self._wake_reader)
+        except RuntimeError:  # the loop was closed: there is no reader any more
             self.leave()
 
-    # -- any thread
+    # -- called by any thread
 
     def _fail(self, error: BaseException, *, idle: bool = False) -> None:
         self._stop(error, idle=idle)
@@ -185,8 +185,8 @@ class BlockingStream(BlockingWork, Generic[T]):
     def _time_is_up(self) -> None:
         with self._lock:
             idle, self._parked = self._parked, False
-        if idle or self._slots.give_up(self._turn, self._turn.number):
-            self._start_without_slot()  # it reads on, and ends in an error at once
+        if idle or self._slots.give_up(self._slot, self._slot.number):
+            self._start_without_slot()  # reading resumes, and fails at once
         else:
             super()._time_is_up()
 
@@ -206,5 +206,5 @@ class BlockingStream(BlockingWork, Generic[T]):
             self._wake()
 
     def _start_without_slot(self) -> None:
-        with suppress(RuntimeError):  # the system starts no more threads: the reply is shut already
+        with suppress(RuntimeError):  # no more threads can start; the reply is already shut
             WORKERS.run(self._run)

@@ -1,4 +1,4 @@
-"""One attempt as blocking work for asyncio: it waits for a slot and runs on a thread of ours."""
+"""BlockingWork: one attempt of an async call, which waits for a slot and runs on a thread."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
     from langchain_modelmgr.runtime.watchdog import Watch, Watchdog
 
 MOST_ABANDONED = 1_000
-"""Threads of a process that may wait for replies that nobody awaits any more, beside those with a
-slot. Above that a cancelled call keeps its slot until its thread is back."""
+"""Threads that may wait for replies of cancelled calls, in addition to those that have a slot.
+Above this number a cancelled call keeps its slot until its thread returns."""
 
 
 REPLY_TIMEOUT = "ReplyTimeout"
-"""An error's code: the reply trickled, or outlived the call's deadline."""
+"""Error code: the reply was too slow, or exceeded the call's deadline."""
 
 NO_FREE_SLOT = "NoFreeSlot"
-"""An error's code: too many calls were running, and nothing was sent."""
+"""Error code: too many calls were running, and nothing was sent."""
 
 
 class Meter(Protocol):
-    """What an attempt takes, and whether it was cancelled or sent."""
+    """Measures an attempt, and decides whether it was cancelled before it was sent."""
 
     outcome: Any
     may_be_billed: bool
-    is_left: Callable[[], bool]
+    is_abandoned: Callable[[], bool]
 
     @property
     def sent(self) -> bool:
-        """True once the request has left."""
+        """True once the request was sent."""
 
     @property
     def is_open(self) -> bool:
-        """True while its reply can be shut."""
+        """True while the connection of the reply can be closed."""
 
     def restart(self) -> None:
-        """Start the clock anew."""
+        """Restart the clock."""
 
     def cancel(self) -> None:
-        """Cancel the attempt: if it was not sent yet, it is not sent any more."""
+        """Cancel the attempt; a request that was not sent yet is never sent."""
 
     def finish(self, outcome: Literal["failed"], error: str) -> bool:
-        """Record the end of the attempt; return False if it has ended before."""
+        """Record the end of the attempt; return False if it had already ended."""
 
     def shut(self) -> None:
-        """Shut the open reply."""
+        """Close the connection of the open reply."""
 
 
 class TimeBudget(Protocol):
@@ -67,34 +67,34 @@ class TimeBudget(Protocol):
     on_end: Callable[[], None]
 
     def restart(self) -> None:
-        """Start the clock anew."""
+        """Restart the clock."""
 
 
 class Attempt(Protocol):
-    """One attempt, as a pool sees it."""
+    """The parts of an attempt that a pool uses."""
 
     @property
     def meter(self) -> Meter:
-        """What it takes; it decides between cancelled and sent."""
+        """The meter of the attempt."""
 
     @property
     def time_budget(self) -> TimeBudget:
-        """How long it may wait."""
+        """How long the attempt may wait."""
 
     def timed_out(self, reason: str, code: str) -> Exception:
         """Return the error for an attempt that waited too long."""
 
     def closed(self, reason: str) -> Exception:
-        """Return the error for an attempt that is ended because its pool is closed."""
+        """Return the error for an attempt that ended because its pool was closed."""
 
 
 class BlockingWork:
-    """One attempt on its way through a pool.
+    """One attempt that waits for a slot of a pool and then runs on a thread.
 
     Args:
-        slots: Where it gets its slot.
+        slots: The slots of the pool.
         attempt: The attempt.
-        model: Whose share of the slots it counts to.
+        model: The model that the slot is counted against.
         on_done: Called, in any thread, when nothing is left to do.
     """
 
@@ -107,38 +107,38 @@ class BlockingWork:
     ) -> None:
         self._slots = slots
         self._attempt = attempt
-        self._turn = SlotRequest(model, self._start)
+        self._slot = SlotRequest(model, self._start)
         self._on_done = on_done
         self._expiry: Watch | None = None
         self._is_cancelled = False
-        # The caller's context goes along: tracing and instrumentation read it.
+        # The work runs in the caller's context, which tracing and instrumentation read.
         self._context = contextvars.copy_context()
         attempt.time_budget.on_end = self._time_is_up
 
-    def ask(self, *, again: bool = False) -> None:
-        """Run as soon as there is a slot; fail if there is none in time.
+    def request_slot(self, *, again: bool = False) -> None:
+        """Run as soon as a slot is free; fail if none is free in time.
 
         Args:
-            again: It ran before, and gave its slot back for a while.
+            again: The work ran before and released its slot for a while.
         """
-        time_budget, asked_at = self._attempt.time_budget, time.perf_counter()
-        if (number := self._slots.take(self._turn, again=again)) is None:
+        time_budget, start = self._attempt.time_budget, time.perf_counter()
+        if (number := self._slots.take(self._slot, again=again)) is None:
             self._start()
             return
 
         def expire(_: float) -> None:
-            if self._slots.give_up(self._turn, number):
-                self._no_slot(time.perf_counter() - asked_at)
+            if self._slots.give_up(self._slot, number):
+                self._no_slot(time.perf_counter() - start)
 
-        until = min(asked_at + time_budget.timeout, time_budget.deadline)
+        until = min(start + time_budget.timeout, time_budget.deadline)
         self._expiry = time_budget.watchdog.watch(expire, until)
 
     def close(self) -> None:
-        """End it: its manager is closed."""
+        """End the work because its manager is closed."""
         raise NotImplementedError
 
     def cancel_attempt(self) -> None:
-        """End the attempt: it is not sent any more, and if it was it is recorded."""
+        """Cancel the attempt: an unsent request is never sent, a sent one is recorded."""
         self._is_cancelled = True
         self._attempt.meter.cancel()
 
@@ -152,23 +152,28 @@ class BlockingWork:
 
     @property
     def is_stuck(self) -> bool:
-        """True while a thread may wait for a reply that nothing public can break."""
+        """True while a thread may wait for a reply that no public API can interrupt."""
         return self._attempt.meter.sent and not self._attempt.meter.is_open
 
-    # -- for the kinds of work
+    # -- for subclasses
 
     def _run(self) -> None:
-        """BlockingWork, on a thread; it must not raise."""
+        """Do the work, on a thread. Must not raise."""
         raise NotImplementedError
 
     def _fail(self, error: BaseException, *, idle: bool = False) -> None:
-        """Raise an error where the work is awaited; ``idle``: no thread is at it, nor will be."""
+        """Raise an error where the work is awaited.
+
+        Args:
+            error: The error.
+            idle: No thread runs the work or will run it.
+        """
         raise NotImplementedError
 
     def _time_is_up(self) -> None:
-        """A wait ended the attempt, and its reply was shut; called in the watchdog's thread."""
-        # With an open reply the thread that reads it is awake now, and says how it ended. Without
-        # one it may still wait for a connection, which nothing public can break.
+        """Handle the end of the time budget. Called in the watchdog's thread."""
+        # An open reply was shut: the thread that reads it wakes up and reports how it ended.
+        # Without one the thread may still wait for a connection, which no public API can interrupt.
         if not self._attempt.meter.is_open:
             self._time_out(self._attempt.time_budget.ended, REPLY_TIMEOUT)
 
@@ -181,22 +186,22 @@ class BlockingWork:
             self._fail(error, idle=idle)
 
     def _started(self) -> bool:
-        """Start the attempt's clocks, which did not run in the queue; False: it was left there."""
+        """Start the attempt's clocks; return False if it was abandoned while in the queue."""
         meter = self._attempt.meter
         meter.restart()
         self._attempt.time_budget.restart()
-        return meter.outcome is None and not meter.is_left()
+        return meter.outcome is None and not meter.is_abandoned()
 
     def _abandon(self) -> Literal["none", "waits", "has"]:
-        """Give the slot back though a thread may still be at work; return what it was."""
-        if self._turn.state == "has" and WORKERS.busy > self._slots.total + MOST_ABANDONED:
+        """Release the slot although a thread may still work; return the slot's previous state."""
+        if self._slot.state == "has" and WORKERS.busy > self._slots.total + MOST_ABANDONED:
             return "has"
-        return self._slots.give_back(self._turn)
+        return self._slots.give_back(self._slot)
 
     def _done(self) -> None:
-        """Give the slot back: the thread is done."""
+        """Release the slot at the end of the thread's work."""
         self._attempt.time_budget.on_end = nothing
-        self._slots.give_back(self._turn)
+        self._slots.give_back(self._slot)
         self._on_done(self)
 
     # -- the queue
@@ -206,13 +211,13 @@ class BlockingWork:
             self._expiry.cancel()
         try:
             WORKERS.run(self._run)
-        except RuntimeError as error:  # the system starts no more threads
-            self._slots.give_back(self._turn)
+        except RuntimeError as error:  # no more threads can be started
+            self._slots.give_back(self._slot)
             self._attempt.meter.finish("failed", type(error).__name__)
             self._fail(error, idle=True)
 
     def _no_slot(self, waited: float) -> None:
-        taken = self._slots.taken(self._turn.model)
+        taken = self._slots.taken(self._slot.model)
         reason = (
             f"no free slot for {waited:.1f} s: {taken} of {self._slots.total} (max_concurrency) "
             "are taken by calls of this model"

@@ -1,4 +1,4 @@
-"""Runs blocking calls and streams for asyncio on threads of our own, never on the loop's."""
+"""CallPool: runs blocking calls and streams for asyncio, on its own threads."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_CONCURRENCY = 320
-"""Async calls that run at once by default; 256 of them, four fifths, may be of one model."""
+"""Default number of concurrent async calls; one model may have four fifths of them, 256."""
 
 EXIT_SECONDS = 1.0
-"""Seconds at the interpreter's end for threads that are about to be done."""
+"""Seconds that the interpreter's exit waits for threads that are about to finish."""
 
-_GLANCE_SECONDS = 0.005
+_POLL_SECONDS = 0.005
 
 
 class CallPool:
-    """A bounded number of calls at once, each on a thread of its own.
+    """Runs a limited number of concurrent calls, each on a thread of its own.
 
-    A call has a slot while its thread waits for Bedrock: not while its reader is busy, nor after
-    it was cancelled. One model may have a part of the slots (``slots.MODEL_SHARE``).
+    A call has a slot only while its thread waits for Bedrock: not while its reader is busy, and
+    not after it was cancelled. One model may have only a part of the slots
+    (``slots.MODEL_SHARE``).
 
     Args:
-        max_concurrency: Calls that run at once; further ones wait their turn.
+        max_concurrency: Largest number of concurrent calls; further calls wait for a slot.
 
     Attributes:
-        watchdog: The thread that ends what waits too long.
+        watchdog: The thread that ends attempts that wait too long.
     """
 
     def __init__(self, max_concurrency: int) -> None:
@@ -54,22 +55,22 @@ class CallPool:
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Discard what runs: a forked child has none of its parent's threads."""
+        """Discard running calls: a forked child has none of its parent's threads."""
         self._running = set()
 
     async def run(self, work: Callable[[], T], attempt: Attempt, model: Hashable) -> T:
-        """Run ``work`` on a thread. When the task is cancelled, cancel the attempt at once.
+        """Run ``work`` on a thread; if the task is cancelled, cancel the attempt at once.
 
         Args:
             work: Makes the attempt; it blocks.
             attempt: The attempt.
-            model: Whose share of the slots it counts to.
+            model: The model that the slot is counted against.
 
         Raises:
-            BedrockTimeoutError: No slot came free in time, or no reply came in time.
+            BedrockTimeoutError: No slot was free in time, or no reply arrived in time.
         """
         call = _BlockingCall(self._slots, attempt, model, self._running.discard, work)
-        self._ask(call)
+        self._submit(call)
         try:
             return await call.result
         except asyncio.CancelledError:
@@ -81,19 +82,19 @@ class CallPool:
     ) -> AsyncGenerator[T, None]:
         """Read a blocking iterator on threads and yield its items.
 
-        Items come to the loop in batches, one wake-up a batch. Closing this iterator, or
-        cancelling the task that reads it, cancels the attempt.
+        Items reach the event loop in batches, with one wake-up per batch. Closing this iterator,
+        or cancelling the task that reads it, cancels the attempt.
 
         Args:
             source: Opens the stream; it blocks.
             attempt: The attempt.
-            model: Whose share of the slots it counts to.
+            model: The model that the slot is counted against.
 
         Raises:
-            BedrockTimeoutError: No slot came free in time, or the stream was silent too long.
+            BedrockTimeoutError: No slot was free in time, or the stream was silent too long.
         """
         blocking = BlockingStream(self._slots, attempt, model, self._running.discard, source)
-        self._ask(blocking)
+        self._submit(blocking)
         try:
             while batch := await blocking.batch():
                 for item in batch:
@@ -102,21 +103,21 @@ class CallPool:
             blocking.leave()
 
     def close(self) -> None:
-        """End the streams that are open and what waits for a slot; calls that run go on."""
+        """End open streams and calls that wait for a slot; running calls continue."""
         for work in tuple(self._running):
             work.close()
 
     @property
     def running(self) -> tuple[BlockingWork, ...]:
-        """What waits or runs now."""
+        """The calls and streams that wait or run."""
         return tuple(self._running)
 
-    def _ask(self, work: BlockingWork) -> None:
+    def _submit(self, work: BlockingWork) -> None:
         if not self._used:
             self._used = True
             _AT_EXIT.remember(self)
         self._running.add(work)
-        work.ask()
+        work.request_slot()
 
 
 class _BlockingCall(BlockingWork, Generic[T]):
@@ -134,37 +135,37 @@ class _BlockingCall(BlockingWork, Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._work = work
         self.result: asyncio.Future[T] = self._loop.create_future()
-        attempt.meter.is_left = self.result.cancelled
+        attempt.meter.is_abandoned = self.result.cancelled
 
     def cancel(self) -> None:
-        """End the call: nobody waits for it any more."""
+        """End the call because its task was cancelled."""
         self.cancel_attempt()
         if self._abandon() == "waits":
             self._on_done(self)
 
     def close(self) -> None:
         """End the call if it still waits for its slot."""
-        if self._turn.state == "waits":
+        if self._slot.state == "waits":
             self.cancel()
-            self._tell(error=self._attempt.closed("the call was ended"))
+            self._deliver(error=self._attempt.closed("the call was ended"))
 
     def _run(self) -> None:
         try:
             result = self._context.run(self._work) if self._started() else None
         except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
             self._done()
-            self._tell(error=self._raised(error))
+            self._deliver(error=self._raised(error))
         else:
             self._done()
-            self._tell(result)
+            self._deliver(result)
 
     def _fail(self, error: BaseException, *, idle: bool = False) -> None:
         if self._abandon() == "waits" or idle:
             self._on_done(self)
-        self._tell(error=error)
+        self._deliver(error=error)
 
-    def _tell(self, result: T | None = None, error: BaseException | None = None) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+    def _deliver(self, result: T | None = None, error: BaseException | None = None) -> None:
+        with suppress(RuntimeError):  # the loop was closed: no task waits any more
             self._loop.call_soon_threadsafe(self._settle, result, error)
 
     def _settle(self, result: T | None, error: BaseException | None) -> None:
@@ -177,15 +178,15 @@ class _BlockingCall(BlockingWork, Generic[T]):
 
 
 class _AtExit:
-    """Ends what still runs when the interpreter ends, before the sinks deliver what is left."""
+    """Cancels running calls when the interpreter exits, before the sinks are flushed."""
 
     def __init__(self) -> None:
         self._pools: weakref.WeakSet[CallPool] = weakref.WeakSet()
 
     def remember(self, pool: CallPool) -> None:
-        """End at exit what runs in a pool."""
+        """Cancel a pool's calls at exit."""
         self._pools.add(pool)
-        # The last to be registered is the first to be called; a manager's sinks came before.
+        # Handlers run in reverse order of registration; a manager's sinks were registered before.
         atexit.unregister(self._end_all)
         atexit.register(self._end_all)
 
@@ -193,11 +194,12 @@ class _AtExit:
         works = [work for pool in tuple(self._pools) for work in pool.running]
         for work in works:
             work.cancel_attempt()
-        # A thread that runs Python while the interpreter ends may crash it: those that were woken
-        # by their shut replies get a moment. One that waits for a reply does no harm.
+        # A thread that runs Python code during finalization may crash the interpreter: give the
+        # threads that their shut replies woke time to finish. A thread that waits for a reply is
+        # harmless.
         end = time.monotonic() + EXIT_SECONDS
         while WORKERS.busy > sum(work.is_stuck for work in works) and time.monotonic() < end:
-            time.sleep(_GLANCE_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
 
 _AT_EXIT = _AtExit()

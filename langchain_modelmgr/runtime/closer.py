@@ -1,4 +1,4 @@
-"""Closer: closes what nobody uses any more, on a thread of its own."""
+"""Closer: closes unused sinks and clients on a background thread."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from langchain_modelmgr.runtime.forks import AFTER_FORK
 logger = logging.getLogger(__name__)
 
 EXIT_SECONDS = 5.0
-"""What the end of a program may wait for the closing that has begun."""
+"""Longest time that the exit of the program waits for an object that is being closed."""
 
 
 class Closable(Protocol):
-    """What has something to close."""
+    """An object with a ``close`` method."""
 
     def close(self) -> None:
-        """Let go of threads, files and connections."""
+        """Release threads, files and connections."""
 
 
 class Closer:
-    """Closes one thing after the other, so that nobody waits for a sink that delivers.
+    """Closes objects one after the other, so that callers don't wait for a sink's last delivery.
 
-    ``put`` may be called from a finaliser, which runs in the middle of whatever its thread does:
-    it starts no thread and takes no lock. ``work`` starts the thread if something waits.
+    ``put`` may be called from a finaliser, which can run at any point of its thread: it starts no
+    thread and takes no lock. ``work`` starts the thread if objects wait.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Closer:
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Discard what waits: the parent closes it."""
+        """Discard the queue: the parent closes its own objects."""
         self._waiting = SimpleQueue()
         self._lock = threading.Lock()
         self._thread = None
@@ -48,11 +48,11 @@ class Closer:
         self._idle = _set_event()
 
     def put(self, *things: Closable) -> None:
-        """Leave things to be closed, in order."""
+        """Queue objects to be closed, in order."""
         self._waiting.put(things)
 
     def work(self) -> None:
-        """Start to close what waits, in the background."""
+        """Close the queued objects in the background."""
         if self._thread is not None or self._waiting.empty():
             return
         with self._lock:
@@ -73,11 +73,11 @@ class Closer:
                 return
             while things:
                 _close(things[0])
-                things = things[1:]  # what is closed is let go of at once
+                things = things[1:]  # drop the reference to a closed object at once
             self._idle.set()
 
     def _wait(self) -> None:
-        """Wait for the closing that has begun; exit handlers see to what still waits."""
+        """Wait for the object that is being closed; exit handlers flush the queued ones."""
         self._is_exiting = True
         self._idle.wait(EXIT_SECONDS)
 
@@ -91,9 +91,9 @@ def _set_event() -> threading.Event:
 def _close(thing: Closable) -> None:
     try:
         thing.close()
-    except Exception as error:  # noqa: BLE001 - one thread closes for all: it must live on
+    except Exception as error:  # noqa: BLE001 - the one thread must survive any failure
         name = type(thing).__name__
-        logger.warning("closing the %s failed: %s", name, type(error).__name__)
+        logger.warning("closing %s failed: %s", name, type(error).__name__)
 
 
 CLOSER = Closer()

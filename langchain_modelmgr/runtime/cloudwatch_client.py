@@ -1,4 +1,4 @@
-"""Makes the CloudWatch client of a sink, and identifies its account."""
+"""Creates a sink's CloudWatch client, and identifies the AWS account it writes to."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ READ_TIMEOUT_SECONDS = 10
 IDENTITY_SECONDS = 1
 """Time-out of GetCallerIdentity."""
 
-ASK_AGAIN_SECONDS = 3600
+IDENTITY_RETRY_SECONDS = 3600
 """Seconds until GetCallerIdentity is called again after it failed."""
 
 _ACCOUNT, _KEY = "account:", "key:"
-"""Prefixes of an identity, which is a hash of the account id or of an access key id."""
+"""Prefixes of an identity: a hash of the account id, or of an access key id."""
 
 _PLACES: WeakKeyDictionary[Any, dict[tuple[str | None, str], tuple[str, str]]] = WeakKeyDictionary()
-"""Cache of each session's region and endpoint: finding them takes a client."""
+"""Region and endpoint of each session, cached because a client must be built to find them."""
 
 
 def cloudwatch_client(session: Any, region: str | None = None) -> Any:
@@ -45,17 +45,17 @@ def cloudwatch_client(session: Any, region: str | None = None) -> Any:
 
 
 class FixedClient:
-    """A client factory that keeps the account, region and endpoint of the time ``fix`` was called.
+    """A client factory that keeps the account, region and endpoint found by ``fix``.
 
     Args:
         session: Returns the boto3 session.
-        region: AWS region; None: the session's.
-        endpoint: The endpoint; None: boto3's.
+        region: AWS region; None means the session's.
+        endpoint: Endpoint URL; None means boto3's default.
 
     Attributes:
-        region: The region's name; empty: unknown.
-        endpoint: Its URL; empty: unknown.
-        profile: The AWS profile of its session.
+        region: AWS region; empty if unknown.
+        endpoint: Endpoint URL; empty if unknown.
+        profile: AWS profile of the session.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class FixedClient:
         self.region, self.endpoint = "", endpoint or ""
         self._identities: set[str] = set()
         self._account: str | None = None
-        self._ask_at = -math.inf
+        self._next_request = -math.inf
         self.profile: str | None = None
         self._server: object | None = None
 
     def fix(self) -> None:
-        """Find region and endpoint now; clients are made when they are needed."""
+        """Find region and endpoint now; clients are created when needed."""
         with Guard():  # boto3 raises the same error again when it is used
             session = self._open_session()
             known = _PLACES.setdefault(session, {})
@@ -95,21 +95,21 @@ class FixedClient:
         return known is not None and LOCAL_SERVERS.token(self.endpoint) is not known
 
     def identity(self, *, ask: bool = True) -> str | None:
-        """Return a hash of the account id, else of the access key id; None if both are unknown.
+        """Return a hash of the account id or of the access key id; None if both are unknown.
 
-        Without an account id STS is called, at most once an hour.
+        If the account id is unknown, STS is called, at most once an hour.
 
         Args:
-            ask: False: call STS only if no identity is known. Temporary credentials have a new
-                access key each hour.
+            ask: Whether to call STS although the access key id is known, which temporary
+                credentials replace each hour.
         """
         known = self.known_identity()
         if known is not None and known.startswith(_ACCOUNT):
             return known
-        return (self._ask() or known) if ask or known is None else known
+        return (self._request_identity() or known) if ask or known is None else known
 
     def known_identity(self) -> str | None:
-        """Return the identity as far as it is known without a request."""
+        """Return the identity if it is known without a request, else None."""
         if self._account is not None:
             return self._account
         found = None
@@ -118,7 +118,7 @@ class FixedClient:
         account = getattr(found, "account_id", None)
         if account:
             return self._known(_ACCOUNT, account)
-        # Reading credentials that are refreshed (roles, SSO) would fetch them here.
+        # Reading refreshable credentials (roles, SSO) would fetch them here.
         if found is None or hasattr(found, "refresh_needed") or found.token:
             return None
         return self._known(_KEY, found.access_key)
@@ -128,12 +128,12 @@ class FixedClient:
         """All known identities of the account."""
         return frozenset(self._identities)
 
-    def _ask(self) -> str | None:
+    def _request_identity(self) -> str | None:
         now = time.monotonic()
-        if self._session is None or now < self._ask_at:
+        if self._session is None or now < self._next_request:
             return None
-        self._ask_at = now + ASK_AGAIN_SECONDS
-        with Guard():  # without an answer, rows of other processes wait
+        self._next_request = now + IDENTITY_RETRY_SECONDS
+        with Guard():  # if this fails, rows of other processes wait
             sts = _client(
                 self._session, self.region or None, self._sts_endpoint(), "sts", IDENTITY_SECONDS
             )
@@ -146,7 +146,7 @@ class FixedClient:
         return found
 
     def _sts_endpoint(self) -> str:
-        # A local server or an emulator answers for all services.
+        # A local server or an emulator serves all services at one endpoint.
         return self.endpoint.replace("//monitoring.", "//sts.", 1)
 
     def _open_session(self) -> Any:

@@ -1,4 +1,4 @@
-"""Runs a command whose reader may leave early, as ``head`` does."""
+"""Runs a command-line program that handles a closed pipe, as when its reader is ``head``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIGNALLED = 128
-"""Added to a signal's number it is the exit code of a process that the signal ended."""
+"""Exit code of a process that a signal ended, less the signal's number."""
 
 
 def run(command: Callable[[], int]) -> int:
-    """Return the command's exit code; where its output was closed, as if SIGPIPE had ended it."""
+    """Run a command and return its exit code: that of SIGPIPE if its output was closed."""
     try:
         code = command()
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered is flushed at exit, and would fail once more.
+        # Python flushes the buffered output at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _SIGNALLED + getattr(signal, "SIGPIPE", 13)
     return code

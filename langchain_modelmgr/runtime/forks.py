@@ -1,4 +1,4 @@
-"""Resets objects in a forked child that it must not share with its parent: locks, sockets, sums."""
+"""Resets objects in forked children that must not be shared with the parent: locks, sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Resettable(Protocol):
     """An object that is reset in a forked child."""
 
     def reset_after_fork(self) -> None:
-        """Replace locks, threads and connections, and discard what the parent counts itself.
+        """Replace locks, threads and connections, and discard the parent's counts.
 
         Called in the child's only thread, before any other code of the child runs. Objects are
         reset in any order, so this must not use another object that is reset.

@@ -1,4 +1,4 @@
-"""The boundary of the metrics: what fails behind it reaches no call and stops nothing else."""
+"""Guard: keeps failures of metrics from reaching calls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """Keeps errors of its block from whoever runs it, and reports them.
+    """Context manager that suppresses every ``Exception`` of its block and reports it.
 
-    For the boundary of the metrics alone: sinks and clients are other people's code, which may
-    raise anything, and a call must not fail for its metrics. Holds no state: any number of threads
-    may use one.
+    Used only where metrics are recorded or sent: sinks and clients may be third-party code that
+    raises anything, and a call must not fail because of its metrics. Has no state: any number of
+    threads may use one guard.
 
     Args:
-        failed: Called with each error; None: it comes again elsewhere.
+        failed: Called with each error; None if the same error is raised again elsewhere.
     """
 
     def __init__(self, failed: Callable[[Exception], object] | None = None) -> None:

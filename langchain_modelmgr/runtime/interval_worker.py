@@ -1,4 +1,4 @@
-"""A thread that works at intervals and on orders, from whose start no caller has to wait."""
+"""A thread that works at intervals and on request; callers never wait for it to start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, to be replaced in tests."""
+    """The functions that give the time; tests replace them."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -25,7 +25,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order to work now, until a deadline, and to say when that is done."""
+    """A request to work now until a deadline; ``done`` is set afterwards."""
 
     deadline: float
     publish: bool = True
@@ -33,20 +33,23 @@ class Order:
     done: threading.Event = field(default_factory=threading.Event)
 
     def half_over(self, clock: Clock) -> Callable[[], bool]:
-        """Return what tells whether the time to ingest is up: half of it is for sending."""
+        """Return a function that says whether the time to ingest is over.
+
+        If data points are to be sent as well, half of the time is reserved for that.
+        """
         start = clock.monotonic()
         end = start + (self.deadline - start) / (2 if self.publish else 1)
         return lambda: clock.monotonic() >= end
 
 
 class Worker:
-    """Runs ``work`` every interval, when it is woken, and on orders, which a caller waits for.
+    """Calls ``work`` on a thread: at every interval, when woken, and on a caller's order.
 
     Args:
-        work: What is done. It must not raise.
-        pause: Seconds until ``work`` makes sense again, if that is before the interval's end.
-        interval: Seconds between two times.
-        clock: Time.
+        work: The function to call. Must not raise.
+        pause: Returns the seconds until the next call if that is before the end of the interval.
+        interval: Seconds between two calls.
+        clock: The clock.
     """
 
     def __init__(
@@ -69,14 +72,14 @@ class Worker:
 
     @property
     def is_running(self) -> bool:
-        """True while there is a thread."""
+        """True if the thread was started."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Start the thread if it isn't running. Whoever comes second needn't wait.
+        """Start the thread if it isn't running; don't wait if another caller is starting it.
 
         Raises:
-            RuntimeError: No thread can be started while the interpreter ends.
+            RuntimeError: No thread can be started because the interpreter is shutting down.
         """
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -93,13 +96,16 @@ class Worker:
             self._starting.release()
 
     def wake(self) -> None:
-        """Let it work now. May be called from a finaliser."""
+        """Have the thread work now. May be called from a finaliser."""
         if not self._woken:
             self._woken = True
             self._orders.put(None)
 
     def order(self, seconds: float, *, publish: bool = True) -> None:
-        """Let it work for as long at most, and wait for it; without a thread, work here."""
+        """Work now for at most ``seconds`` and wait for the end.
+
+        If no thread can be started, the work is done in the caller's thread.
+        """
         order = Order(self._clock.monotonic() + seconds, publish)
         try:
             self.start()
@@ -110,7 +116,7 @@ class Worker:
         order.done.wait(seconds)
 
     def stop(self, seconds: float) -> None:
-        """Let it work for the last time, and wait for it. A later ``start`` begins anew."""
+        """Work for the last time, wait for the end and stop the thread; ``start`` restarts it."""
         thread, self._thread = self._thread, None
         orders, self._orders = self._orders, SimpleQueue()
         order = Order(self._clock.monotonic() + seconds, is_last=True)
@@ -121,7 +127,7 @@ class Worker:
         order.done.wait(seconds)
 
     def reset_after_fork(self) -> None:
-        """Forget the parent's thread."""
+        """Discard the parent's thread and orders."""
         self._orders = SimpleQueue()
         self._starting = threading.Lock()
         self._thread = None

@@ -1,24 +1,27 @@
-"""Servers of this process that stand for AWS: what was meant for them ends with them."""
+"""Registry of the local AWS servers of this process, so that sinks notice when one stops."""
 
 from __future__ import annotations
 
 
 class LocalServers:
-    """Which servers run, by their URL. Another one may come to run at the same URL."""
+    """The local servers of this process by URL; a URL may be used again by a later server."""
 
     def __init__(self) -> None:
         self._running: dict[str, object] = {}
 
     def begin(self, url: str) -> None:
-        """Note that a server runs."""
+        """Register a server that has started."""
         self._running[url] = object()
 
     def end(self, url: str) -> None:
-        """Note that it has stopped."""
+        """Register that the server at a URL has stopped."""
         self._running[url] = object()
 
     def token(self, url: str) -> object | None:
-        """Return what stands for the server at a URL now; None: there never was one."""
+        """Return an object that identifies the state of the server at a URL.
+
+        It changes whenever a server starts or stops there; None if there never was one.
+        """
         return self._running.get(url)
 
 

@@ -1,4 +1,4 @@
-"""Keeps account ids out of logs, metrics, reprs and errors."""
+"""Masks AWS account ids in logs, metrics, reprs and errors."""
 
 from __future__ import annotations
 

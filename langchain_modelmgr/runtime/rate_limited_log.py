@@ -1,4 +1,4 @@
-"""Warnings that can't flood a log: at most one a minute, the rest counted."""
+"""RateLimitedLog: logs at most one warning a minute and counts the rest."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 
 
 class RateLimitedLog:
-    """Logs a WARNING at most once a minute and says how many were left out before it.
+    """Logs a WARNING at most once a minute, with the number of suppressed warnings before it.
 
     Args:
-        logger: Where to.
+        logger: The logger.
         monotonic: The clock, in seconds.
     """
 
@@ -28,28 +28,28 @@ class RateLimitedLog:
     ) -> None:
         self._logger = logger
         self._monotonic = monotonic
-        # Reentrant: a finaliser may warn while its thread is in here.
+        # Reentrant: a finaliser may log a warning while its thread holds the lock.
         self._lock = threading.RLock()
         self._next = -float("inf")
-        self._left_out = 0
+        self._suppressed = 0
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Start without the parent's warnings, with a new lock."""
+        """Replace the lock and discard the parent's count."""
         self._lock = threading.RLock()
         self._next = -float("inf")
-        self._left_out = 0
+        self._suppressed = 0
 
     def warning(self, message: str, *args: object) -> bool:
-        """Log and return True, or count what was left out and return False."""
+        """Log a warning and return True, or suppress it, count it and return False."""
         with self._lock:
             now = self._monotonic()
             if now < self._next:
-                self._left_out += 1
+                self._suppressed += 1
                 return False
             self._next = now + SECONDS_BETWEEN_WARNINGS
-            left_out, self._left_out = self._left_out, 0
-        if left_out:
-            message, args = message + " (and %d warnings before it)", (*args, left_out)
+            suppressed, self._suppressed = self._suppressed, 0
+        if suppressed:
+            message, args = message + " (%d earlier warnings suppressed)", (*args, suppressed)
         self._logger.warning(message, *args)
         return True

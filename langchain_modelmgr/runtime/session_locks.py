@@ -1,4 +1,4 @@
-"""One lock per boto3 session: a session builds clients for one thread at a time."""
+"""One lock per boto3 session, so that one thread at a time builds clients from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SessionLocks:
-    """The locks under which clients of boto3 sessions are built.
+    """The locks to hold while building clients from boto3 sessions.
 
     boto3's documentation says that sessions are not thread-safe (Boto3 guide, "Session
     reference", read 2026-11-26).
@@ -30,7 +30,7 @@ class SessionLocks:
             return self._by_session.setdefault(session, threading.Lock())
 
     def reset_after_fork(self) -> None:
-        """Make new locks: threads of the parent may hold the old ones."""
+        """Replace all locks: threads of the parent may hold the old ones."""
         self._lock = threading.Lock()
         self._by_session = WeakKeyDictionary()
 

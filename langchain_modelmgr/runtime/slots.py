@@ -1,4 +1,4 @@
-"""Slots: how many calls may run at once, and how many of them one model may have."""
+"""Slots: limits how many calls run at once, and how many of them use one model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 MODEL_SHARE = 4
-"""A model may have this many times as many slots as it leaves free (and one is left in any case):
-four fifths of what it finds. A model that hangs then leaves a fifth of the slots to others."""
+"""Largest ratio of the slots that one model has to those that stay free (at least one stays free).
+With 4, a model that hangs takes at most four fifths of the slots and leaves a fifth to others."""
 
 
 class SlotRequest:
-    """One wait for a slot of one model, and the slot; it may be taken again and again.
+    """A request for a slot, and the slot once it is granted; it can be used repeatedly.
 
     Args:
-        model: Whose share the slot counts to.
-        on_granted: Called, in any thread, when a slot comes free that was waited for.
+        model: The model that the slot is counted against.
+        on_granted: Called, in any thread, when a slot is granted after a wait.
     """
 
     def __init__(self, model: Hashable, on_granted: Callable[[], None]) -> None:
@@ -30,17 +30,17 @@ class SlotRequest:
         self.on_granted = on_granted
         self.state: Literal["none", "waits", "has"] = "none"
         self.number = 0
-        """Which wait this is: no other has the same."""
+        """The number of the current wait, unique within the process."""
 
 
 class Slots:
-    """A bounded number of slots, granted in the order in which they were asked for.
+    """A fixed number of slots, granted in the order of the requests.
 
-    A model that has its share waits, and those behind it go first. All methods may be called from
-    any thread.
+    While a model has its full share, its requests wait and later requests for other models are
+    granted first. All methods may be called from any thread.
 
     Args:
-        total: How many there are.
+        total: The number of slots.
     """
 
     def __init__(self, total: int) -> None:
@@ -64,51 +64,51 @@ class Slots:
         """Return how many slots a model has."""
         return self._taken[model]
 
-    def take(self, turn: SlotRequest, *, again: bool = False) -> int | None:
+    def take(self, request: SlotRequest, *, again: bool = False) -> int | None:
         """Take a slot, or wait for one.
 
         Args:
-            turn: Who takes it; it must have none.
-            again: It had one before and gave it back for a while: it goes before new ones.
+            request: The request; it must not have a slot.
+            again: The request had a slot and released it for a while: it precedes new ones.
 
         Returns:
-            The number of the wait that begins; None: a slot was free.
+            The number of the wait that begins; None if a slot was free.
         """
         with self._lock:
-            turn.number = next(self._numbers)
-            if self._may_take(turn.model) and not self._waits_before(turn.model, again=again):
-                self._grant(turn)
+            request.number = next(self._numbers)
+            if self._may_take(request.model) and not self._waits_before(request.model, again=again):
+                self._grant(request)
                 return None
-            turn.state = "waits"
+            request.state = "waits"
             queue = self._queues[not again]
-            queue.setdefault(turn.model, OrderedDict())[turn.number] = turn
-            return turn.number
+            queue.setdefault(request.model, OrderedDict())[request.number] = request
+            return request.number
 
-    def give_back(self, turn: SlotRequest) -> Literal["none", "waits", "has"]:
-        """Give a slot back, or leave the queue; return which it was. Again, it does nothing."""
+    def give_back(self, request: SlotRequest) -> Literal["none", "waits", "has"]:
+        """Release the slot or leave the queue; return the previous state. May be repeated."""
         granted: list[SlotRequest] = []
         with self._lock:
-            state = turn.state
-            turn.state = "none"
+            state = request.state
+            request.state = "none"
             if state == "waits":
-                self._leave(turn)
+                self._leave(request)
             elif state == "has":
                 self._free += 1
-                self._taken[turn.model] -= 1
-                if not self._taken[turn.model]:
-                    del self._taken[turn.model]
+                self._taken[request.model] -= 1
+                if not self._taken[request.model]:
+                    del self._taken[request.model]
                 granted = self._grant_waiting()
         for other in granted:
             other.on_granted()
         return state
 
-    def give_up(self, turn: SlotRequest, number: int) -> bool:
-        """Leave the queue if that very wait still goes on; return whether it did."""
+    def give_up(self, request: SlotRequest, number: int) -> bool:
+        """Leave the queue if the wait with this number still goes on; return whether it did."""
         with self._lock:
-            if turn.state != "waits" or turn.number != number:
+            if request.state != "waits" or request.number != number:
                 return False
-            turn.state = "none"
-            self._leave(turn)
+            request.state = "none"
+            self._leave(request)
             return True
 
     # -- the caller must hold the lock
@@ -118,37 +118,37 @@ class Slots:
         return self._free > 0 if not taken else taken < MODEL_SHARE * (self._free - 1)
 
     def _waits_before(self, model: Hashable, *, again: bool) -> bool:
-        """Return whether others of the model wait that go first."""
+        """Return whether other requests for the model must be granted first."""
         had, new = self._queues
         return model in had or (not again and model in new)
 
-    def _grant(self, turn: SlotRequest) -> None:
-        turn.state = "has"
+    def _grant(self, request: SlotRequest) -> None:
+        request.state = "has"
         self._free -= 1
-        self._taken[turn.model] += 1
+        self._taken[request.model] += 1
 
-    def _leave(self, turn: SlotRequest) -> None:
+    def _leave(self, request: SlotRequest) -> None:
         for queue in self._queues:
-            waiting = queue.get(turn.model)
-            if waiting is not None and waiting.pop(turn.number, None) is not None and not waiting:
-                del queue[turn.model]
+            waits = queue.get(request.model)
+            if waits and waits.pop(request.number, None) is not None and not waits:
+                del queue[request.model]
 
     def _grant_waiting(self) -> list[SlotRequest]:
         granted: list[SlotRequest] = []
-        while (turn := self._next()) is not None:
-            self._leave(turn)
-            self._grant(turn)
-            granted.append(turn)
+        while (request := self._next()) is not None:
+            self._leave(request)
+            self._grant(request)
+            granted.append(request)
         return granted
 
     def _next(self) -> SlotRequest | None:
-        """Return who waits longest, of the models that may take a slot."""
+        """Return the oldest waiting request for a model that may take a slot, or None."""
         if not self._free or not any(self._queues):
             return None
         for queue in self._queues:
             heads = [next(iter(w.values())) for model, w in queue.items() if self._may_take(model)]
             if heads:
-                return min(heads, key=lambda turn: turn.number)
+                return min(heads, key=lambda request: request.number)
         return None
 
 

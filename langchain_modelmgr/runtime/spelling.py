@@ -1,4 +1,4 @@
-"""Whether two names differ as a slip of the finger makes them differ."""
+"""Detects single-letter typing errors in names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import takewhile
 
 
 def is_a_letter_away(one: str, other: str) -> bool:
-    """Return whether one letter was added, left out or replaced, or two changed places."""
+    """Return whether two texts differ by one added, missing, replaced or swapped letter."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     start = _common(one, other)
@@ -17,5 +17,5 @@ def is_a_letter_away(one: str, other: str) -> bool:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return the length of the common prefix of two texts."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -1,4 +1,4 @@
-"""A thread that looks at what waits, when it is due: slow replies, calls past their deadline."""
+"""Watchdog: a thread that calls checks when they are due, for slow replies and deadlines."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from langchain_modelmgr.runtime.forks import AFTER_FORK
 
 logger = logging.getLogger(__name__)
 
-Look = Callable[[float], float | None]
-"""Looks at the time (``time.perf_counter``); returns when to look again, or None: never."""
+Check = Callable[[float], float | None]
+"""Called with the time (``time.perf_counter``); returns the time of the next call, or None."""
 
 
 _FEW = 256
-"""Cancelled watches that may lie about before they are swept out."""
+"""Number of cancelled watches that may stay in the queue before they are removed."""
 
 
 class Watch:
-    """One thing that is watched, until it is cancelled."""
+    """A registered check, until it is cancelled."""
 
-    def __init__(self, look: Look, watchdog: Watchdog) -> None:
-        self.look: Look | None = look
+    def __init__(self, check: Check, watchdog: Watchdog) -> None:
+        self.check: Check | None = check
         self._watchdog = watchdog
 
     def cancel(self) -> None:
-        """Look no more; what was watched is let go at once."""
-        if self.look is not None:
-            self.look = None
+        """Stop calling the check, and drop the reference to it at once."""
+        if self.check is not None:
+            self.check = None
             self._watchdog.cancelled += 1
 
 
 class Watchdog:
-    """Watches any number of things on one daemon thread, started on first use."""
+    """Calls any number of checks on one daemon thread, which is started on first use."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Watch]] = []
         self.cancelled = 0
-        """Watches that were cancelled, approximately: they are counted without a lock."""
+        """Approximate number of cancelled watches: it is counted without a lock."""
         self._number = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -54,9 +54,9 @@ class Watchdog:
         self._changed = threading.Condition()
         self._thread = None
 
-    def watch(self, look: Look, first: float) -> Watch:
-        """Look at something at the time ``first``, and again whenever it says so."""
-        watched = Watch(look, self)
+    def watch(self, check: Check, first: float) -> Watch:
+        """Call ``check`` at the time ``first``, and then at each time that it returns."""
+        watched = Watch(check, self)
         with self._changed:
             if self.cancelled > max(_FEW, len(self._due) // 2):
                 self._sweep()
@@ -73,21 +73,21 @@ class Watchdog:
     def _run(self) -> None:
         while True:
             watched = self._next()
-            if (look := watched.look) is None:
+            if (check := watched.check) is None:
                 continue
             try:
-                again = look(time.perf_counter())
-            except Exception as error:  # noqa: BLE001 - one thread looks for all: it must live on
-                logger.warning("an attempt could not be looked at: %s", type(error).__name__)
+                again = check(time.perf_counter())
+            except Exception as error:  # noqa: BLE001 - the one thread must survive any failure
+                logger.warning("checking an attempt's time limits failed: %s", type(error).__name__)
                 continue
             if again is not None:
                 with self._changed:
                     heapq.heappush(self._due, (again, next(self._number), watched))
 
     def _sweep(self) -> None:
-        """Let cancelled watches go before they are due. The caller must hold the lock."""
+        """Remove cancelled watches before they are due. The caller must hold the lock."""
         self.cancelled = 0
-        self._due = [due for due in self._due if due[2].look is not None]
+        self._due = [due for due in self._due if due[2].check is not None]
         heapq.heapify(self._due)
 
     def _next(self) -> Watch:
@@ -97,7 +97,7 @@ class Watchdog:
                     self._changed.wait()
                     continue
                 wait = self._due[0][0] - time.perf_counter()
-                if wait <= 0 or self._due[0][2].look is None:
+                if wait <= 0 or self._due[0][2].check is None:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(wait)
 
@@ -107,4 +107,4 @@ WATCHDOG = Watchdog()
 
 
 def nothing() -> None:
-    """Do nothing: the callback of who has none."""
+    """Do nothing; used where a callback is required."""

@@ -1,4 +1,4 @@
-"""Daemon threads that run what they are handed: they never keep the interpreter from exiting."""
+"""Daemon threads for blocking work, which never keep the interpreter from exiting."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ IDLE_SECONDS = 30.0
 
 
 class Workers:
-    """Threads for blocking work: one for each piece of work at once, kept for the next one.
+    """Runs each piece of blocking work on a thread of its own; idle threads are reused.
 
-    ``concurrent.futures`` joins its threads at the interpreter's end, so that one that waits for
-    a silent socket, or for a reader who has gone, keeps the process alive. These are daemons.
-    How many there may be is the caller's affair.
+    ``concurrent.futures`` joins its threads when the interpreter exits, so that a thread that
+    waits for a silent socket keeps the process alive. These are daemon threads. The caller
+    limits their number.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Workers:
         """Run ``work``, which must not raise, on a thread; don't wait for it.
 
         Raises:
-            RuntimeError: The system starts no more threads.
+            RuntimeError: No more threads can be started.
         """
         with self._lock:
             self.busy += 1
@@ -57,18 +57,18 @@ class Workers:
             raise
 
     def rest(self, worker: _Worker) -> None:
-        """Take a thread back that has done its work."""
+        """Mark a thread as idle after its work."""
         with self._lock:
             self.busy -= 1
             self._idle.append(worker)
 
     def lost(self) -> None:
-        """Note that a thread ends with an error."""
+        """Count a thread that ended with an error as no longer busy."""
         with self._lock:
             self.busy -= 1
 
     def dismiss(self, worker: _Worker) -> bool:
-        """Let an idle thread go; return False if it has just been handed work."""
+        """Remove an idle thread; return False if it has just been given work."""
         with self._lock:
             if worker not in self._idle:
                 return False
@@ -86,7 +86,7 @@ class _Worker(threading.Thread):
         self.work.put(work)
 
     def run(self) -> None:
-        """BlockingWork until there has been none for a while."""
+        """Do work until the thread has been idle for ``IDLE_SECONDS``."""
         while True:
             try:
                 work = self.work.get(timeout=IDLE_SECONDS)
@@ -99,7 +99,7 @@ class _Worker(threading.Thread):
             except BaseException:
                 self._workers.lost()
                 raise
-            del work  # what it holds must not live on while the thread is idle
+            del work  # its references must be released while the thread is idle
             self._workers.rest(self)
 
 

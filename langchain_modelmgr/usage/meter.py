@@ -44,7 +44,7 @@ class Meter:
         keep_content: Keep the answer's content blocks, in Bedrock's shapes.
 
     Attributes:
-        is_left: Returns whether the attempt is about to be cancelled, because its task was.
+        is_abandoned: Returns whether the attempt is about to be cancelled, because its task was.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Meter:
         self.formed = False
         self.sent = False
         self.open_attempt: object | None = None
-        self.is_left: Callable[[], bool] = _never
+        self.is_abandoned: Callable[[], bool] = _never
         self._on_end = on_end
         self._on_send = on_send
         self._started = self.last_byte = time.perf_counter()
@@ -126,7 +126,7 @@ class Meter:
             NotSentError: The attempt has ended: it must not be sent.
         """
         with self._lock:
-            if self.outcome is None and not self.is_left():
+            if self.outcome is None and not self.is_abandoned():
                 if self._on_send is not None:  # within the lock: an end is recorded after it
                     self._on_send(self)
                 self.sent = True

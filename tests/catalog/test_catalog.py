@@ -13,10 +13,10 @@ import pytest
 from langchain_modelmgr.catalog import (
     PREFIXES,
     ModelCatalog,
-    model_behind,
     named_model,
     shipped,
     split_prefix,
+    underlying_model,
 )
 from langchain_modelmgr.catalog.shipped import installed_profiles
 from tests.models import HAIKU, LLAMA, OPUS, SONNET, TITAN
@@ -192,7 +192,7 @@ def test_the_catalog_loads_neither_boto3_nor_langchain() -> None:
 
 
 def _behind(model_id: str, *regions: str) -> str | None:
-    return model_behind(f"arn:aws:bedrock:{r}::foundation-model/{model_id}" for r in regions)
+    return underlying_model(f"arn:aws:bedrock:{r}::foundation-model/{model_id}" for r in regions)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_profile_is_priced_by_the_regions_it_routes_to(
 def test_a_profile_over_two_models_names_none() -> None:
     arns = [f"arn:aws:bedrock:us-east-1::foundation-model/{m}" for m in (HAIKU, SONNET)]
 
-    assert model_behind(arns) is None
-    assert model_behind([]) is None
+    assert underlying_model(arns) is None
+    assert underlying_model([]) is None
 
 
 def test_a_discount_and_an_agreed_price_win_over_the_lists() -> None:

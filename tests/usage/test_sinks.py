@@ -138,7 +138,7 @@ def test_at_most_one_warning_a_minute_and_the_next_counts_the_rest(
     assert told == [True, False, False]
     assert [r.getMessage() for r in caplog.records] == [
         "sink a failed",
-        "sink d failed (and 2 warnings before it)",
+        "sink d failed (2 earlier warnings suppressed)",
     ]
 
 
