@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
 
-UNTITLED = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""Python that runs unchanged; a block with a title is a file, which has its own test."""
+UNTITLED = re.compile(
+    r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
+"""Python that runs unchanged, and what it prints if a text block follows.
+
+A block with a title is a file, which has its own test.
+"""
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return [text for kind, text in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+def without_times(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)? ms", "0 ms", text)
 
 
 @pytest.fixture
@@ -39,11 +49,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_aws: LocalAWS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, project: Path) -> None:
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
 
-    for text in UNTITLED.findall(page.read_text("utf-8")):
+    for text, output in UNTITLED.findall(page.read_text("utf-8")):
+        capsys.readouterr()
         exec(compile(text, str(page), "exec"), namespace)  # noqa: S102 - our own docs
+        if output:
+            assert without_times(capsys.readouterr().out) == without_times(output)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -73,6 +88,20 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_commands_and_extras_of_the_readme_exist() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+
+    commands = [text for text in blocks(ROOT / "README.md", "bash") if "make " in text]
+
+    assert re.findall(r"^make (\w+)", commands[0], re.MULTILINE) == ["demo", "test"]
+    assert all(f"\n{name}:" in makefile for name in ("demo", "test"))
+    named = {*re.findall(r"'\.\[(\w+)\]'", readme), *re.findall(r"`(\w+)`\s\(", readme)}
+    assert {"local", "demo", "dev"} <= named
+    assert named <= extras["project"]["optional-dependencies"].keys()
 
 
 def test_the_readme_links_to_every_page() -> None:
