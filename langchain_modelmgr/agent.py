@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypedDict, TypeVar
 
 from langchain_core.language_models.base import LangSmithParams
@@ -14,6 +15,7 @@ from langchain_modelmgr.chain.compatibility import Needs
 from langchain_modelmgr.chain.keywords import check_kind
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.runtime.aws_settings import endpoint_now
+from langchain_modelmgr.runtime.html_table import html_table
 from langchain_modelmgr.sharing.registry import REGISTRY
 from langchain_modelmgr.usage.totals import CallUsage
 
@@ -135,6 +137,23 @@ class Agent:
         """Return what every model of the chain can do, with the keys of LangChain's profiles."""
         return chain_profile([candidate.settings.model for candidate in self.chain().candidates])
 
+    def html(self) -> str:
+        """Return the agent's chain as an HTML table, with prices in USD per million tokens."""
+        chain = [(candidate.public_id, candidate.settings) for candidate in self.chain().candidates]
+        rows = [
+            {
+                "position": position,
+                "model": public_id,
+                "region": settings.region or self.config.aws.region,
+                "input, per 1M tokens": _per_million(settings.model.cost_per_1k_input_tokens),
+                "output, per 1M tokens": _per_million(settings.model.cost_per_1k_output_tokens),
+                "never called": settings.outside or "",
+            }
+            for position, (public_id, settings) in enumerate(chain)
+        ]
+        columns = [name for name in rows[0] if name != "never called" or any(r[name] for r in rows)]
+        return html_table(f"agent {self.name}, {self.config.environment}", columns, rows)
+
     def identifying_params(self) -> dict[str, Any]:
         """Return what tells two models apart in LangChain's response cache and in traces."""
         candidates = self.chain().candidates
@@ -168,6 +187,14 @@ class Agent:
         if stop := stop or given.get("stop_sequences"):
             params["ls_stop"] = stop
         return params
+
+
+def _per_million(price_per_thousand: float | None) -> str | None:
+    if price_per_thousand is None:
+        return None
+    price = 1000 * Decimal(str(price_per_thousand))
+    cents = round(price, 2)
+    return f"${cents:.2f}" if cents == price else f"${price.normalize():f}"
 
 
 class _Manager(Protocol):

@@ -176,6 +176,9 @@ class ManagedBedrockChat(BaseChatModel):
             values["config"] = self.model_manager.config
         return {**state, "__dict__": values, "__pydantic_private__": {"_resolution": None}}
 
+    def _repr_html_(self) -> str:
+        return self._agent().html()
+
     # -- LangChain's chat model
 
     @property
@@ -368,8 +371,7 @@ class ManagedBedrockChat(BaseChatModel):
         return parsed(self.bind(**bound), schema_from_text(schema), include_raw=include_raw)
 
     def _require(self, bound: dict[str, Any]) -> None:
-        needs = needs_of_blocks([], settled(bound))
-        count = len(bound.get("tools", ()))
+        needs, count = needs_of_blocks([], settled(bound)), len(bound.get("tools", ()))
         self._agent().require(needs, model=bound.get("model"), tool_count=count)
 
     # -- counting, without a call to AWS

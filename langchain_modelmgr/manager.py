@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from langchain_modelmgr.agent import Agent, ChatFields
 from langchain_modelmgr.bedrock.clients import Clients
 from langchain_modelmgr.chain.builder import NO_OVERRIDES, ChainBuilder, Overrides
-from langchain_modelmgr.chain.check import check_chain
+from langchain_modelmgr.chain.check import ChainChecks, check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.ledger.ledger import FLUSH_SECONDS
@@ -21,7 +21,7 @@ from langchain_modelmgr.runtime.call_pool import MAX_CONCURRENCY, CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
 from langchain_modelmgr.sharing.arguments import ManagerArguments
 from langchain_modelmgr.sharing.registry import REGISTRY, restored
-from langchain_modelmgr.usage.summary import UsageFigures, UsageSummary
+from langchain_modelmgr.usage.summary import UsageSummary, with_metrics
 from langchain_modelmgr.usage.totals import Run, UsageTotals
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chain.call import ChainInput
-    from langchain_modelmgr.chain.check import CandidateCheck
     from langchain_modelmgr.chain.fallback import CandidateChain
     from langchain_modelmgr.chain.request import ChatRequest
     from langchain_modelmgr.chat_model import ManagedBedrockChat
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.ledger.time_range import Moment
     from langchain_modelmgr.ledger.usage_table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
+    from langchain_modelmgr.usage.summary import UsageFigures
     from langchain_modelmgr.usage.tracks import UsageTrack
 
 
@@ -269,7 +269,7 @@ class ModelManager:
 
     # -- checks
 
-    def check_chains(self, *, live: bool = False) -> list[CandidateCheck]:
+    def check_chains(self, *, live: bool = False) -> ChainChecks:
         """Check for every enabled agent whether each model of its chain can serve it.
 
         The check uses what the catalog knows: what the agent ``requires``, guardrail and region,
@@ -281,7 +281,7 @@ class ModelManager:
         Returns:
             One entry per model, by agent, in the order of the chain.
         """
-        return [
+        return ChainChecks(
             check
             for name in self.config.enabled_agents
             for check in check_chain(
@@ -291,15 +291,13 @@ class ModelManager:
                 self.chains.serves_retired,
                 self.totals if live else None,
             )
-        ]
+        )
 
     # -- usage
 
     def get_usage_summary(self) -> UsageFigures:
         """Return calls, attempts, tokens, latency and cost so far: all, by agent and by model."""
-        return UsageFigures(
-            **self.totals.summary.as_dict(), metrics=asdict(self.totals.sinks.stats())
-        )
+        return with_metrics(self.totals.summary.as_dict(), asdict(self.totals.sinks.stats()))
 
     def usage(
         self,

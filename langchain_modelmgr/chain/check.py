@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
@@ -16,6 +16,7 @@ from langchain_modelmgr.chain.lifecycle import age_of_catalog, life_of
 from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest, thinking_parameters
 from langchain_modelmgr.chain.resolution import resolve
 from langchain_modelmgr.errors import BedrockError
+from langchain_modelmgr.runtime.html_table import data_frame, html_table
 from langchain_modelmgr.usage.meter import Meter
 from langchain_modelmgr.usage.totals import CallUsage, Run
 
@@ -69,6 +70,41 @@ class CandidateCheck:
     def ok(self) -> bool:
         """True if nothing is known that would keep it from serving the agent."""
         return not self.problems
+
+
+class ChainChecks(list[CandidateCheck]):
+    """A list of checks, by agent and position, which Jupyter shows as a table."""
+
+    def to_pandas(self) -> Any:
+        """Return the checks as a DataFrame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return data_frame(
+            (asdict(check) for check in self), [f.name for f in fields(CandidateCheck)]
+        )
+
+    def _repr_html_(self) -> str:
+        failing = sum(not check.ok for check in self)
+        caption = f"{len(self)} models checked, {failing} with problems"
+        return html_table(caption, _SHOWN, (_row(check) for check in self))
+
+
+_SHOWN = ("agent", "position", "model", "ok", "problems", "warnings", "answered", "latency_ms")
+
+
+def _row(check: CandidateCheck) -> dict[str, Any]:
+    return {
+        "agent": check.agent_name,
+        "position": check.position,
+        "model": check.model_id,
+        "ok": check.ok,
+        "problems": "; ".join(check.problems),
+        "warnings": "; ".join(check.warnings),
+        "answered": check.answered,
+        "latency_ms": check.latency_ms,
+    }
 
 
 def check_chain(

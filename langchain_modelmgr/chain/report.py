@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.chain.answer_report import AnswerReport
 from langchain_modelmgr.errors import AllModelsFailedError, Attempt
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
@@ -39,21 +40,21 @@ class CallReport:
         """Note that a model is not asked."""
         self.skipped.append({"model_id": model_id, "reason": reason})
 
-    def answered_by(
-        self, model_id: str, *, fallback_used: bool, latency_ms: float
-    ) -> dict[str, Any]:
+    def answered_by(self, model_id: str, *, fallback_used: bool, latency_ms: float) -> AnswerReport:
         """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""
-        return {
-            "agent_name": self.agent_name,
-            "model_id": model_id,
-            "fallback_used": fallback_used,
-            "attempts": [_plain(attempt) for attempt in self.attempts],
-            "skipped": self.skipped,
-            "latency_ms": latency_ms,
-            "cost_usd": None if self.cost is None else str(self.cost),
-            "estimated_wasted_cost_usd": str(self.wasted),
-            "cached": False,
-        }
+        return AnswerReport(
+            {
+                "agent_name": self.agent_name,
+                "model_id": model_id,
+                "fallback_used": fallback_used,
+                "attempts": [_plain(attempt) for attempt in self.attempts],
+                "skipped": self.skipped,
+                "latency_ms": latency_ms,
+                "cost_usd": None if self.cost is None else str(self.cost),
+                "estimated_wasted_cost_usd": str(self.wasted),
+                "cached": False,
+            }
+        )
 
     def error(self, *, as_it_is: bool, spent: str = "") -> BedrockError | AllModelsFailedError:
         """Return the error of the whole call: one class if all failures are of one.

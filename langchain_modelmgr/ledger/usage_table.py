@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.schema import (
@@ -13,6 +11,7 @@ from langchain_modelmgr.ledger.schema import (
     LATENCY_COLUMNS,
     TOKEN_COLUMNS,
 )
+from langchain_modelmgr.runtime.html_table import data_frame, html_table
 from langchain_modelmgr.usage.pricing import usd_of
 
 if TYPE_CHECKING:
@@ -86,21 +85,15 @@ class UsageTable:
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows), columns=[*self.by, *self.totals])
+        return data_frame(self.rows, [*self.by, *self.totals])
 
     def _repr_html_(self) -> str:
-        """Return the table as a notebook shows it; every text is escaped."""
-        columns = (*self.by, *_HTML_COLUMNS)
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-        body = "".join(_html_row(row, columns) for row in self.rows)
         total = {self.by[0]: "total"} if self.by else {}
-        foot = _html_row({**dict.fromkeys(self.by, ""), **total, **self.totals}, columns)
-        caption = f"{self.since:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M} UTC"
-        return (
-            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody><tfoot>{foot}</tfoot></table>"
+        return html_table(
+            f"{self.since:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M} UTC",
+            (*self.by, *_HTML_COLUMNS),
+            self.rows,
+            {**dict.fromkeys(self.by, ""), **total, **self.totals},
         )
 
 
@@ -131,17 +124,3 @@ def _percentile(buckets: Sequence[int], percent: int) -> int | None:
         if count and reached >= rank:
             return bound
     return None
-
-
-def _html_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{html.escape(_shown(row[name]))}</td>' for name in columns)}</tr>"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, Decimal):
-        return f"${value:,.4f}"
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.record import OTHER
+from langchain_modelmgr.usage.summary_table import SummaryTable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 EXACT = Context(prec=50)
@@ -23,7 +26,7 @@ _MAX_WAITING = 256
 """Attempts and calls that may wait in memory to be added up."""
 
 MAX_NAMES = 1_000
-"""Agents, and models, that are kept apart; further ones are added up under ``other``."""
+"""Agents, models, and pairs of both that are kept apart; others are added up under ``other``."""
 
 
 class ModelFigures(TypedDict):
@@ -74,16 +77,30 @@ class AgentFigures(ModelFigures):
     fallback_calls: int
 
 
+class AgentModelFigures(ModelFigures):
+    """The figures of one agent's attempts with one model.
+
+    Attributes:
+        agent: The agent.
+        model: The model.
+    """
+
+    agent: str
+    model: str
+
+
 class AllFigures(AgentFigures):
     """The figures of all calls, by agent and by model.
 
     Attributes:
         by_agent: The figures of each agent.
         by_model: The figures of each model.
+        by_agent_and_model: The figures of each agent's attempts with each model, as rows.
     """
 
     by_agent: dict[str, AgentFigures]
     by_model: dict[str, ModelFigures]
+    by_agent_and_model: list[AgentModelFigures]
 
 
 class UsageFigures(AllFigures):
@@ -151,6 +168,12 @@ class _Totals:
         elif usage.outcome == "answered":
             self.unpriced += 1
 
+    def add_totals(self, other: _Totals) -> None:
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.cost = EXACT.add(self.cost, other.cost)
+        self.wasted = EXACT.add(self.wasted, other.wasted)
+
     def as_dict(self) -> ModelFigures:
         ended = self.answered + self.failed
         return ModelFigures(
@@ -170,13 +193,32 @@ class _Totals:
         )
 
 
+_SUMMED = tuple(f.name for f in fields(_Totals) if f.name not in {"cost", "wasted"})
+
+
 @dataclass(slots=True)
 class _AllTotals:
-    """Totals of everything, by agent and by model."""
+    """Totals of everything, of each agent, and of each agent's attempts with each model."""
 
     total: _Totals = field(default_factory=_Totals)
     agents: dict[str, _Totals] = field(default_factory=dict)
-    models: dict[str, _Totals] = field(default_factory=dict)
+    models: dict[str, dict[str, _Totals]] = field(default_factory=dict)
+    pairs: int = 0
+
+    def of_models(self) -> Iterator[tuple[str, _Totals]]:
+        """Yield the totals of each model."""
+        for name, by_agent in self.models.items():
+            model = _Totals()
+            for totals in by_agent.values():
+                model.add_totals(totals)
+            yield name, model
+
+    def of_agents_and_models(self) -> Iterator[AgentModelFigures]:
+        """Yield the figures of each agent and model, by agent."""
+        pairs = [(agent, model) for model, by_agent in self.models.items() for agent in by_agent]
+        for agent, model in sorted(pairs):
+            figures = self.models[model][agent].as_dict()
+            yield AgentModelFigures(agent=agent, model=model, **figures)
 
 
 class UsageSummary:
@@ -228,11 +270,13 @@ class UsageSummary:
         with self._lock:
             self._add_waiting()
             sums = self._totals
-            return AllFigures(
+            figures = AllFigures(
                 **_of_calls(sums.total),
                 by_agent={name: _of_calls(totals) for name, totals in sums.agents.items()},
-                by_model={name: totals.as_dict() for name, totals in sums.models.items()},
+                by_model={name: totals.as_dict() for name, totals in sums.of_models()},
+                by_agent_and_model=list(sums.of_agents_and_models()),
             )
+            return cast("AllFigures", SummaryTable(figures))
 
     def reset_after_fork(self) -> None:
         """Start at zero in a forked child: the parent keeps what was counted before."""
@@ -257,21 +301,35 @@ class UsageSummary:
 
     def _add(self, item: _Call | ModelUsageMetrics) -> None:
         sums = self._totals
-        agent = self._named(sums.agents, item.agent_name)
+        agent_name = self._name(item.agent_name, sums.agents)
+        agent = sums.agents.setdefault(agent_name, _Totals())
         if isinstance(item, _Call):
             sums.total.add_call(item)
             agent.add_call(item)
             return
-        model = self._named(sums.models, mask_account_ids(item.model_id))
-        for totals in (sums.total, agent, model):
+        pair = self._pair(agent_name, mask_account_ids(item.model_id))
+        for totals in (sums.total, agent, pair):
             totals.add_attempt(item)
         answered = None if item.outcome == "aborted" else item.outcome == "answered"
-        model.add_call(_Call(item.agent_name, answered, item.latency_ms))
+        pair.add_call(_Call(item.agent_name, answered, item.latency_ms))
 
-    def _named(self, known: dict[str, _Totals], name: str) -> _Totals:
-        if name not in known and len(known) >= self._max_names:
-            name = OTHER
-        return known.setdefault(name, _Totals())
+    def _pair(self, agent_name: str, model_id: str) -> _Totals:
+        """Return the totals of an agent's attempts with a model."""
+        sums = self._totals
+        by_agent = sums.models.setdefault(self._name(model_id, sums.models), {})
+        if agent_name not in by_agent:
+            if sums.pairs >= self._max_names:
+                agent_name = OTHER
+            sums.pairs += agent_name not in by_agent
+        return by_agent.setdefault(agent_name, _Totals())
+
+    def _name(self, name: str, known: Collection[str]) -> str:
+        return name if name in known or len(known) < self._max_names else OTHER
+
+
+def with_metrics(figures: AllFigures, metrics: dict[str, Any]) -> UsageFigures:
+    """Return a summary with the data points of the sinks."""
+    return cast("UsageFigures", SummaryTable({**figures, "metrics": metrics}))
 
 
 def _of_calls(totals: _Totals) -> AgentFigures:

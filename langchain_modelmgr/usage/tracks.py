@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.usage.summary_table import SummaryTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
@@ -116,6 +117,9 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
     def as_dict(self) -> AllFigures:
         """Return the totals, with the keys of ``get_usage_summary()``."""
         return self._summary.as_dict()
+
+    def _repr_html_(self) -> str:
+        return SummaryTable(self.as_dict())._repr_html_()
 
     @property
     def calls(self) -> int:

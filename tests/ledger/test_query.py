@@ -275,7 +275,7 @@ def test_text_in_html_is_escaped() -> None:
     assert "<script>" not in shown
     assert "<b>" not in shown
     assert "&lt;script&gt;" in shown
-    assert "$0.0010" in shown
+    assert "$0.001000" in shown
 
 
 def test_a_table_becomes_a_data_frame_with_exact_money() -> None:

@@ -46,7 +46,7 @@ OF_CALLS = {"calls", "fallbacks", "fallback_calls"}
 def test_an_unused_summary_has_every_key_and_can_be_formatted() -> None:
     summary = UsageSummary().as_dict()
 
-    assert summary.keys() == KEYS | OF_CALLS | {"by_agent", "by_model"}
+    assert summary.keys() == KEYS | OF_CALLS | {"by_agent", "by_model", "by_agent_and_model"}
     assert f"{summary['total_cost_usd']:.4f}" == "0.0000"
     assert f"{summary['average_latency_ms']:.2f}" == "0.00"
     assert summary["success_rate"] == 1.0

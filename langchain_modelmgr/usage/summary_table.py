@@ -1,0 +1,38 @@
+"""SummaryTable: the dict that ``get_usage_summary()`` returns, which Jupyter shows as a table."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.runtime.html_table import ShownDict, html_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_COLUMNS = ("agent", "model", "attempts", "success_rate", "average_latency_ms", "input_tokens",
+            "output_tokens", "total_tokens", "cost_usd", "estimated_wasted_cost_usd",
+            "unpriced_invocations")  # fmt: skip
+
+
+class SummaryTable(ShownDict):
+    """A summary: a dict, shown with a row for each agent and model."""
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f"{self['calls']:,} calls: {self['fallbacks']:,} answered by a fallback, "
+            f"{self['aborted']:,} abandoned",
+            _COLUMNS,
+            [_row(figures) for figures in self["by_agent_and_model"]],
+            _row({**self, "agent": "total", "model": ""}),
+        )
+
+
+def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of some figures, money as Decimal: floats have another format."""
+    return {
+        **figures,
+        "success_rate": f"{figures['success_rate']:.1%}",
+        "cost_usd": Decimal(str(figures["total_cost_usd"])),
+        "estimated_wasted_cost_usd": Decimal(str(figures["estimated_wasted_cost_usd"])),
+    }
