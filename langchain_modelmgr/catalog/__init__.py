@@ -1,6 +1,6 @@
 """The catalog of models: capabilities, limits and prices, each with its source.
 
-``python -m langchain_modelmgr.catalog check`` compares the prices with public price lists.
+``modelmgr models --check`` compares the prices with public price lists.
 """
 
 from langchain_modelmgr.catalog.ids import (

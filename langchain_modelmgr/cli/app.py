@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_modelmgr.cli import dashboard, iam
+from langchain_modelmgr.cli import dashboard, iam, local, models
 from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment
 from langchain_modelmgr.cli.output import note
 from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
@@ -67,5 +67,7 @@ def modelmgr(
     """
 
 
+app.command("models", epilog=models.EXAMPLE)(models.models)
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("iam", epilog=iam.EXAMPLE)(iam.iam)
+app.command("local", epilog=local.EXAMPLE)(local.local)

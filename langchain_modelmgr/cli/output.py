@@ -78,4 +78,22 @@ def print_table(
         )
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    _write(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
+    """Print labels and values in two columns; long values are wrapped in theirs."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in facts:
+        table.add_row(" " * indent + label, value)
+    _write(table)
+
+
+def _write(table: Table) -> None:
+    """Print a table without the spaces that rich writes at the ends of lines."""
+    out = console()
+    with out.capture() as lines:
+        out.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))

@@ -1,4 +1,4 @@
-"""Where the catalog's facts are from, who says otherwise, and the command that shows both."""
+"""Where the catalog's facts are from, and which public lists differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from langchain_modelmgr.catalog import (
     shipped,
     split_prefix,
 )
-from langchain_modelmgr.catalog.__main__ import main as catalog_command
 from langchain_modelmgr.catalog.check import against_aws
 from langchain_modelmgr.chain.candidate import Candidate
 from langchain_modelmgr.chain.request import CandidateSettings
@@ -34,39 +33,6 @@ if TYPE_CHECKING:
 SONNET_45 = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 HAIKU_45 = "anthropic.claude-haiku-4-5-20251001-v1:0"
 ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
-
-
-# -- the command
-
-
-def test_the_docs_show_a_model_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
-    assert catalog_command(["show", f"us.{HAIKU_45}"]) == 0
-
-    assert capsys.readouterr().out in (ROOT / "docs" / "models.md").read_text("utf-8")
-
-
-def test_a_disputed_price_says_so_wherever_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    model = ModelCatalog().resolve(HAIKU)
-
-    assert "the public lists say input 0.0008" in str(model.price_disputed)
-    assert "price_disputed=\"the design guide's price" in repr(model)
-    assert catalog_command(["show", HAIKU]) == 0
-    assert "DISPUTED" in capsys.readouterr().out
-
-
-def test_an_id_that_is_not_there_is_told_with_the_nearest_and_no_account(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    hidden = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
-
-    assert catalog_command(["show", "amazon.nova-lit-v1:0", hidden, HAIKU]) == 1
-
-    told = capsys.readouterr()
-    nearest, arn = told.err.splitlines()
-    assert "did you mean amazon.nova-lite-v1:0?" in nearest
-    assert "base_model under models:" in arn
-    assert "123456789012" not in told.err
-    assert told.out.startswith(HAIKU)
 
 
 @pytest.mark.parametrize(
@@ -91,45 +57,6 @@ def test_what_is_meant_is_never_an_arn(caplog: pytest.LogCaptureFixture) -> None
 
     assert catalog.like("acme.llm") == ["acme.llm-1"]
     assert catalog.like("application-inference-profile/abc") == []
-
-
-def test_without_an_id_every_model_is_shown_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert catalog_command(["show"]) == 0
-
-    heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.startswith("model ")
-    assert [line.split()[0] for line in lines] == [model.model_id for model in ModelCatalog()]
-    told = next(line for line in lines if line.startswith("amazon.nova-micro-v1:0"))
-    assert told.split()[1:] == ["128000", "10000", "0.000035", "0.00014"]
-
-
-@pytest.mark.parametrize("command", [["show"], ["check"], ["show", *[HAIKU] * 5_000]])
-def test_a_reader_may_leave_early(command: list[str]) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "langchain_modelmgr.catalog", *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        process.stdout.close()
-        _, told = process.communicate()
-
-    assert told == ""
-    assert process.returncode in (0, 128 + 13)  # written before it left, or not
-
-
-def test_what_a_model_takes_and_what_it_refuses_is_shown(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    catalog_command(["show", "meta.llama3-70b-instruct-v1:0", "amazon.nova-2-lite-v1:0"])
-
-    llama, nova = capsys.readouterr().out.split("amazon.nova-2-lite-v1:0  ")
-    assert "takes          streaming, system prompt, documents" in llama
-    assert "takes no       tools, streaming tools, images" in llama
-    assert "flex           input $0.000165, output $0.001375" in nova
 
 
 # -- where the figures are from
@@ -329,40 +256,3 @@ def test_every_life_has_a_source_and_the_day_it_was_read() -> None:
         assert (model.lifecycle_source is not None) == known, model.model_id
         assert (model.lifecycle_checked is not None) == known, model.model_id
         assert model.served_by, model.model_id
-
-
-def test_check_lists_what_differs_and_why(
-    capsys: pytest.CaptureFixture[str], local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert catalog_command(["check"]) == 0
-    told = capsys.readouterr().out
-    assert "eu.amazon.nova-lite-v1:0  input: ours 0.000078, genai-prices: 0.00006  (" in told
-    assert told.endswith("0 of them without a reason\n")
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
-    local_aws.prices.offer(
-        "AmazonBedrock",
-        "0.1",
-        "1K tokens",
-        regionCode="us-east-1",
-        model="Nova Micro",
-        inferenceType="Input tokens",
-    )
-    assert catalog_command(["check", "--aws", "us-east-1"]) == 1
-    assert "amazon.nova-micro-v1:0  input: ours 0.000035, AWS Price List, us-east-1: 0.1" in (
-        capsys.readouterr().out
-    )
-
-
-def test_a_command_that_fails_says_why(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert catalog_command(["show", "acme.unheard-of"]) == 1
-    assert "describe it under models:" in capsys.readouterr().err
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    assert catalog_command(["check", "--aws", "us-east-1"]) == 2
-    assert "the AWS Price List can't be read: EndpointConnectionError" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", None)
-    assert catalog_command(["check"]) == 2
-    assert "pip install genai-prices" in capsys.readouterr().err

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from langchain_modelmgr.cli.app import app
-from tests.cli.command import CONFIG, modelmgr
+from tests.cli.command import CONFIG, modelmgr, run
 from tests.support import ROOT
 
 if TYPE_CHECKING:
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "cli.md").read_text("utf-8")
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from langchain_modelmgr import ConfigurationManager
 from langchain_modelmgr.dashboard import iam_policy, template_of
-from tests.cli.command import CONFIG
-from tests.cli.test_command_line import run
+from tests.cli.command import CONFIG, run
 from tests.models import SONNET
 
 if TYPE_CHECKING:

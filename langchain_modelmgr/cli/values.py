@@ -1,0 +1,48 @@
+"""How values are written in tables: tokens, prices, model ids."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from langchain_modelmgr.runtime.masking import mask_account_ids
+
+UNKNOWN = "unknown"
+
+_MILLION = 1_000_000
+_THOUSAND = 1_000
+
+
+def plain(model_id: str) -> str:
+    """Return a model id without an account id."""
+    return mask_account_ids(model_id)
+
+
+def tokens(count: int | None) -> str:
+    """Return a limit in tokens: ``200K``, ``1M``."""
+    if count is None:
+        return UNKNOWN
+    for size, letter in ((_MILLION, "M"), (_THOUSAND, "K")):
+        if count >= size:
+            return f"{count / size:.{2 if count < 10 * size else 3}g}{letter}"
+    return str(count)
+
+
+def money(price: float | Decimal | None) -> str | None:
+    """Return a price as text without an exponent; None: unknown."""
+    return None if price is None else f"{Decimal(str(price)):f}"
+
+
+def per_million(price_per_1k: float | None) -> str:
+    """Return a price in USD per million tokens."""
+    if price_per_1k is None:
+        return UNKNOWN
+    price = Decimal(str(price_per_1k)) * 1000
+    return f"{price:.2f}" if price == round(price, 2) else f"{price.normalize():f}"
+
+
+def usd(amount: Decimal | None) -> str:
+    """Return an amount of USD: four decimals, more where it would be zero."""
+    if amount is None:
+        return UNKNOWN
+    text = f"${amount:,.4f}"
+    return text if not amount or Decimal(text[1:].replace(",", "")) else f"${amount:f}"
