@@ -200,8 +200,10 @@ class BlockingWork:
 
     def _done(self) -> None:
         """Release the slot at the end of the thread's work."""
-        self._attempt.time_budget.on_end = nothing
         self._slots.give_back(self._slot)
+        # What refers back to this object would keep it, and its request, until garbage collection.
+        self._attempt.time_budget.on_end = self._slot.on_granted = nothing
+        self._attempt.meter.is_abandoned = _never
         self._on_done(self)
 
     # -- the queue
@@ -223,3 +225,7 @@ class BlockingWork:
             "are taken by calls of this model"
         )
         self._time_out(reason, NO_FREE_SLOT, idle=True)
+
+
+def _never() -> bool:
+    return False

@@ -145,10 +145,12 @@ class Meter:
             self.outcome = outcome
             self.error = error
             reported = self.sent or (self.formed and outcome != "aborted")
+            # The call refers to its meter: without these the two are freed as soon as it ends.
+            on_end, self._on_end, self._on_send = self._on_end, _ignored, None
         if outcome != "answered":
             self.touch()
         if reported:
-            self._on_end(self)
+            on_end(self)
         return True
 
     def cancel(self) -> None:
@@ -232,6 +234,10 @@ class Meter:
 
 def _never() -> bool:
     return False
+
+
+def _ignored(_: Meter) -> None:
+    pass
 
 
 def token_counts(usage: Mapping[str, Any]) -> TokenCounts:
