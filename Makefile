@@ -4,7 +4,7 @@ VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo example test test-loaded check format docs-api bench prove lowest catalog constraints clean
+.PHONY: demo example test test-loaded check format docs docs-api bench prove lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## an agent, an outage and the bill, against a local AWS
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
@@ -28,6 +28,9 @@ check: $(VENV)/.dev   ## style, types, layers
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev   ## build the documentation's site in site/; a broken link is an error
+	$(BIN)/zensical build --clean --strict
 
 docs-api: $(VENV)/.dev   ## generate docs/api.md from the docstrings of the public names
 	$(BIN)/python -m scripts.make_api_docs

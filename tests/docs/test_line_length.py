@@ -34,7 +34,7 @@ def test_no_line_of_a_page_is_longer_than_120_characters(page: Path) -> None:
 
 
 def test_the_decisions_are_numbered_in_order() -> None:
-    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    files = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 
     assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
     for number, file in enumerate(files, 1):
