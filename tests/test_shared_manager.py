@@ -110,7 +110,7 @@ def test_no_region_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     config = ConfigurationManager("test", tmp_path)
 
-    with pytest.raises(ConfigurationError, match=r"no AWS region is known: set aws\.region"):
+    with pytest.raises(ConfigurationError, match=r"no AWS region is configured: set aws\.region"):
         ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
 

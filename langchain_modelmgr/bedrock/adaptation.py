@@ -88,7 +88,7 @@ def fitted(
 
 def _note_left_out(formed: Mapping[str, Any], asked: OriginalRequest, fitting: _Fitting) -> None:
     for name in asked.left_out:
-        fitting.note(f"{name} not sent: the model does not take it")
+        fitting.note(f"{name} not sent: the model does not accept it")
     sent = formed.get("inferenceConfig", {})
     for name, on_the_wire in (("temperature", "temperature"), ("top_p", "topP")):
         if asked.parameters.get(name) is not None and on_the_wire not in sent:
@@ -129,7 +129,7 @@ def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | No
 def _given(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
     """Return a block of a user's turn as the model takes it; None: it does not."""
     if "citations" in block.get("document", ()) and fitting.model.supports_citations is False:
-        fitting.note("citations of a document not asked for")
+        fitting.note("citations of a document not requested")
         document = {k: v for k, v in block["document"].items() if k != "citations"}
         return {**block, "document": document}
     if "toolResult" in block and fitting.model.supports_tool_result_status is False:
@@ -150,7 +150,7 @@ def _reasoning(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]
 def _without_status(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]:
     result = dict(block["toolResult"])
     if result.pop("status", "success") == "error":
-        fitting.note("a tool's error told as text")
+        fitting.note("error status of a tool result sent as text")
         result["content"] = [{"text": "Error:"}, *result.get("content", ())]
     return {**block, "toolResult": result}
 
@@ -190,7 +190,7 @@ def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) 
     turns = [m for m in formed["messages"] if m["role"] == "assistant"]
     open_call = turns and "toolResult" in formed["messages"][-1]["content"][0]
     if open_call and "reasoningContent" not in turns[-1]["content"][0]:
-        fitting.note("thinking left off: the tool call being answered is another model's")
+        fitting.note("thinking turned off: the tool call came from another model")
         rest = {k: v for k, v in fields.items() if k not in THINKING_FIELDS}
         if rest:
             formed["additionalModelRequestFields"] = rest

@@ -93,9 +93,9 @@ def _kept(
         elif not places:
             note("cache points left out: the model has no prompt cache")
         elif place not in places:
-            note(f"cache points left out of {place}: the model takes none there")
+            note(f"cache points left out of {place}: the model accepts none there")
         elif kept and "toolResult" in kept[-1] and "tool_results" not in places:
-            note("cache points left out after tool results: the model takes none there")
+            note("cache points left out after tool results: the model accepts none there")
         else:
             kept.append(_lasting(block, model, note))
     return kept

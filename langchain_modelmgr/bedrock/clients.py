@@ -1,4 +1,4 @@
-"""The one place that builds boto3 clients; one set serves all managers with equal AWS settings."""
+"""Builds boto3 clients; managers with equal AWS settings share one set."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CONNECT_TIMEOUT_SECONDS = 10
 """Seconds to reach an endpoint, TLS included. Bedrock answers a connect in milliseconds."""
 
 READ_TIMEOUT_SECONDS = 900
-"""Only a ceiling: each attempt sets its own, shorter one (``timeout_seconds``)."""
+"""Upper limit; each attempt sets its own, shorter timeout (``timeout_seconds``)."""
 
 CONTROL_TIMEOUT_SECONDS = 1
-"""Seconds to connect, and of silence, of requests about models. They take milliseconds, and no
-call may wait for them for long."""
+"""Connect and read timeout of control plane requests, which normally take milliseconds. Short,
+because a call may have to wait for one."""
 
 
 class _Built:
@@ -54,10 +54,10 @@ class _Built:
 
 
 _BUILT: weakref.WeakValueDictionary[tuple[Any, ...], _Built] = weakref.WeakValueDictionary()
-"""Building a session and its clients takes 0.2 s and 18 MB: a process with a configuration for
-each of its tenants does it once."""
+"""Shared sessions and clients by AWS settings. Building a set takes 0.2 s and 18 MB, so a process
+with one configuration per tenant must not build one for each."""
 
-_ORIGIN = "It comes from ModelManager's region, AWS_DEFAULT_REGION, or the AWS profile"
+_ORIGIN = "The region comes from ModelManager's region, AWS_DEFAULT_REGION, or the AWS profile"
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -65,16 +65,16 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class Clients:
     """The boto3 clients of a manager, built on first use and shared by all its threads.
 
-    Endpoint, region and credentials are those that the environment named when the manager was
-    made, whatever it names when a client is built. What it did not name is left to boto3.
+    Endpoint, region and credentials come from the environment at the time the manager was
+    created; later changes have no effect. Settings that the environment lacked are left to boto3.
 
     Args:
         session: The user's boto3 session; None means one from the profile and the environment.
         profile: ``aws.profile`` of the YAML, used only without ``session``.
         region: The region for models that name none; None leaves it to boto3.
         endpoint_url: Bedrock Runtime's endpoint; None leaves it to boto3.
-        headers: HTTP headers that go along with every request to Bedrock Runtime, unsigned.
-        connections: Connections that a client's pool keeps: as many as calls may run at once.
+        headers: HTTP headers added, unsigned, to every request to Bedrock Runtime.
+        connections: Size of each client's connection pool: the number of concurrent calls.
         source: The configuration's name in errors.
     """
 
@@ -121,7 +121,7 @@ class Clients:
         return self._client("bedrock", region)
 
     def cloudwatch(self) -> FixedClient:
-        """Return what makes CloudWatch clients, all for the account and endpoint of now."""
+        """Return a factory of CloudWatch clients, fixed to the current account and endpoint."""
         endpoint = self._settings.endpoint_url("cloudwatch")
         return FixedClient(lambda: self.session, self._region, endpoint)
 
@@ -144,7 +144,7 @@ class Clients:
 
     @property
     def are_local(self) -> bool:
-        """Whether Bedrock Runtime is asked on this machine, as the local AWS is."""
+        """Whether the endpoint of Bedrock Runtime is on this machine, as with the local AWS."""
         try:
             host = urlsplit(self.runtime().meta.endpoint_url).hostname
         except ConfigurationError:
@@ -189,7 +189,7 @@ class Clients:
                 )
         except NoRegionError as error:
             raise ConfigurationError(
-                f"{self._source}: no AWS region is known: set aws.region there, "
+                f"{self._source}: no AWS region is configured: set aws.region there, "
                 "AWS_DEFAULT_REGION in the environment, or region in an AWS profile"
             ) from error
         except InvalidRegionError as error:
@@ -210,9 +210,9 @@ class Clients:
         if self._endpoint_url or there == made_with or LOCAL_SERVERS.token(there) is None:
             return
         raise ConfigurationError(
-            f"{self._source}: this ModelManager was made outside of the local AWS, whose usage it "
-            "would record for another account: make it inside LocalAWS.running(), or give chat "
-            "models no manager: they find the one of their environment"
+            f"{self._source}: this ModelManager was created outside the local AWS and would "
+            "record its usage for another account: create it inside LocalAWS.running(), or omit "
+            "manager= so that chat models use the one of their environment"
         )
 
     def _check_region(self, region: str | None) -> None:

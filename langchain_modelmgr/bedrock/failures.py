@@ -280,7 +280,7 @@ def _region_meant(error: BaseException) -> str:
     if found is None or found[1] in known_regions():
         return ""
     near = nearest_region(found[1])
-    return f"; no AWS region {found[1]!r} is known{f', did you mean {near!r}?' if near else ''}"
+    return f"; unknown AWS region {found[1]!r}{f', did you mean {near!r}?' if near else ''}"
 
 
 def _of_langchain(error: BaseException) -> BedrockError | None:

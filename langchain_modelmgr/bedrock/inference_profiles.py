@@ -127,7 +127,7 @@ class InferenceProfiles:
         search = self._searches.get(model.model_id)
         if search is None or not search.failed:
             return model
-        reason = f"the model behind this ARN is unknown: {search.failed}"
+        reason = f"the model of this ARN is unknown: {search.failed}"
         return model if model.price_unknown == reason else replace(model, price_unknown=reason)
 
     def _is_forgotten(self, search: _Search, model: ModelConfig) -> bool:
@@ -137,7 +137,7 @@ class InferenceProfiles:
     def _start(self, search: _Search, arn: str, region: str | None) -> None:
         if not may_be_inference_profile(arn):
             search.may_ask_again = False
-            search.end("it is no inference profile, of which AWS would tell it")
+            search.end("not an inference profile: AWS offers no lookup for it")
             _warn(arn, search.failed)
             return
         try:
@@ -165,7 +165,7 @@ class InferenceProfiles:
             failed = f"GetInferenceProfile failed ({code or type(failure or error).__name__})"
         else:
             found = underlying_model(model["modelArn"] for model in profile.get("models", ()))
-            failed = "" if found else "GetInferenceProfile named no single foundation model"
+            failed = "" if found else "GetInferenceProfile returned no single foundation model"
             if found:
                 self._catalog.learn(arn, found)
         if search.end(failed) and failed:
@@ -174,7 +174,7 @@ class InferenceProfiles:
 
 def _warn(arn: str, reason: str) -> None:
     logger.warning(
-        "the model behind %s is unknown: %s; give base_model under models:",
+        "the model of %s is unknown: %s; set base_model for it under models:",
         mask_account_ids(arn),
         reason,
     )

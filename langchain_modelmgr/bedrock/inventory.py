@@ -58,7 +58,7 @@ def losses(messages: Sequence[BaseMessage], formed: Iterable[Mapping[str, Any]])
     if given.tool_results and not sent.tool_results:
         yield "tool calls and results sent as text: no tools are bound"
     if given.foreign:
-        yield "blocks that only another provider knows left out"
+        yield "content blocks of another provider left out"
 
 
 def _given(messages: Sequence[BaseMessage]) -> Inventory:

@@ -116,7 +116,9 @@ def with_accepted_names(
         {sent: name for name, sent in tools.items()},
         dict(zip(documents, found.documents, strict=False)),
         arguments,
-        tuple(f"{what} mapped to ones that the model takes" for what, is_ in mapped.items() if is_),
+        tuple(
+            f"{what} mapped to names that the model accepts" for what, is_ in mapped.items() if is_
+        ),
     )
     renaming = _Renaming(tools, ids, iter(documents or found.documents), arguments)
     return renaming.request(params), names

@@ -29,7 +29,7 @@ def resendable(
     for message in messages:
         turn = _turn(message, note)
         if turns and turns[-1]["role"] == turn["role"]:
-            note("turns of one role in a row sent as one")
+            note("consecutive turns of one role merged")
             turn = {**turn, "content": [*turns.pop()["content"], *turn["content"]]}
         turns.append(turn)
     return turns
@@ -39,7 +39,7 @@ def _turn(message: Mapping[str, Any], note: Callable[[str], None]) -> Mapping[st
     content = message["content"]
     kept = [_block(block) for block in content if not _is_blank(block)]
     if len(kept) < len(content) and (kept or message["role"] == "assistant"):
-        note("texts of white space left out")
+        note("blank texts left out")
         return {**message, "content": kept}
     typed = any("toolUse" in block and "type" in block["toolUse"] for block in content)
     return {**message, "content": [_block(block) for block in content]} if typed else message

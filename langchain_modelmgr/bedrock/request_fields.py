@@ -78,7 +78,7 @@ def _drop_foreign(fields: dict[str, Any], model: ModelConfig, note: Note) -> Non
     if taken is None:
         return
     for name in [n for n in fields if n not in taken and n in known_request_fields()]:
-        _drop(fields, name, "the model does not take it", note)
+        _drop(fields, name, "the model does not accept it", note)
 
 
 def _fit_flags(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
@@ -96,7 +96,7 @@ def _fit_flags(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
         )
     for flag in flags:
         if flag not in kept:
-            note(f"anthropic_beta {flag} not sent: the model does not take it")
+            note(f"anthropic_beta {flag} not sent: the model does not accept it")
     if kept:
         fields["anthropic_beta"] = kept
     else:
@@ -108,7 +108,7 @@ def _fit_effort(fields: dict[str, Any], model: ModelConfig, note: Note) -> None:
     if model.reasoning_efforts is None or not isinstance(config, Mapping) or "effort" not in config:
         return
     if config["effort"] not in model.reasoning_efforts:
-        note("output_config.effort not sent: the model does not take it")
+        note("output_config.effort not sent: the model does not accept it")
         rest = {key: value for key, value in config.items() if key != "effort"}
         fields["output_config"] = rest
         if not rest:
@@ -129,10 +129,10 @@ def _fit_thinking(
         return
     thinking, types = fields[name], model.thinking_types
     if not takes_thinking(thinking, model):
-        _drop(fields, name, "the model does not take it", note)
+        _drop(fields, name, "the model does not accept it", note)
         return
     if types is not None and thinking.get("type") not in types:
-        note(f"{name} sent as adaptive: the model takes no budget")
+        note(f"{name} sent as adaptive: the model accepts no budget")
         thinking = {key: value for key, value in thinking.items() if key != "budget_tokens"}
         fields[name] = thinking = {**thinking, "type": "adaptive"}
     if thinking.get("type") == "disabled" or not _fit_budget(name, fields, inference, note):
@@ -166,7 +166,7 @@ def _drop_refused(inference: dict[str, Any], model: ModelConfig, note: Note) -> 
     preferred, *others = model.exclusive_parameters or ("",)
     if _ON_THE_WIRE.get(preferred) in inference:
         for name in others:
-            _drop(inference, name, f"the model does not take it with {preferred}", note)
+            _drop(inference, name, f"the model does not accept it with {preferred}", note)
 
 
 def _fit_stops(inference: dict[str, Any], model: ModelConfig, note: Note) -> None:
@@ -175,7 +175,7 @@ def _fit_stops(inference: dict[str, Any], model: ModelConfig, note: Note) -> Non
     if model.supports_blank_stop_sequences is False:
         kept = [stop for stop in kept if not isinstance(stop, str) or stop.strip()]
         if len(kept) < len(stops):
-            note("stop_sequences of white space not sent: the model refuses them")
+            note("blank stop_sequences not sent: the model refuses them")
     longest = model.max_stop_sequence_length
     if longest is not None and any(len(stop) > longest for stop in kept):
         note(f"stop_sequences over {longest} characters not sent: the model refuses them")
@@ -194,4 +194,4 @@ def _fit_tier(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
         return
     if tier not in model.accepted_service_tiers:
         del formed["serviceTier"]
-        note(f"service_tier {tier} not sent: the model does not have it")
+        note(f"service_tier {tier} not sent: the model does not support it")

@@ -61,7 +61,7 @@ def tool_config(
     names = [tool["toolSpec"].get("name") for tool in config["tools"] if "toolSpec" in tool]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigurationError(f"tool {twice!r} is bound twice: give each an own name")
+        raise ConfigurationError(f"tool {twice!r} is bound twice: give each tool its own name")
     if choice is not None:
         named = choice not in ("auto", "any")
         config["toolChoice"] = {"tool": {"name": choice}} if named else {choice: {}}

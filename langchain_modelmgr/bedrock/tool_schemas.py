@@ -37,8 +37,8 @@ def check_tools(tools: Iterable[Any]) -> None:
             continue
         if kind := _other_kind(schema, schema, 0):
             raise ConfigurationError(
-                f"tool {name!r}: its schema is of type {kind!r}, and Bedrock takes type 'object' "
-                "at the top: put it into a property of an object"
+                f"tool {name!r}: the schema has type {kind!r}, but Bedrock requires type 'object' "
+                "at the top level: make it a property of an object"
             )
 
 
@@ -61,7 +61,7 @@ def with_accepted_schemas(
         tool if _is_taken(tool, limits) else {"toolSpec": _fitted(tool["toolSpec"], limits)}
         for tool in config["tools"]
     ]
-    changes = ("schemas of tools put into a form that the model takes",)
+    changes = ("tool schemas converted to a form that the model accepts",)
     return {**params, "toolConfig": {**config, "tools": tools}}, changes
 
 

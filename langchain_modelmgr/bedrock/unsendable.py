@@ -78,7 +78,7 @@ def wrong_parameters(error: ValidationError) -> str:
     """Return which parameters ChatBedrockConverse refused, without their values."""
     return "; ".join(
         f"{'.'.join(map(str, detail['loc'])) or 'parameters'}: "
-        + ("not possible with this model" if detail["type"] == "value_error" else detail["msg"])
+        + ("not supported by this model" if detail["type"] == "value_error" else detail["msg"])
         for detail in error.errors(include_url=False, include_input=False)
     )
 
@@ -94,7 +94,7 @@ def unsendable(params: Mapping[str, Any], messages: Sequence[BaseMessage] = ()) 
         if found := _found(value, "", 0):
             path, kind, instead = found
             return (
-                f"{where}: {path or 'the whole'} is of type {kind}, which can't be sent: {instead}"
+                f"{where}: {path or 'the value'} is of type {kind}, which can't be sent: {instead}"
             )
     return None
 

@@ -119,7 +119,7 @@ class ChainBuilder:
         for candidate in rest:
             if (outside := candidate.settings.outside) is not None:
                 logger.warning(
-                    "agent %s: %s is never asked: %s", agent_name, candidate.public_id, outside
+                    "agent %s: %s will not be used: %s", agent_name, candidate.public_id, outside
                 )
         retries = overrides.max_retries
         rules = ChainRules(
@@ -142,7 +142,9 @@ class ChainBuilder:
             return
         own = mask_account_ids(model.model_id)
         able = [other for other in self._models_that_can(needs) if other != own]
-        hint = f"configured models that can: {', '.join(able)}" if able else "no configured one can"
+        hint = (
+            f"configured models that can: {', '.join(able)}" if able else "no configured model can"
+        )
         raise ModelCompatibilityError(f"agent {agent_name!r}: {own}: {reason} ({hint})")
 
     @property

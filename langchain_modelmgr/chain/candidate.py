@@ -158,7 +158,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
             return reason
         guarded = {**self.settings.request_fields, **request.kwargs}.get("guardrail_config")
         if guarded and self.settings.region not in (None, self._clients.region):
-            return "Model is in another region than the guardrail"
+            return "Model is in a different region from the guardrail"
         model = self.settings.model
         known = model.base_model_id is None or model.tool_choices is not None
         given, _ = self.settings.taken(request.kwargs)
@@ -306,8 +306,8 @@ class Candidate(Runnable[AttemptRequest, Any]):
             return
         self._warned = True
         logger.warning(
-            "%s: %d tokens that are not streamed take longer than timeout_seconds %g: stream, "
-            "lower max_tokens, or raise timeout_seconds",
+            "%s: generating %d tokens without streaming takes longer than timeout_seconds %g: "
+            "stream, lower max_tokens, or raise timeout_seconds",
             self.public_id,
             asked,
             request.timeout,

@@ -200,7 +200,10 @@ def _unforced(candidate: Candidate) -> Iterator[str]:
     wanted: dict[str, Any] = {"tool_choice": "any"}
     request = ChatRequest([], None, wanted, Needs(tool_choice="any"), _TIMEOUT)
     if candidate.unsuited_because(request):
-        yield "can't be forced to call a tool while it thinks: structured output is asked unforced"
+        yield (
+            "can't be forced to call a tool while it thinks: structured output does not force "
+            "the tool call"
+        )
 
 
 def _left_out(spec: CandidateSettings) -> Sequence[str]:
@@ -226,7 +229,7 @@ def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:
         return
     ttl = agent.prompt_caching.ttl
     if model.in_catalog and not model.supports_prompt_caching:
-        yield "has no prompt cache: prompt_caching does nothing there"
+        yield "has no prompt cache: prompt_caching has no effect"
     elif model.cache_lifetimes is not None and ttl not in model.cache_lifetimes:
         yield f"does not cache prompts for {ttl}: they are cached for {model.cache_lifetimes[0]}"
 
@@ -238,10 +241,10 @@ def _doubts(candidate: Candidate) -> Iterator[str]:
 
 def _unknown(model: ModelConfig, catalog: ModelCatalog) -> Iterator[str]:
     if model.base_model_id is None:
-        yield "the model behind this ARN is not known yet: live=True asks, base_model tells"
+        yield "the model of this ARN is not known yet: check with live=True, or set base_model"
     elif not model.in_catalog:
         meant = catalog.did_you_mean(model.model_id)
-        yield f"not in the catalog{meant}: its abilities are taken as given"
+        yield f"not in the catalog{meant}: its capabilities are unknown and assumed"
     if model.cost_per_1k_input_tokens is None or model.cost_per_1k_output_tokens is None:
         yield f"its price is unknown: {model.price_unknown or 'describe it under models:'}"
     elif model.price_disputed:
@@ -262,10 +265,10 @@ def _weaker(model: ModelConfig, primary: ModelConfig) -> Iterator[str]:
         (_can_be_forced(model), _can_be_forced(primary), "a forced tool choice"),
     ):
         if could and able is False:
-            yield f"does not support {what}, which the agent's own model does"
+            yield f"does not support {what}, which the agent's primary model does"
     window, wanted = model.context_window, primary.context_window
     if window and wanted and window < wanted:
-        yield f"its context window of {window:,} tokens is smaller than the {wanted:,} of the agent"
+        yield f"its context window of {window:,} tokens is smaller than the primary's {wanted:,}"
 
 
 _FORCED = "any"

@@ -172,7 +172,7 @@ def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
         (needs.audio, model.supports_audio, "audio"),
         (needs.search_results, model.supports_search_results, "search results"),
         (needs.s3_sources, model.supports_s3_sources, "sources in Amazon S3"),
-        (needs.prefill, model.supports_prefill, "the beginning of its own answer"),
+        (needs.prefill, model.supports_prefill, "a prefilled answer"),
         (needs.structured_output, model.supports_structured_output, "structured output"),
     ):
         if needed and able_to is False:

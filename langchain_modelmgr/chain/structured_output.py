@@ -84,8 +84,8 @@ class _CallParser(BaseModel):
         partial = partial and managed is None
         if not partial and not message.tool_calls and managed and _was_unforced(managed):
             raise OutputParserException(
-                f"{managed['model_id']} answered without a tool call, and it can't be forced to "
-                "make one: ask for it in the prompt"
+                f"{managed['model_id']} answered without a tool call and can't be forced to "
+                "make one: request the call in the prompt"
             )
         calls = [
             {**call, "args": repaired(call["args"], self.declared, partial=partial)}

@@ -39,7 +39,7 @@ RESULT = {"toolResult": {"toolUseId": "t", "content": [{"text": "x"}], "status":
 USE = {"toolUse": {"toolUseId": "t", "name": "look", "input": {}}}
 TEXT: dict[str, Any] = {"text": "x"}
 LEFT_OUT = "reasoning of earlier turns left out"
-NO_THINKING = "thinking not sent: the model does not take it"
+NO_THINKING = "thinking not sent: the model does not accept it"
 NO_CACHE = "cache points left out: the model has no prompt cache"
 
 
@@ -98,7 +98,7 @@ def test_a_tools_error_is_told_in_words_where_no_status_is_taken() -> None:
     result = formed["messages"][2]["content"][0]["toolResult"]
     assert "status" not in result
     assert result["content"] == [{"text": "Error:"}, {"text": "x"}]
-    assert changes == ("a tool's error told as text",)
+    assert changes == ("error status of a tool result sent as text",)
     assert _fit(CLAUDE, [TEXT], [USE], [RESULT])[1] == ()
 
 
@@ -124,7 +124,7 @@ def test_thinking_rests_while_another_models_tool_call_is_answered() -> None:
 
     assert formed["additionalModelRequestFields"] == {"other": 1}
     assert "additionalModelRequestFields" not in alone
-    assert changes == ("thinking left off: the tool call being answered is another model's",)
+    assert changes == ("thinking turned off: the tool call came from another model",)
     for turns in ([TEXT], [USE], [TEXT]), ([TEXT], [SIGNED, USE], [RESULT]):
         assert _fit(CLAUDE, *turns, additionalModelRequestFields=fields)[1] == ()
 
@@ -210,12 +210,12 @@ def test_a_conversation_moves_to_other_families_and_back(
     answer(said)
     said, adapted = turn(LLAMA_33, ScriptedReply(text="Sunny."))  # 3: Llama answers
     assert NO_CACHE in adapted
-    assert "a tool's error told as text" in adapted
+    assert "error status of a tool result sent as text" in adapted
     history.append(HumanMessage("And tomorrow?"))
     said, adapted = turn(NOVA, CALL)  # 4: Nova calls a tool
     answer(said)
     said, adapted = turn(CLAUDE, CALL)  # 5: Claude goes on in the middle of it
-    assert "thinking left off: the tool call being answered is another model's" in adapted
+    assert "thinking turned off: the tool call came from another model" in adapted
     answer(said)
     said, adapted = turn(CLAUDE, ScriptedReply(text="Sunny too."))  # 6: its own call: it thinks
     assert adapted == [LEFT_OUT]  # Nova's, of turns 2 and 4
@@ -245,7 +245,7 @@ def test_so_does_one_in_bedrocks_own_shapes(configured: Configure, local_aws: Lo
     assert changes[0] == []
     assert changes[1] == [NO_THINKING, LEFT_OUT]
     assert set(changes[2]) == {NO_THINKING, LEFT_OUT, NO_CACHE}
-    assert "thinking left off: the tool call being answered is another model's" in changes[3]
+    assert "thinking turned off: the tool call came from another model" in changes[3]
     assert changes[4] == [NO_THINKING, LEFT_OUT]
 
 

@@ -29,8 +29,8 @@ TOOL: dict[str, Any] = {
 }
 POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 HOUR: dict[str, Any] = {"cachePoint": {"type": "default", "ttl": "1h"}}
-NO_TOOLS = "cache points left out of tools: the model takes none there"
-NO_RESULTS = "cache points left out after tool results: the model takes none there"
+NO_TOOLS = "cache points left out of tools: the model accepts none there"
+NO_RESULTS = "cache points left out after tool results: the model accepts none there"
 NO_CACHE = "cache points left out: the model has no prompt cache"
 NO_HOUR = "cache points for 1h sent without a lifetime: the model caches for 5m"
 

@@ -142,7 +142,9 @@ def test_one_that_comes_from_elsewhere_is_told_so_too(
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
 
     for made in (manager(""), manager("", region=region)):
-        with pytest.raises(ConfigurationError, match=r"(?i)did you mean 'us-east-1'\? It comes"):
+        with pytest.raises(
+            ConfigurationError, match=r"(?i)did you mean 'us-east-1'\? The region comes"
+        ):
             made.chat_model("a").invoke("x")
 
 

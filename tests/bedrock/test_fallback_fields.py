@@ -22,7 +22,7 @@ NOVA = "us.amazon.nova-pro-v1:0"
 LLAMA = "us.meta.llama3-3-70b-instruct-v1:0"
 GPT_OSS = "openai.gpt-oss-120b-1:0"
 ENABLED = {"type": "enabled", "budget_tokens": 2000}
-NO_THINKING = "thinking not sent: the model does not take it"
+NO_THINKING = "thinking not sent: the model does not accept it"
 NO_STOPS = "stop_sequences not sent: the model refuses it"
 
 CHAIN = """
@@ -78,8 +78,8 @@ def test_a_calls_own_fields_go_to_no_other_providers_model(
     assert "additionalModelResponseFieldPaths" not in body
     assert set(adapted) == {
         NO_THINKING,
-        "something_new not sent: the model does not take it",
-        "additional_model_response_field_paths not sent: the model does not take it",
+        "something_new not sent: the model does not accept it",
+        "additional_model_response_field_paths not sent: the model does not accept it",
     }
 
 
@@ -104,7 +104,7 @@ def test_an_effort_goes_to_the_fallbacks_that_know_it(
 
     sent = body.get("additionalModelRequestFields", {}).get("reasoning_effort")
     assert sent == ("high" if level == "high" else None)
-    left_out = ["reasoning_effort not sent: the model does not take it"]
+    left_out = ["reasoning_effort not sent: the model does not accept it"]
     assert adapted == ([] if level == "high" else left_out)
 
 

@@ -48,12 +48,12 @@ CITED: dict[str, Any] = {
     }
 }
 CALL = ("look", {"place": {"city_name": "Rome", "floor": 2}})
-NO_THINKING = "thinking not sent: the model does not take it"
-NO_FLAGS = "anthropic_beta not sent: the model does not take it"
+NO_THINKING = "thinking not sent: the model does not accept it"
+NO_FLAGS = "anthropic_beta not sent: the model does not accept it"
 LEFT_OUT = "reasoning of earlier turns left out"
 AS_TEXT = "citations sent as text"
-NO_CITATIONS = "citations of a document not asked for"
-RESTS = "thinking left off: the tool call being answered is another model's"
+NO_CITATIONS = "citations of a document not requested"
+RESTS = "thinking turned off: the tool call came from another model"
 
 
 def look(place: dict[str, Any]) -> str:
@@ -152,13 +152,18 @@ def test_in_langchains_shapes(
             ToolMessage(found, tool_call_id=call["id"], status=status) for call in said.tool_calls
         )
 
-    assert turn(CLAUDE, FIRST) == {"top_p not sent: the model does not take it with temperature"}
+    assert turn(CLAUDE, FIRST) == {"top_p not sent: the model does not accept it with temperature"}
     answer("error")
     of_nova = turn(NOVA, ScriptedReply(text="Let me look.", tool_calls=[CALL]))
     assert of_nova >= {NO_THINKING, NO_FLAGS, LEFT_OUT, AS_TEXT, NO_CITATIONS}
     answer()
     of_llama = turn(LLAMA, ScriptedReply(text="7."))
-    assert of_llama >= {NO_THINKING, LEFT_OUT, AS_TEXT, "a tool's error told as text"}
+    assert of_llama >= {
+        NO_THINKING,
+        LEFT_OUT,
+        AS_TEXT,
+        "error status of a tool result sent as text",
+    }
     history.append(HumanMessage("And tomorrow?"))
     turn(NOVA, ScriptedReply(tool_calls=[CALL]))
     answer()
@@ -207,7 +212,12 @@ def test_in_bedrocks_shapes(configured: Configure, local_aws: LocalAWS, mode: st
     of_nova = turn(NOVA, ScriptedReply(text="Let me look.", tool_calls=[CALL]))
     assert of_nova >= {NO_THINKING, NO_FLAGS, LEFT_OUT, AS_TEXT, NO_CITATIONS}
     of_llama = turn(LLAMA, ScriptedReply(text="7."))
-    assert of_llama >= {NO_THINKING, LEFT_OUT, AS_TEXT, "a tool's error told as text"}
+    assert of_llama >= {
+        NO_THINKING,
+        LEFT_OUT,
+        AS_TEXT,
+        "error status of a tool result sent as text",
+    }
     turn(NOVA, ScriptedReply(tool_calls=[CALL]))
     assert RESTS in turn(CLAUDE, ScriptedReply(text="Still 7."))
     turn(CLAUDE, ScriptedReply(reasoning="hm", text="Sure."))

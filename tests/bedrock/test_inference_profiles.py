@@ -136,7 +136,7 @@ def test_a_denied_profile_is_unknown_with_its_reason_and_calls_go_on(
 
     assert reply.response_metadata["model_manager"]["cost_usd"] is None
     assert manager.get_usage_summary()["unpriced_invocations"] == 3
-    hidden = [r.message for r in caplog.records if "the model behind" in r.message]
+    hidden = [r.message for r in caplog.records if "the model of" in r.message]
     assert len(hidden) == 2  # one of the model, one of its price
     assert reason in hidden[0]
     assert "base_model" in hidden[0]
@@ -258,7 +258,7 @@ async def test_a_control_plane_that_hangs_delays_a_call_by_seconds_at_most(
         assert _cost(reply) is None
 
     assert _asked(local_aws) == 1
-    (told,) = [m for m in caplog.messages if "the model behind" in m and "base_model" in m]
+    (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
     assert "GetInferenceProfile" in told
 
 
@@ -333,5 +333,5 @@ def test_an_arn_that_is_no_profile_is_not_asked_for(
         assert _cost(manager.chat_model("a").invoke("x")) is None
 
     assert _asked(local_aws) == 0
-    (told,) = [m for m in caplog.messages if "the model behind" in m and "base_model" in m]
-    assert "it is no inference profile" in told
+    (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
+    assert "not an inference profile" in told

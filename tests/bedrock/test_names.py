@@ -54,7 +54,7 @@ def test_tool_names_are_mapped_out_and_back(configured: Configure, local_aws: Lo
     assert sent_names(body)[0] == "files_read"
     assert [call["name"] for call in reply.tool_calls] == ["files.read"]
     assert reply.response_metadata["model_manager"]["attempts"][0]["adapted"] == [
-        "tool names mapped to ones that the model takes"
+        "tool names mapped to names that the model accepts"
     ]
 
 
@@ -133,7 +133,7 @@ def test_a_hyphen_is_mapped_for_nova_and_stays_for_claude(
     told = fallen.response_metadata["model_manager"]["attempts"]
     assert [attempt["adapted"] for attempt in told] == [
         [],
-        ["tool names mapped to ones that the model takes"],
+        ["tool names mapped to names that the model accepts"],
     ]
 
 

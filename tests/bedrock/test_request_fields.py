@@ -34,7 +34,7 @@ CATALOG = ModelCatalog()
 MESSAGES = [{"role": "user", "content": [{"text": "x"}]}]
 ENABLED = {"type": "enabled", "budget_tokens": 2000}
 ADAPTIVE = {"type": "adaptive"}
-NO_THINKING = "thinking not sent: the model does not take it"
+NO_THINKING = "thinking not sent: the model does not accept it"
 NO_STOPS = "stop_sequences not sent: the model refuses it"
 INTERLEAVED = "interleaved-thinking-2025-05-14"
 MILLION = "context-1m-2025-08-07"
@@ -62,7 +62,7 @@ def _fit(model_id: str, **sections: Any) -> tuple[dict[str, Any], tuple[str, ...
         (SONNET_45, ADAPTIVE, None, (NO_THINKING,)),
         (OPUS_46, ADAPTIVE, ADAPTIVE, ()),
         (OPUS_46, ENABLED, ENABLED, ()),
-        (OPUS_47, ENABLED, ADAPTIVE, ("thinking sent as adaptive: the model takes no budget",)),
+        (OPUS_47, ENABLED, ADAPTIVE, ("thinking sent as adaptive: the model accepts no budget",)),
         (OPUS_47, {"type": "disabled"}, None, (NO_THINKING,)),
         (SONNET_5, {"type": "disabled"}, {"type": "disabled"}, ()),
     ],
@@ -136,7 +136,7 @@ def test_of_two_parameters_that_exclude_each_other_the_temperature_is_sent(model
     one, nothing = _fit(model_id, inferenceConfig={"topP": 0.5})
 
     assert both["inferenceConfig"] == {"temperature": 0.2}
-    assert changes == ("top_p not sent: the model does not take it with temperature",)
+    assert changes == ("top_p not sent: the model does not accept it with temperature",)
     assert (one["inferenceConfig"], nothing) == ({"topP": 0.5}, ())
     assert _fit(SONNET_37, inferenceConfig={"temperature": 0.2, "topP": 0.5})[1] == ()
 
@@ -172,13 +172,13 @@ def test_parameters_that_a_model_refuses_are_not_sent() -> None:
             SONNET_45,
             ["\n", "\nObservation"],
             ["\nObservation"],
-            ("stop_sequences of white space not sent: the model refuses them",),
+            ("blank stop_sequences not sent: the model refuses them",),
         ),
         (
             SONNET_45,
             ["\n\n"],
             None,
-            ("stop_sequences of white space not sent: the model refuses them",),
+            ("blank stop_sequences not sent: the model refuses them",),
         ),
         (NOVA, ["\n\n"], ["\n\n"], ()),
     ],
@@ -213,7 +213,7 @@ def test_beta_flags_are_sent_to_the_models_that_take_them(
     assert formed.get("additionalModelRequestFields", {}).get("anthropic_beta") == sent
     left_out = [flag for flag in flags if flag not in (sent or ())]
     assert told == tuple(
-        f"anthropic_beta {flag} not sent: the model does not take it" for flag in left_out
+        f"anthropic_beta {flag} not sent: the model does not accept it" for flag in left_out
     )
 
 
@@ -229,7 +229,7 @@ def test_a_beta_flag_that_no_model_is_known_to_take_is_sent_with_a_warning(
 
     assert formed["additionalModelRequestFields"] == {"anthropic_beta": ["some-later-flag"]}
     assert again == formed
-    assert told == (f"anthropic_beta {MILLION} not sent: the model does not take it",)
+    assert told == (f"anthropic_beta {MILLION} not sent: the model does not accept it",)
     assert none == {}  # one that takes no flag at all gets none
     (warned,) = caplog.messages
     assert "some-later-flag" in warned
@@ -253,7 +253,9 @@ def test_a_service_tier_is_asked_for_where_the_model_has_it(
     formed, told = _fit(model_id, serviceTier={"type": tier})
 
     assert ("serviceTier" in formed) == sent
-    assert told == (() if sent else (f"service_tier {tier} not sent: the model does not have it",))
+    assert told == (
+        () if sent else (f"service_tier {tier} not sent: the model does not support it",)
+    )
 
 
 def test_awss_name_for_thinking_is_thinking_too() -> None:
@@ -275,7 +277,7 @@ def test_an_effort_that_the_model_does_not_know_is_left_out() -> None:
     formed, told = _fit(OPUS_46, additionalModelRequestFields=fields)
 
     assert formed["additionalModelRequestFields"] == {"thinking": ADAPTIVE}
-    assert told == ("output_config.effort not sent: the model does not take it",)
+    assert told == ("output_config.effort not sent: the model does not accept it",)
     assert _fit(OPUS_47, additionalModelRequestFields=fields)[1] == ()
 
 

@@ -102,7 +102,7 @@ def test_a_union_at_the_top_is_merged_for_claude_and_told_in_the_description(
     }
     assert '"anyOf": [{"type": "object"' in spec["description"]
     told = reply.response_metadata["model_manager"]["attempts"][0]["adapted"]
-    assert told == ["schemas of tools put into a form that the model takes"]
+    assert told == ["tool schemas converted to a form that the model accepts"]
 
 
 def test_a_union_at_the_top_stays_where_the_model_takes_it(
@@ -180,9 +180,7 @@ def test_arguments_that_are_no_object_are_refused_with_the_tools_name(
     asked = [{"role": "user", "content": [{"text": "x"}]}]
 
     for tool in (tool_with(schema), own, titled):
-        with pytest.raises(
-            ConfigurationError, match=f"tool 'pick': its schema is of type '{kind}'"
-        ):
+        with pytest.raises(ConfigurationError, match=f"tool 'pick': the schema has type '{kind}'"):
             llm.bind_tools([tool])
         with pytest.raises(ConfigurationError, match="tool 'pick'"):
             llm.bind(tools=[tool]).invoke("x")

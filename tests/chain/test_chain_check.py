@@ -59,12 +59,12 @@ def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> Non
     titan = members[-1]
     assert titan.ok
     assert titan.answered is None
-    assert "does not support tools, which the agent's own model does" in titan.warnings
-    assert "does not support a forced tool choice, which the agent's own model does" in (
+    assert "does not support tools, which the agent's primary model does" in titan.warnings
+    assert "does not support a forced tool choice, which the agent's primary model does" in (
         titan.warnings
     )
     assert (
-        "its context window of 32,000 tokens is smaller than the 200,000 of the agent"
+        "its context window of 32,000 tokens is smaller than the primary's 200,000"
         in titan.warnings
     )
     assert members[2].warnings == ()
@@ -87,10 +87,10 @@ def test_what_a_model_does_not_get_of_the_agents_parameters_is_told(configured: 
 
     assert "thinking budget lowered to 1999: it must be below max_tokens" in claude.warnings
     assert "temperature not sent: the model thinks" in claude.warnings
-    assert "service_tier priority not sent: the model does not have it" in claude.warnings
-    assert "thinking not sent: the model does not take it" in nova.warnings
+    assert "service_tier priority not sent: the model does not support it" in claude.warnings
+    assert "thinking not sent: the model does not accept it" in nova.warnings
     assert "stop_sequences not sent: the model refuses it" in gpt.warnings
-    assert "does not support video, which the agent's own model does" not in nova.warnings
+    assert "does not support video, which the agent's primary model does" not in nova.warnings
     assert all(member.ok for member in (claude, nova, gpt))
 
 
@@ -99,8 +99,8 @@ def test_what_only_the_primary_can_read_is_told(configured: Configure) -> None:
 
     _, claude = ModelManager(config, sinks=[]).check_chains()
 
-    assert "does not support video, which the agent's own model does" in claude.warnings
-    assert "does not support sources in Amazon S3, which the agent's own model does" in (
+    assert "does not support video, which the agent's primary model does" in claude.warnings
+    assert "does not support sources in Amazon S3, which the agent's primary model does" in (
         claude.warnings
     )
 
@@ -236,8 +236,8 @@ def test_what_is_not_known_is_told(configured: Configure) -> None:
     assert any(w.startswith("its price is disputed: the design guide's") for w in haiku.warnings)
     assert any(w.startswith("retired") for w in haiku.warnings)
     assert hidden.model_id == ARN.replace("123456789012", "*" * 12)
-    assert any("base_model tells" in w for w in hidden.warnings)
-    assert "not in the catalog: its abilities are taken as given" in unheard.warnings
+    assert any("or set base_model" in w for w in hidden.warnings)
+    assert "not in the catalog: its capabilities are unknown and assumed" in unheard.warnings
     assert any("its price is disputed: genai-prices has one price" in w for w in nova.warnings)
     assert sonnet.problems == ("Model does not support structured output",)
 
@@ -260,7 +260,7 @@ def test_live_each_model_is_asked_for_one_token_that_is_accounted(
     assert sonnet.latency_ms is not None
     assert haiku.problems[0].startswith("BedrockPermissionDeniedError: AccessDeniedException")
     assert hidden.answered
-    assert not any("base_model tells" in w for w in hidden.warnings)
+    assert not any("or set base_model" in w for w in hidden.warnings)
     bodies = [c.body for c in local_aws.calls() if c.operation == "Converse"]
     assert [b["inferenceConfig"] for b in bodies] == [{"maxTokens": 1}] * 3
     summary = manager.get_usage_summary()
@@ -285,5 +285,5 @@ def test_prompt_caching_that_a_model_does_not_do_is_a_warning(configured: Config
 
     assert not any("cache" in text for text in claude.warnings)
     assert "does not cache prompts for 1h: they are cached for 5m" in nova.warnings
-    assert "has no prompt cache: prompt_caching does nothing there" in llama.warnings
+    assert "has no prompt cache: prompt_caching has no effect" in llama.warnings
     assert llama.ok

@@ -71,7 +71,7 @@ UNKNOWN = replace(
         (Needs(audio=True), "Model does not support audio"),
         (Needs(search_results=True), "Model does not support search results"),
         (Needs(s3_sources=True), "Model does not support sources in Amazon S3"),
-        (Needs(prefill=True), "Model does not support the beginning of its own answer"),
+        (Needs(prefill=True), "Model does not support a prefilled answer"),
         (Needs(structured_output=True), "Model does not support structured output"),
     ],
 )

@@ -348,7 +348,7 @@ async def test_a_guardrail_of_another_region_drops_the_model(
 
     told = reply.response_metadata["model_manager"]
     assert told["model_id"] == HAIKU
-    assert told["skipped"][0]["reason"] == "Model is in another region than the guardrail"
+    assert told["skipped"][0]["reason"] == "Model is in a different region from the guardrail"
 
 
 async def test_one_providers_own_fields_go_to_no_other_provider(

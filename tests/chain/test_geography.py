@@ -143,7 +143,7 @@ def test_a_region_that_only_boto3_knows_is_found_before_a_call(
     assert any("'eu' must not fall to one of 'us'" in problem for problem in member.problems)
     assert f"skipped {HAIKU}: a model of 'eu' must not fall to one of 'us'" in str(caught.value)
     assert local_aws.requests(HAIKU) == 0
-    assert f"agent a: {HAIKU} is never asked" in caplog.text
+    assert f"agent a: {HAIKU} will not be used" in caplog.text
 
 
 def test_a_managers_own_region_counts(configured: Configure) -> None:

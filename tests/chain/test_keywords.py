@@ -41,14 +41,14 @@ def llm(manager: ModelManager) -> ManagedBedrockChat:
         ({"temperature": "0.5"}, "temperature must be a number, got str"),
         ({"timeout": "10"}, "timeout must be a number, got str"),
         ({"model": ["x"]}, "model must be a model id, got list"),
-        ({"stop_sequences": "END"}, "stop_sequences must be a list of texts, got str"),
-        ({"stop_sequences": ["END", 7]}, "stop_sequences must be a list of texts, got int"),
+        ({"stop_sequences": "END"}, "stop_sequences must be a list of strings, got str"),
+        ({"stop_sequences": ["END", 7]}, "stop_sequences must be a list of strings, got int"),
         (
             {"additional_model_request_fields": "thinking"},
             "additional_model_request_fields must be a map, got str",
         ),
         ({"guardrailConfig": "abc123"}, "guardrail_config must be a map, got str"),
-        ({"reasoning_effort": 3}, "reasoning_effort must be a text, got int"),
+        ({"reasoning_effort": 3}, "reasoning_effort must be a string, got int"),
     ],
 )
 def test_a_wrong_keyword_is_told_at_both_doors_and_nothing_is_sent(
@@ -95,5 +95,7 @@ def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBe
 def test_stop_sequences_are_texts_in_langchains_own_argument_too(llm: ManagedBedrockChat) -> None:
     wrong: Any = "END"
 
-    with pytest.raises(ConfigurationError, match="stop_sequences must be a list of texts, got str"):
+    with pytest.raises(
+        ConfigurationError, match="stop_sequences must be a list of strings, got str"
+    ):
         llm.invoke("x", stop=wrong)

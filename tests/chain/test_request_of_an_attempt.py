@@ -115,7 +115,7 @@ def test_what_langchain_aws_leaves_out_is_told_like_what_we_leave_out(
         [{"type": "web_search_call", "id": "w"}, {"type": "text", "text": "Hi"}],
         response_metadata={"model_provider": "openai", "model_name": "gpt-5"},
     )
-    foreign = "blocks that only another provider knows left out"
+    foreign = "content blocks of another provider left out"
     told = []
 
     for history in (

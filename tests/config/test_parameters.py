@@ -181,7 +181,7 @@ def test_a_parameter_that_only_langchain_aws_refuses_names_model_and_key(
     with pytest.raises(ConfigurationError) as caught:
         ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
-    assert "parameters: not possible with this model" in str(caught.value)
+    assert "parameters: not supported by this model" in str(caught.value)
     assert "111122223333" not in str(caught.value)
     assert "max" not in str(caught.value)
     assert local_aws.requests() == 0

@@ -192,7 +192,7 @@ def test_a_manager_made_outside_of_a_local_aws_is_refused_inside(folder: Path) -
 
     with LocalAWS.running() as aws:
         for llm in (manager.chat_model("a"), manager.chat_model("a").bind(stop=["E"])):
-            with pytest.raises(ConfigurationError, match="made outside of the local AWS"):
+            with pytest.raises(ConfigurationError, match="created outside the local AWS"):
                 llm.invoke("x")
         shared.invoke("x")
         ModelManager(ConfigurationManager()).chat_model("a").invoke("x")
