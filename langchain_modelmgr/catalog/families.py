@@ -47,6 +47,12 @@ def successor_of(base: str | None, prefix: str | None) -> str | None:
     return newest[1] if newest[0] > generation else None
 
 
+def newest(tier: str, prefix: str | None) -> str | None:
+    """Return the base model id of the newest active Claude of a tier in a geography, or None."""
+    found = _claude(tier, prefix)
+    return found[-1][1] if found else None
+
+
 @functools.cache
 def _claude(tier: str, prefix: str | None) -> tuple[tuple[float, str], ...]:
     """Return the current Claude models of a tier in a geography, oldest generation first."""

@@ -11,7 +11,7 @@ import typer
 
 from langchain_modelmgr.cli.model_facts import facts_of, not_known
 from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment, read_config
-from langchain_modelmgr.cli.output import note, print_facts, print_json, print_table, say, width
+from langchain_modelmgr.cli.output import note, print_facts, print_json, print_table, say
 from langchain_modelmgr.cli.values import money, per_million, plain, tokens
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ EXAMPLE = "Example: `modelmgr models --retiring 90d --needs tools,images`"
 
 _DAYS = re.compile(r"(\d{1,4})d")
 _COLUMNS = ("MODEL", "WINDOW", "OUTPUT", "$/M IN", "$/M OUT", "ENDS")
-_OUTPUT = 2
-_WIDE = 90
-"""Columns that the whole table needs; in fewer, the output limit is left out."""
 
 
 def models(
@@ -121,9 +118,7 @@ def _takes(model: ModelConfig, needs: str | None) -> bool:
 
 
 def _print(found: list[ModelConfig]) -> None:
-    shown = [i for i in range(len(_COLUMNS)) if i != _OUTPUT or width() >= _WIDE]
-    rows = ([row[i] for i in shown] for row in map(_row, found))
-    print_table([_COLUMNS[i] for i in shown], rows, right=_COLUMNS[1:5])
+    print_table(_COLUMNS, map(_row, found), right=_COLUMNS[1:5], optional=["OUTPUT"])
     if any(model.price_disputed for model in found):
         note("* public lists differ on this price: modelmgr models MODEL_ID says how")
 

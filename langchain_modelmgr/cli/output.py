@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _UNLIMITED = 10_000
 """Columns of output that is not a terminal: a pipe's reader wants whole lines."""
+
+_GAP = 2
+"""Spaces between two columns."""
 
 
 class _Console(Console):
@@ -58,27 +61,38 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> None:
-    """Print a table without lines. Only the last column is wrapped where the width is too small.
+    """Print a table without lines. Numbers are never cut or wrapped.
 
     Args:
         columns: The headings.
         rows: The cells as text.
-        right: Headings of columns that are aligned to the right: numbers.
+        right: Headings of columns of numbers, which are aligned to the right.
+        optional: Headings of columns that are left out where the width is too small, in this order.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        last = name == columns[-1]
-        table.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=not last,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*row)
+    cells = [list(row) for row in rows]
+    shown = list(range(len(columns)))
+    for name in optional:
+        if _width_of(columns, cells, shown) > width():
+            shown.remove(columns.index(name))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for name in (columns[i] for i in shown):
+        is_number = name in right
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(name, justify=justify, no_wrap=is_number, overflow="fold")
+    for row in cells:
+        table.add_row(*(row[i] for i in shown))
     _write(table)
+
+
+def _width_of(columns: Sequence[str], rows: list[list[str]], shown: list[int]) -> int:
+    widths = [max([len(columns[i]), *(len(row[i]) for row in rows)]) for i in shown]
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def print_facts(facts: Iterable[tuple[str, str]], *, indent: int = 2) -> None:

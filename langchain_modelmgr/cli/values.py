@@ -32,7 +32,7 @@ def money(price: float | Decimal | None) -> str | None:
     return None if price is None else f"{Decimal(str(price)):f}"
 
 
-def per_million(price_per_1k: float | None) -> str:
+def per_million(price_per_1k: float | str | None) -> str:
     """Return a price in USD per million tokens."""
     if price_per_1k is None:
         return UNKNOWN

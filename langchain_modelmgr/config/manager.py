@@ -166,6 +166,18 @@ class ConfigurationManager:
         own = agent.model or self.default_model
         return (*([own] if own else []), *(f.model for f in agent.fallbacks or ()))
 
+    def located(self, *keys: str) -> Located | None:
+        """Return a value of the files with its file and line; None: the files do not set it."""
+        found: Located | None = _tree(self._texts)
+        for key in keys:
+            found = found.value.get(key) if found and isinstance(found.value, dict) else None
+        return found
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text of each file, by its path, as it was read."""
+        return dict(self._texts)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.environment!r}, {str(self.config_dir)!r})"
 
@@ -204,10 +216,15 @@ class ConfigurationManager:
         self.fingerprint = hashlib.sha256(named.encode()).hexdigest()
 
 
+def is_environment(name: str) -> bool:
+    """Return whether a name can be an environment's: it is part of a file's name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _read(folder: Path, environment: str) -> Iterator[tuple[str, str]]:
     """Yield the name and text of each file, ``base.yaml`` first."""
     file = folder / f"{environment}{_SUFFIX}"
-    if not _NAME.fullmatch(environment):
+    if not is_environment(environment):
         raise ConfigurationError(
             f"environment {environment!r} is not a valid name: use letters, digits, _ or -"
         )
