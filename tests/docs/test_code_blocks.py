@@ -100,9 +100,11 @@ def test_the_commands_and_extras_of_the_readme_exist() -> None:
 
     assert re.findall(r"^make (\w+)", commands[0], re.MULTILINE) == ["demo", "test"]
     assert all(f"\n{name}:" in makefile for name in ("demo", "test"))
-    named = {*re.findall(r"'\.\[(\w+)\]'", readme), *re.findall(r"`(\w+)`\s\(", readme)}
-    assert {"local", "demo", "dev"} <= named
-    assert named <= extras["project"]["optional-dependencies"].keys()
+    table = readme.split("| extra | for |\n", 1)[1].split("\n\n", 1)[0]
+    listed = [name for row in re.findall(r"^\|(.*?)\|", table, re.MULTILINE)
+              for name in re.findall(r"`(\w+)`", row)]  # fmt: skip
+    assert sorted(listed) == sorted(extras["project"]["optional-dependencies"])
+    assert {*re.findall(r"'\.\[(\w+)\]'", readme)} <= {*listed}
 
 
 def test_the_tables_of_the_docs_are_generated() -> None:
