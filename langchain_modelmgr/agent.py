@@ -1,4 +1,4 @@
-"""Agent: one agent of a configuration, resolved and ready to call."""
+"""Agent: one configured agent, resolved and ready to call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ChatFields(TypedDict, total=False):
-    """The fields of ``ManagedBedrockChat`` beside its agent's name, where they are keywords."""
+    """The keyword arguments of ``ManagedBedrockChat``."""
 
     environment: str | None
     config: ConfigurationManager | None
@@ -61,14 +61,14 @@ class ChatFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent: its name, what overrides its YAML, and the parts of its manager.
+    """One agent: its name, its overrides of the YAML, and the parts of its manager.
 
     Attributes:
         name: The key under ``agents:``.
         config: The manager's configuration.
         chains: The manager's chains.
         totals: The manager's usage totals.
-        overrides: What a chat model or a call sets over the YAML.
+        overrides: Settings of a chat model or a call that override the YAML.
     """
 
     name: str
@@ -78,45 +78,47 @@ class Agent:
     overrides: Overrides = NO_OVERRIDES
 
     def chain(self, model: str | None = None) -> CandidateChain:
-        """Return the agent's candidates, in their order of attempt.
+        """Return the agent's candidates in the order in which they are tried.
 
         Args:
             model: A model id in place of the agent's own.
 
         Raises:
-            ConfigurationError: There is no such agent, it is disabled, or ``model`` is not text.
+            ConfigurationError: The agent is unknown or disabled, or ``model`` is not text.
         """
         check_kind("model", model, of=f"agent {self.name!r}")
         return self.chains.chain(self.name, self.overrides, model)
 
     def require(self, needs: Needs, *, model: str | None = None, tool_count: int = 1) -> None:
-        """Check that the primary can serve some needs.
+        """Check that the primary model can serve the given needs.
 
         Args:
             needs: The needs.
             model: A model id in place of the agent's own.
-            tool_count: How many tools are bound.
+            tool_count: The number of bound tools.
 
         Raises:
-            ModelCompatibilityError: It can't.
+            ModelCompatibilityError: The model can't serve them.
         """
         primary = self.chain(model).candidates[0]
         self.chains.require(self.name, primary.settings.model, needs, tool_count=tool_count)
 
     def check(self) -> None:
-        """Check that the primary can do what the YAML ``requires`` of it.
+        """Check that the primary model has the capabilities that the YAML ``requires``.
 
         Raises:
-            ConfigurationError: There is no such agent, or it is disabled.
-            ModelCompatibilityError: It can't.
+            ConfigurationError: The agent is unknown or disabled.
+            ModelCompatibilityError: The model lacks one of them.
         """
         self.require(Needs.of_agent(self.config.agent(self.name).requires))
 
     def open(self, request: ChatRequest, run: Run) -> tuple[CandidateChain, ChainInput]:
-        """Return the chain for a request, and its input: the request with the YAML's settings.
+        """Return the chain for a request and the chain's input.
+
+        The input is the request completed by the agent's settings.
 
         Args:
-            request: What the caller asks for.
+            request: The caller's request.
             run: LangChain's run of the call.
         """
         agent = self.config.agent(self.name)
@@ -155,7 +157,7 @@ class Agent:
         return html_table(f"agent {self.name}, {self.config.environment}", columns, rows)
 
     def identifying_params(self) -> dict[str, Any]:
-        """Return what tells two models apart in LangChain's response cache and in traces."""
+        """Return the parameters that identify this model in the response cache and in traces."""
         candidates = self.chain().candidates
         return {
             "agent_name": self.name,
@@ -169,7 +171,7 @@ class Agent:
     def langsmith_params(
         self, keywords: Mapping[str, Any], stop: list[str] | None
     ) -> LangSmithParams:
-        """Return what traces say of a call: the primary, and its main request fields.
+        """Return the parameters of a call for traces: primary model and main request fields.
 
         Args:
             keywords: The call's keywords.
@@ -198,7 +200,7 @@ def _per_million(price_per_thousand: float | None) -> str | None:
 
 
 class _Manager(Protocol):
-    """The part of ``ModelManager`` that is needed here, below it."""
+    """The part of ``ModelManager`` that this module uses without importing it."""
 
     config: ConfigurationManager
     is_forgotten: bool
@@ -215,15 +217,15 @@ _FIELDS = ("agent_name", "environment", "config", "manager", *_OVERRIDES)
 
 @dataclass(frozen=True, slots=True)
 class Resolution(Generic[M]):
-    """The manager and the agent that the fields of a chat model name.
+    """The manager and the agent that a chat model's fields select.
 
-    Copies of a model share it while their fields are the same.
+    Copies of a chat model share it while their fields are equal.
 
     Attributes:
         key: The values of the fields.
         manager: The manager.
         agent: The agent.
-        endpoint: The AWS environment that it was made in.
+        endpoint: The AWS endpoint at the time of the resolution.
     """
 
     key: tuple[Any, ...]
@@ -242,15 +244,15 @@ def resolve(
     *,
     for_a_call: bool = False,
 ) -> Resolution[M]:
-    """Return the manager and the agent that fields name: the previous ones while they still hold.
+    """Return the manager and the agent that a chat model's fields select.
 
-    They hold until a field changes or the manager is forgotten.
+    The previous resolution is returned until a field changes or its manager is forgotten.
 
     Args:
-        values: The values of a chat model's fields.
-        previous: What they were resolved to before, if at all.
+        values: The values of the fields.
+        previous: The previous resolution, if any.
         make: ``ModelManager``.
-        for_a_call: Resolve again also if the environment names another AWS endpoint than before.
+        for_a_call: Also resolve again if the AWS endpoint in the environment has changed.
 
     Raises:
         ConfigurationError: The configuration can't be read.

@@ -1,4 +1,4 @@
-"""Callback handlers: one hears every run of a managed model, one records unmanaged models."""
+"""Callback handlers: one for every run of a managed model, one that records other models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelCatalog
 
 _OPEN_RUNS = 10_000
-"""Runs of plain models remembered between start and end; the oldest goes first."""
+"""Largest number of open runs of unmanaged models; the oldest is discarded first."""
 
 _RESOLVED_MODEL = "lc_gateway_metadata"
 """The key of ``generation_info`` from which LangChain's tracers correct ``ls_model_name`` when a
@@ -46,7 +46,7 @@ run ends (``_TracerCore._attach_gateway_metadata``, read and run in langchain-co
 
 
 class _Manager(Protocol):
-    """What the handler asks of a ``ModelManager``."""
+    """The part of ``ModelManager`` that the handler uses."""
 
     @property
     def totals(self) -> UsageTotals: ...
@@ -63,14 +63,14 @@ class _OpenRun:
 
 
 class UsageCallbackHandler(BaseCallbackHandler):
-    """Records the usage of plain chat models in a manager's summary and metrics.
+    """Records the usage of unmanaged chat models in a manager's summary and metrics.
 
-    It is for ``ChatBedrockConverse``, whose retries it can't see: one record a run. Runs of
-    ``ManagedBedrockChat`` it leaves alone: their chain records every attempt itself.
+    Use it for ``ChatBedrockConverse``. It adds one record per run, because it can't see that
+    model's retries. It ignores runs of ``ManagedBedrockChat``, which records every attempt itself.
 
     Args:
-        manager: The ``ModelManager`` whose usage totals are used.
-        agent_name: The agent that the usage is booked on.
+        manager: The ``ModelManager`` that records the usage.
+        agent_name: The agent under which the usage is recorded.
 
     Example:
         ``ChatBedrockConverse(model=..., callbacks=[UsageCallbackHandler(manager, "planner")])``
@@ -87,11 +87,11 @@ class UsageCallbackHandler(BaseCallbackHandler):
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Make a new lock: a thread of the parent may hold the old one."""
+        """Internal: replace the lock, which a thread of the parent may hold."""
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._manager, self._agent_name)  # runs that are open stay here
+        return type(self), (self._manager, self._agent_name)  # open runs are not copied
 
     def on_chat_model_start(
         self,
@@ -103,8 +103,8 @@ class UsageCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note a run's start."""
-        managed = CURRENT_RUN.get()  # a managed model's listener has noted it before
+        """Remember a run and its start time."""
+        managed = CURRENT_RUN.get()  # set by a managed model's listener
         if managed is not None and managed.run_id == str(run_id):
             return
         run = Run(str(run_id), tuple(tags or ()), metadata or {})
@@ -116,7 +116,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
                 self._open.popitem(last=False)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Enter an answered run of a plain model."""
+        """Record an answered run of an unmanaged model."""
         if (open_run := self._close(run_id)) is None:
             return
         message = _message_of(response)
@@ -147,7 +147,7 @@ class UsageCallbackHandler(BaseCallbackHandler):
         call_usage.call_ended(answered=True, latency_ms=latency_ms)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Enter a failed or abandoned run of a plain model."""
+        """Record a failed or abandoned run of an unmanaged model."""
         if (open_run := self._close(run_id)) is None:
             return
         aborted = isinstance(error, GeneratorExit | asyncio.CancelledError | KeyboardInterrupt)
@@ -187,10 +187,10 @@ def _message_of(response: LLMResult) -> AIMessage | None:
 
 
 class RunListener(BaseCallbackHandler):
-    """Notes each run of a managed model at its start, and names the model that served at its end.
+    """Sets the current run of a managed model at its start, and the model that served at its end.
 
-    It comes first among a run's handlers: what it notes and names, the others find. It counts
-    nothing, so a run is counted once, by the chain, whatever a subclass calls itself.
+    It is the first of a run's handlers, so that the others see both. It counts nothing: a run is
+    counted once, by the chain, also in subclasses.
     """
 
     run_inline = True
@@ -206,24 +206,24 @@ class RunListener(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note the run's id, tags and metadata."""
+        """Set the current run: its id, tags and metadata."""
         CURRENT_RUN.set(Run(str(run_id), tuple(tags or ()), metadata or {}))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Name the model that served, for the handlers that come after this one."""
+        """Set the name of the model that served, for the handlers after this one."""
         with_model_name(response)
-        # Copies: the caller and the response cache hold the same generations.
+        # Copies, because the caller and the response cache hold the same generations.
         response.generations = [[_resolved(g) for g in row] for row in response.generations]
 
 
 LISTENER = RunListener()
-"""Without state, so one serves all models."""
+"""The listener of all models; it has no state."""
 
 
 def with_listener(callbacks: Callbacks) -> Callbacks:
-    """Return the callbacks of a run with ``LISTENER`` ahead of all others.
+    """Return the callbacks of a run with ``LISTENER`` as the first one.
 
-    Among a model's own ``callbacks`` it would be lost by ``callbacks=None``, by a copy, or by a
+    In a model's own ``callbacks`` it would be lost with ``callbacks=None``, in a copy, or with a
     user's callback manager.
     """
     if isinstance(callbacks, BaseCallbackManager):
@@ -234,21 +234,21 @@ def with_listener(callbacks: Callbacks) -> Callbacks:
 
 
 def config_with_listener(config: RunnableConfig | None) -> RunnableConfig:
-    """Return the config of a run, ``LISTENER`` ahead of all other callbacks."""
+    """Return the config of a run with ``LISTENER`` as the first callback."""
     joined = ensure_config(config)
     joined["callbacks"] = with_listener(joined.get("callbacks"))
     return joined
 
 
 def run_of(run_manager: BaseRunManager | None) -> Run:
-    """Return the run of a call; without a run manager, the one that began last in this context."""
+    """Return the run of a call; without a run manager, the latest one in this context."""
     if run_manager is None:
         return CURRENT_RUN.get() or Run()
     return Run(str(run_manager.run_id), tuple(run_manager.tags), run_manager.metadata)
 
 
 def with_model_name(result: LLMResult) -> LLMResult:
-    """Put the name of the model that served into ``llm_output``, if one served all of it."""
+    """Put the name of the model that served into ``llm_output``, if one model served all of it."""
     served = {_model_of(generation) for row in result.generations for generation in row}
     name = served.pop() if len(served) == 1 else None
     output = result.llm_output or {}
@@ -257,7 +257,7 @@ def with_model_name(result: LLMResult) -> LLMResult:
 
 
 def mark_cached(generation: ChatGeneration) -> str:
-    """Mark an answer of LangChain's response cache as one; return the model that gave it."""
+    """Mark an answer as cached by LangChain's response cache; return the id of its model."""
     metadata = generation.message.response_metadata
     report = {**metadata.get("model_manager", {}), "cached": True, "cost_usd": "0"}
     generation.message = generation.message.model_copy(
@@ -267,9 +267,9 @@ def mark_cached(generation: ChatGeneration) -> str:
 
 
 def _resolved(generation: Generation) -> Generation:
-    """Return the generation, or a copy that corrects a trace where a fallback served."""
-    told = _metadata_of(generation).get("model_manager") or {}
-    if not told.get("fallback_used"):
+    """Return the generation, or if a fallback served a copy that corrects the model in traces."""
+    report = _metadata_of(generation).get("model_manager") or {}
+    if not report.get("fallback_used"):
         return generation
     resolved = {_RESOLVED_MODEL: {"model": _model_of(generation)}}
     info = {**(generation.generation_info or {}), **resolved}

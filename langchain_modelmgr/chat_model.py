@@ -1,4 +1,4 @@
-"""ManagedBedrockChat: one agent's model, as a true LangChain chat model."""
+"""ManagedBedrockChat: one agent's model as a LangChain chat model."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ if TYPE_CHECKING:
 
 
 class ManagedBedrockChat(BaseChatModel):
-    """An agent's chat model on Amazon Bedrock: configured, with fallbacks, and accounted for.
+    """An agent's chat model on Amazon Bedrock, with configuration, fallbacks and usage records.
 
     Example:
         ``ManagedBedrockChat("sql_agent", environment="dev").invoke("...")``
 
     Raises:
-        ConfigurationError: The configuration is wrong, or has no such agent.
-        ModelCompatibilityError: The agent's model can't do what the agent ``requires``.
+        ConfigurationError: The configuration is not valid, or the agent is unknown or disabled.
+        ModelCompatibilityError: The model lacks a capability that the agent ``requires``.
     """
 
     model_config = ConfigDict(
@@ -92,19 +92,19 @@ class ManagedBedrockChat(BaseChatModel):
     """The key under ``agents:``; the CloudWatch dimension ``Agent``."""
 
     environment: str | None = None
-    """``<environment>.yaml``; None: the variable ``MODELMGR_ENV``, else ``dev``."""
+    """The configuration file ``<environment>.yaml``; None: ``MODELMGR_ENV``, else ``dev``."""
 
     config: ConfigurationManager | None = Field(default=None, repr=False)
-    """A configuration; over ``environment``."""
+    """The configuration; takes precedence over ``environment``."""
 
     manager: ModelManager | None = Field(default=None, repr=False)
-    """A shared manager; over ``config``."""
+    """A shared manager; takes precedence over ``config``."""
 
     use_fallback: bool = True
-    """False: the primary alone."""
+    """Whether to try fallbacks; False uses only the agent's own model."""
 
     max_tokens: int | None = Field(default=None, ge=1)
-    """Output tokens at most; capped at each model's own limit."""
+    """Largest number of output tokens; capped at each model's own limit."""
 
     temperature: float | None = Field(default=None, ge=0)
     """Sampling temperature."""
@@ -113,23 +113,23 @@ class ManagedBedrockChat(BaseChatModel):
     """Nucleus sampling."""
 
     stop_sequences: list[str] | None = Field(default=None, alias="stop")
-    """Texts that end the answer."""
+    """Texts at which the answer ends."""
 
     timeout: float | None = Field(default=None, gt=0)
     """Seconds that one attempt may wait for bytes; None: the agent's ``timeout_seconds``."""
 
     max_retries: int | None = Field(default=None, ge=0)
-    """Further attempts of the last model of the chain for passing failures; None: the agent's
-    ``retries``."""
+    """How often the last model of the chain is retried after a transient failure; None: the
+    agent's ``retries``."""
 
     streaming: bool | None = None
-    """True: ``invoke`` streams too, so that handlers hear each token. False: nothing streams."""
+    """True: ``invoke`` also streams, so that callbacks receive each token. False: never stream."""
 
     _resolution: Resolution[ModelManager] | None = PrivateAttr(default=None)
 
     def __init__(self, agent_name: str, **kwargs: Unpack[ChatFields]) -> None:
         if isinstance(kwargs.get("profile"), ChainProfile):
-            del kwargs["profile"]  # of the object that configurable_fields rebuilds
+            del kwargs["profile"]  # passed when configurable_fields rebuilds a model
         self._check_names(kwargs)
         super().__init__(agent_name=agent_name, **kwargs)
         # Not in a validator: pydantic would turn a ConfigurationError into its own.
@@ -143,11 +143,11 @@ class ManagedBedrockChat(BaseChatModel):
         if cls.model_config["extra"] == "forbid" and (unknown := sorted({*given} - known)):
             raise ConfigurationError(unknown_field(cls.__name__, unknown[0], known))
 
-    # -- the agent that the fields name
+    # -- the agent that the fields select
 
     @property
     def model_manager(self) -> ModelManager:
-        """The manager that this model uses: given, of its configuration, or of its environment."""
+        """The manager that this model uses: ``manager``, or that of its configuration."""
         return self._resolve().manager
 
     def _agent(self) -> Agent:
@@ -169,10 +169,10 @@ class ManagedBedrockChat(BaseChatModel):
         return copied
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return what travels: the YAML, unfilled; no client, no credential."""
+        """Return the fields and the unfilled YAML: no clients, no credentials."""
         state = super().__getstate__()
         values = dict(state["__dict__"])
-        if self.manager is None:  # the other process may have no such file
+        if self.manager is None:  # the other process may not have the file
             values["config"] = self.model_manager.config
         return {**state, "__dict__": values, "__pydantic_private__": {"_resolution": None}}
 
@@ -251,13 +251,13 @@ class ManagedBedrockChat(BaseChatModel):
                 yield chunk
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
-        """Mark an answer of the response cache: it was no call and costs nothing."""
+        """Mark answers of the response cache, which cost nothing, and record them as cached."""
         generations = super()._convert_cached_generations(cache_val)
         for generation in generations:
             self._agent().usage(CURRENT_RUN.get() or Run()).cached(mark_cached(generation))
         return generations
 
-    # -- runs: each is heard by the listener first, whatever the model's callbacks are
+    # -- runs: the listener is the first callback of each
 
     def generate(
         self,
@@ -304,7 +304,7 @@ class ManagedBedrockChat(BaseChatModel):
         """Stream events, heard by the listener."""
         return super().astream_events(input, config_with_listener(config), **kwargs)
 
-    # -- tools and schemas: kept as given, formed for each model when it is asked
+    # -- tools and schemas: kept as passed, and fitted to each model when it is called
 
     def bind_tools(
         self,
@@ -319,14 +319,14 @@ class ManagedBedrockChat(BaseChatModel):
         Args:
             tools: Functions, pydantic classes, LangChain tools, OpenAI or Bedrock tool dicts.
             tool_choice: ``auto``, ``any``, ``none``, or a tool's name. A forced choice is never
-                weakened: a fallback that can't take it drops out.
-            strict: Ask for arguments that follow the schema, where the model can.
+                weakened: fallbacks that don't support it are skipped.
+            strict: Whether arguments must follow the schema, if the model supports that.
             **kwargs: Further keywords of the call.
 
         Raises:
-            ModelCompatibilityError: The agent's model can't use tools, or can't be forced to.
-            ConfigurationError: By its schema, the arguments of a tool are no object.
-            ValueError: ``tool_choice`` names no tool that is bound.
+            ModelCompatibilityError: The agent's model doesn't support tools or a forced choice.
+            ConfigurationError: The schema of a tool's arguments is not an object.
+            ValueError: ``tool_choice`` is not the name of a bound tool.
         """
         bound = bound_tools(tools, tool_choice, strict=strict) | kwargs
         self._require(bound)
@@ -347,22 +347,22 @@ class ManagedBedrockChat(BaseChatModel):
         Args:
             schema: A pydantic class, TypedDict, or JSON schema.
             include_raw: Return a dict of ``raw``, ``parsed`` and ``parsing_error``.
-            method: ``function_calling`` forces a tool call, or asks for one where the model
-                can't be forced; an answer without the call is an ``OutputParserException``.
-                ``json_schema`` is Bedrock's native structured output. ``json_mode``, which the
-                Converse API lacks, is served by ``function_calling``.
+            method: ``function_calling`` forces a tool call; for a model that doesn't support a
+                forced choice the tool is optional, and an answer without the call raises
+                ``OutputParserException``. ``json_schema`` is Bedrock's native structured output.
+                ``json_mode``, which the Converse API lacks, uses ``function_calling``.
             strict: As in ``bind_tools``.
             **kwargs: Further keywords of the call.
 
         Raises:
-            ModelCompatibilityError: The agent's model can't do it.
-            ValueError: Another method.
+            ModelCompatibilityError: The agent's model doesn't support the method.
+            ValueError: The method is unknown.
         """
         schema = named_schema(schema)
         traced = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": schema}}
         if method in ("function_calling", "json_mode"):
-            asked = {**traced, "for_structured_output": True, **kwargs}
-            model = self.bind_tools([schema], tool_choice="any", strict=strict, **asked)
+            keywords = {**traced, "for_structured_output": True, **kwargs}
+            model = self.bind_tools([schema], tool_choice="any", strict=strict, **keywords)
             return parsed(model, schema_from_call(schema), include_raw=include_raw)
         if method != "json_schema":
             raise ValueError(f"unknown method {method!r}: use 'function_calling' or 'json_schema'")
@@ -377,7 +377,7 @@ class ManagedBedrockChat(BaseChatModel):
     # -- counting, without a call to AWS
 
     def get_num_tokens(self, text: str) -> int:
-        """Return about how many tokens a text has; nothing is sent to AWS."""
+        """Return the approximate number of tokens of a text, without a call to AWS."""
         return count_tokens_approximately([("user", text)], extra_tokens_per_message=0)
 
     def get_num_tokens_from_messages(
@@ -387,12 +387,12 @@ class ManagedBedrockChat(BaseChatModel):
         *,
         exact: bool = False,
     ) -> int:
-        """Return about how many tokens messages have; a document counts by its pages.
+        """Return the approximate number of tokens of messages; documents count by their pages.
 
         Args:
             messages: The messages.
-            tools: Tools that are sent along.
-            exact: Ask Bedrock's CountTokens, for the models that have it.
+            tools: Tools that are sent with the messages.
+            exact: Call Bedrock's CountTokens instead, which supports some models.
         """
         if exact:
             primary = self._agent().chain().candidates[0]

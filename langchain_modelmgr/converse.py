@@ -1,4 +1,4 @@
-"""Calls in Bedrock's own shapes, as the design guide has them: what goes in, what comes out."""
+"""Converts the arguments and results of ``invoke_model``, which use Bedrock's own shapes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TokenUsage(TypedDict):
-    """Token counts of an answer, as Bedrock counts: input without the prompt cache."""
+    """Token counts of an answer as Bedrock reports them: input excludes the prompt cache."""
 
     input_tokens: int
     output_tokens: int
@@ -33,21 +33,21 @@ class TokenUsage(TypedDict):
 
 
 class InvokeResult(TypedDict):
-    """What ``invoke_model`` returns.
+    """The result of ``invoke_model``.
 
     Attributes:
-        success: True; a call that fails raises.
+        success: Always True; a call that fails raises an error.
         model_id: The model that answered.
         latency_ms: Milliseconds from the start of the call to the last byte of its answer.
-        cost: USD of the answering attempt; None: its price is unknown.
-        usage: Token counts of the answering attempt.
-        fallback_used: True if another model than the agent's own answered.
+        cost: USD of the attempt that answered; None if its price is unknown.
+        usage: Token counts of the attempt that answered.
+        fallback_used: True if a fallback answered.
         response: The answer's text.
-        content: Its content blocks, in Converse's shapes.
-        tool_uses: Its ``toolUse`` blocks that can be called. One that ``max_tokens`` cut is in
-            ``content`` alone, with the text that came for its ``input``.
+        content: The answer's content blocks, in Converse's shapes.
+        tool_uses: The ``toolUse`` blocks that can be called. A block that ``max_tokens`` cut off
+            is only in ``content``, with the received text as its ``input``.
         stop_reason: Bedrock's stop reason.
-        attempts: What was tried: ``model_id``, ``error``, ``latency_ms``, ``request_id``.
+        attempts: The attempts: ``model_id``, ``error``, ``latency_ms``, ``request_id``.
         skipped: Models that could not serve the request: ``model_id``, ``reason``.
     """
 
@@ -66,7 +66,7 @@ class InvokeResult(TypedDict):
 
 
 class StreamEvent(TypedDict):
-    """One item of ``stream_model``: a piece of text or of reasoning, or, last, the result."""
+    """One item of ``stream_model``: a piece of text or reasoning, or the result as the last one."""
 
     text: NotRequired[str]
     reasoning: NotRequired[str]
@@ -82,9 +82,9 @@ def request_of(
     """Return the request for the chain.
 
     Args:
-        messages: Converse messages, which reach the wire unchanged, or LangChain's. A Converse
-            message's ``content`` may be a text.
-        system_prompt: The system prompt; empty: none.
+        messages: Converse messages, which are sent unchanged, or LangChain's. A Converse
+            message's ``content`` may be text.
+        system_prompt: The system prompt; may be empty.
         tools: Converse tools or LangChain's.
         keywords: Request fields of ChatBedrockConverse, ``timeout`` and ``model``.
 
@@ -95,7 +95,7 @@ def request_of(
     keywords = keywords_of(keywords, of="invoke_model", langchain=False)
     model, timeout = keywords.pop("model", None), keywords.pop("timeout", None)
     messages, system_prompt = conversation_of(messages), system_of(system_prompt)
-    # No cache_control at all: the agent's. None: no caching.
+    # Without cache_control the agent's setting is used; None disables caching.
     kwargs = {k: v for k, v in keywords.items() if v is not None or k == "cache_control"}
     if tools:
         kwargs["tools"] = neutral_tools(tools)
@@ -127,10 +127,10 @@ def request_of(
 
 
 def result_of(outcome: CallOutcome) -> InvokeResult:
-    """Return the guide's result of a call that was answered."""
+    """Return the result of an answered call."""
     meter, report = outcome.meter, outcome.report
     if meter is None or report is None:
-        raise RuntimeError("a call that was not answered has no result")
+        raise RuntimeError("the call was not answered")
     usage = meter.usage or TokenCounts()
     cost = report["cost_usd"]
     return InvokeResult(
@@ -167,7 +167,7 @@ def _texts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def events_of(chunk: ChatGenerationChunk) -> Iterator[StreamEvent]:
-    """Yield the text and the reasoning that a chunk holds."""
+    """Yield the text and the reasoning in a chunk."""
     content = chunk.message.content
     for block in [content] if isinstance(content, str) else content:
         if isinstance(block, str):
@@ -184,7 +184,7 @@ def events_of(chunk: ChatGenerationChunk) -> Iterator[StreamEvent]:
 _EXAMPLE = "[{'role': 'user', 'content': [{'text': 'Hello'}]}]"
 
 _ROLES = {
-    # Roles of other services' messages, and where Converse has what they are for.
+    # Roles in other services' messages, and what Converse uses instead.
     "ai": "'assistant'",
     "developer": "system_prompt",
     "function": "a 'toolResult' block of a 'user' message",
@@ -197,11 +197,11 @@ _ROLES = {
 def conversation_of(messages: Any) -> list[Any]:
     """Return a conversation as a list: Converse messages with blocks, or LangChain's messages.
 
-    A Converse message whose ``content`` is a text gets one block of it, in a copy; everything
-    else is as it was given.
+    In a Converse message with text as ``content``, the text becomes a block, in a copy; everything
+    else is unchanged.
 
     Raises:
-        ConfigurationError: It is no conversation; the message says which part, and what is right.
+        ConfigurationError: The conversation is not valid; the error says where, and what is valid.
     """
     if isinstance(messages, str | bytes | Mapping | BaseMessage) or not isinstance(
         messages, Iterable
@@ -216,19 +216,19 @@ def conversation_of(messages: Any) -> list[Any]:
 
 
 def system_of(system_prompt: Any) -> str:
-    """Return the system prompt; empty: there is none.
+    """Return the system prompt, or empty text for None.
 
     Raises:
-        ConfigurationError: It is no text.
+        ConfigurationError: It is not text.
     """
     if system_prompt is None or isinstance(system_prompt, str):
         return system_prompt or ""
-    raise _wrong(f"system_prompt must be a text, got {_kind(system_prompt)}")
+    raise _wrong(f"system_prompt must be text, got {_kind(system_prompt)}")
 
 
 def _message(message: Any, where: str, *, first: bool) -> Mapping[str, Any]:
     if isinstance(message, BaseMessage):
-        raise _wrong(f"{where} is LangChain's among Converse's own: give messages of one kind")
+        raise _wrong(f"{where} is a LangChain message among Converse messages: use one kind")
     if not isinstance(message, Mapping):
         raise _wrong(f"{where} must be a message, got {_kind(message)}: give {_EXAMPLE}")
     role = message.get("role")
@@ -243,7 +243,7 @@ def _message(message: Any, where: str, *, first: bool) -> Mapping[str, Any]:
         return {**message, "content": [{"text": content}]}
     if not isinstance(content, list | tuple):
         what = "has no 'content'" if content is None else f"has {_kind(content)} as 'content'"
-        raise _wrong(f"{where} {what}: give a text or a list of blocks, [{{'text': 'Hello'}}]")
+        raise _wrong(f"{where} {what}: give text or a list of blocks, [{{'text': 'Hello'}}]")
     for i, block in enumerate(content):
         _check_block(block, f"{where}.content[{i}]")
     return message
@@ -254,8 +254,8 @@ def _check_block(block: Any, where: str) -> None:
         raise _wrong(f"{where} must be a block, got {_kind(block)}: give {{'text': 'Hello'}}")
     if "type" in block:
         raise _wrong(
-            f"{where} has the key 'type', which Converse's blocks have not: give "
-            "{'text': 'Hello'}, or LangChain's messages"
+            f"{where} has the key 'type', which Converse blocks don't have: give "
+            "{'text': 'Hello'}, or LangChain messages"
         )
 
 

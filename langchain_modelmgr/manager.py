@@ -1,4 +1,4 @@
-"""ModelManager: owns what all agents of a process share, and builds their chains."""
+"""ModelManager: the configuration, clients, usage and metrics that all agents share."""
 
 from __future__ import annotations
 
@@ -45,21 +45,22 @@ if TYPE_CHECKING:
 
 
 class ModelManager:
-    """What the agents of a process share: configuration, catalog, clients, usage and metrics.
+    """Owns what the agents of a process share: configuration, catalog, clients, usage, metrics.
 
     Args:
         config: The configuration.
-        region: AWS region; over the YAML's ``aws.region``.
-        session: A boto3 session of your own: assumed role, SSO, another account. Without one,
-            boto3 finds credentials as it always does.
-        sinks: Where usage records go; without it the YAML's ``metrics.sink`` says.
-        ledger: Where attempts are kept: ``auto``, ``off``, or a folder. Without it the YAML's
-            ``ledger`` says, and with ``sinks`` they are kept in memory.
-        max_concurrency: Async calls that run at once, four fifths of them of one model; twice as
-            many connections are kept per region.
+        region: AWS region; takes precedence over the YAML's ``aws.region``.
+        session: A boto3 session, for example with an assumed role, SSO or another account.
+            Default: boto3 finds region and credentials as usual.
+        sinks: The sinks for usage records. Default: the YAML's ``metrics.sink``.
+        ledger: Where attempts are kept: ``auto``, ``off``, or a folder. Default: the YAML's
+            ``ledger``; if ``sinks`` are given, in memory.
+        max_concurrency: Largest number of concurrent async calls; one model may have four fifths
+            of them. Twice as many connections are kept per region.
 
     Example:
-        ``with ModelManager(ConfigurationManager("prod")) as manager: ...`` flushes at its end.
+        ``with ModelManager(ConfigurationManager("prod")) as manager: ...`` delivers the metrics at
+        the end of the block.
     """
 
     def __init__(  # noqa: PLR0913 - what may be replaced, keyword-only
@@ -81,7 +82,7 @@ class ModelManager:
             region=region or config.aws.region,
             endpoint_url=config.aws.endpoint_url,
             headers=config.aws.default_headers,
-            connections=2 * max_concurrency,  # paused streams and cancelled calls have some too
+            connections=2 * max_concurrency,  # paused streams and cancelled calls use some too
             source=str(config),
         )
         self.pool = CallPool(max_concurrency)
@@ -92,7 +93,7 @@ class ModelManager:
         self.totals = UsageTotals(
             UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
         )
-        # Of the totals, not of the manager: a call that still runs holds them.
+        # A finalizer of the totals, not of the manager: a running call refers to the totals.
         finalizer = weakref.finalize(
             self.totals, CLOSER.put, self.ledger, *own, self.pool, self.clients
         )
@@ -105,19 +106,19 @@ class ModelManager:
         return self.config.catalog
 
     def agent(self, agent_name: str, overrides: Overrides = NO_OVERRIDES) -> Agent:
-        """Return an agent, which shares this manager's parts."""
+        """Return an agent that uses this manager."""
         return Agent(agent_name, self.config, self.chains, self.totals, overrides)
 
     def chat_model(self, agent_name: str, **overrides: Unpack[ChatFields]) -> ManagedBedrockChat:
-        """Return an agent's chat model that shares this manager.
+        """Return an agent's chat model that uses this manager.
 
         Args:
             agent_name: The key under ``agents:``.
             **overrides: Further fields of ``ManagedBedrockChat``.
 
         Raises:
-            ConfigurationError: No such agent, or it is disabled.
-            ModelCompatibilityError: Its model can't do what the agent ``requires``.
+            ConfigurationError: The agent is unknown or disabled.
+            ModelCompatibilityError: The model lacks a capability that the agent ``requires``.
         """
         from langchain_modelmgr import ManagedBedrockChat
 
@@ -131,11 +132,11 @@ class ModelManager:
         return self.config.agent(agent_name).chosen_model
 
     def get_fallback_model(self, primary_model_id: str) -> str | None:
-        """Return the fallback that the family rule gives a model; None if it gives none."""
+        """Return a model's fallback by the family rule; None if it has none."""
         return self.catalog.fallback_for(primary_model_id)
 
     def get_model_config(self, model_id: str) -> ModelConfig | None:
-        """Return what is known of a model; None if it is not in the catalog."""
+        """Return the facts of a model; None if it is not in the catalog."""
         return self.catalog.get(model_id)
 
     def list_available_models(self) -> list[dict[str, Any]]:
@@ -148,7 +149,7 @@ class ModelManager:
         requires_tools: bool = False,  # noqa: FBT001, FBT002 - the guide's signature
         requires_streaming: bool = False,  # noqa: FBT001, FBT002
     ) -> tuple[bool, str | None]:
-        """Return whether a model can do what is required, and the reason if it can't."""
+        """Return whether a model has the required capabilities, and the reason if it has not."""
         model = self.catalog.get(model_id)
         if model is None:
             return False, f"Unknown model {model_id!r}"
@@ -171,20 +172,21 @@ class ModelManager:
         Args:
             agent_name: The key under ``agents:``.
             messages: Converse messages (sent unchanged) or LangChain's.
-            system_prompt: The system prompt; empty: none.
+            system_prompt: The system prompt; may be empty.
             tools: Converse tools or LangChain's.
-            max_tokens: Output tokens at most; over the YAML.
-            temperature: Sampling temperature; over the YAML.
-            use_fallback: False: the agent's own model alone.
+            max_tokens: Largest number of output tokens; overrides the YAML.
+            temperature: Sampling temperature; overrides the YAML.
+            use_fallback: Whether to try fallbacks; False uses only the agent's own model.
             **kwargs: Request fields of ChatBedrockConverse (``tool_choice``, ``guardrail_config``,
                 ...), ``timeout`` in seconds, and ``model`` in place of the agent's own.
 
         Returns:
-            The answer and how it came about.
+            The answer, its usage and cost, and the attempts.
 
         Raises:
             ConfigurationError: The agent or a keyword is unknown.
-            ModelManagerError: No model can serve the request, or all failed: see ``attempts``.
+            ModelManagerError: No model can serve the request, or all models failed; its
+                ``attempts`` list them.
         """
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
         request = request_of(messages, system_prompt, tools, kwargs)
@@ -203,7 +205,7 @@ class ModelManager:
         use_fallback: bool = True,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> InvokeResult:
-        """Call as ``invoke_model`` does, asynchronously."""
+        """Asynchronous version of ``invoke_model``."""
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
         request = request_of(messages, system_prompt, tools, kwargs)
         chain, given = self._open(agent_name, request, use_fallback=use_fallback)
@@ -221,10 +223,10 @@ class ModelManager:
         use_fallback: bool = True,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> Generator[StreamEvent, None, None]:
-        """Call as ``invoke_model`` does, and yield text and reasoning as they arrive.
+        """Call an agent's model as ``invoke_model`` does, and yield the answer as it arrives.
 
         Yields:
-            ``{"text": ...}`` and ``{"reasoning": ...}``; last, ``{"result": ...}``.
+            ``{"text": ...}`` and ``{"reasoning": ...}``, then ``{"result": ...}`` as the last item.
         """
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
         request = request_of(messages, system_prompt, tools, kwargs)
@@ -245,7 +247,7 @@ class ModelManager:
         use_fallback: bool = True,  # noqa: FBT001, FBT002
         **kwargs: Any,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Call as ``stream_model`` does, asynchronously."""
+        """Asynchronous version of ``stream_model``."""
         kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
         request = request_of(messages, system_prompt, tools, kwargs)
         chain, given = self._open(agent_name, request, use_fallback=use_fallback)
@@ -256,13 +258,13 @@ class ModelManager:
         yield StreamEvent(result=result_of(given.outcome))
 
     def track(self, task: str | None = None) -> UsageTrack:
-        """Return a context manager that adds up the usage of calls made inside its block.
+        """Return a context manager that measures the usage of the calls in its block.
 
-        It includes asyncio tasks and LangChain's batches. In plain threads and executors, use
-        ``usage.bind(function)``.
+        It includes calls in asyncio tasks and LangChain's batches. For plain threads and
+        executors, use ``usage.bind(function)``.
 
         Args:
-            task: Also add up calls with this in their metadata, in any thread:
+            task: Also include calls, in any thread, that have this value in their metadata:
                 ``llm.invoke(..., {"metadata": {"modelmgr_task": task}})``.
         """
         return self.totals.track(task)
@@ -270,10 +272,10 @@ class ModelManager:
     # -- checks
 
     def check_chains(self, *, live: bool = False) -> ChainChecks:
-        """Check for every enabled agent whether each model of its chain can serve it.
+        """Check whether each model in the chains of the enabled agents can serve its agent.
 
-        The check uses what the catalog knows: what the agent ``requires``, guardrail and region,
-        retirement, context window, price.
+        The check uses the catalog: required capabilities, guardrail and region, retirement,
+        context window, price.
 
         Args:
             live: Also send one token to each model, which is billed and recorded.
@@ -296,7 +298,7 @@ class ModelManager:
     # -- usage
 
     def get_usage_summary(self) -> UsageFigures:
-        """Return calls, attempts, tokens, latency and cost so far: all, by agent and by model."""
+        """Return calls, attempts, tokens, latency and cost so far, in total, by agent and model."""
         return with_metrics(self.totals.summary.as_dict(), asdict(self.totals.sinks.stats()))
 
     def usage(
@@ -308,20 +310,20 @@ class ModelManager:
         where: Mapping[str, Any] | None = None,
         timezone: str | None = None,
     ) -> UsageTable:
-        """Return what attempts took and cost, from the ledger: of all processes, to this moment.
+        """Return the usage and cost of attempts of all processes up to now, from the ledger.
 
         Args:
-            since: ``7d`` or ``24h`` back from now, at a quarter of an hour; ``today``,
-                ``yesterday`` or a month (``2026-11``): that period alone; a date or a datetime:
-                from there on.
-            until: A date or a datetime before which it ends.
-            by: Columns of the ledger, ``day`` or ``hour``, ``metadata.<key>``.
-            where: A value, or a list of values, for each of some columns. Without
-                ``environment`` it is this manager's.
-            timezone: IANA name that days, hours and datetimes are of; None: UTC.
+            since: ``7d`` or ``24h`` before now, rounded to a quarter of an hour; ``today``,
+                ``yesterday`` or a month (``2026-11``), which also set the end; or a start as a
+                date or datetime.
+            until: The end (exclusive), as a date or datetime.
+            by: Columns to group by: columns of the ledger, ``day``, ``hour``, ``metadata.<key>``.
+            where: Filters: a value or a list of values by column. The default ``environment`` is
+                this manager's.
+            timezone: IANA name of the time zone of days, hours and datetimes; None means UTC.
 
         Raises:
-            ValueError: A name or a time has no meaning, or is no longer kept; it says what is.
+            ValueError: A name or a time is not valid, or the ledger no longer keeps that time.
             LedgerError: The ledger can't be read.
         """
         return usage(self.ledger, since=since, until=until, by=by, where=where, timezone=timezone)
@@ -329,23 +331,23 @@ class ModelManager:
     def usage_sql(
         self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[dict[str, Any]]:
-        """Run one SELECT over the ledger's tables ``attempts`` and ``totals``, read-only.
+        """Run a read-only SELECT over the ledger's tables ``attempts`` and ``totals``.
 
         Args:
-            statement: SQL of SQLite.
-            parameters: Values for its ``?`` or ``:name``.
+            statement: The statement, in SQLite's SQL.
+            parameters: Values for its ``?`` or ``:name`` placeholders.
 
         Raises:
-            ValueError: SQLite refused it; the message says why.
+            ValueError: SQLite rejected the statement; the message says why.
             LedgerError: The ledger can't be read.
         """
         return usage_sql(self.ledger, statement, parameters)
 
     def flush_metrics(self, timeout: float | None = None) -> SinkStats:
-        """Deliver what the sinks have not delivered yet.
+        """Deliver all metrics that the sinks still hold.
 
         Args:
-            timeout: Seconds to wait at most; None: the sinks' own time.
+            timeout: Longest time to wait in seconds; None means the default of the sinks.
 
         Returns:
             Counts of data points.
@@ -355,7 +357,7 @@ class ModelManager:
     def close(self) -> None:
         """End open streams and waiting calls, deliver metrics, close files and connections.
 
-        Calls that were sent run to their end. A closed manager can be used again.
+        Calls that were already sent run to their end. A closed manager can be used again.
         """
         self.pool.close()
         self.ledger.close()
@@ -363,7 +365,7 @@ class ModelManager:
         self.clients.close()
 
     def forget(self) -> None:
-        """Close this manager; models that share it by configuration get a new one."""
+        """Close this manager; chat models that share it by configuration get a new one."""
         self.is_forgotten = True
         REGISTRY.forget(self)
         self.close()
@@ -387,7 +389,7 @@ class ModelManager:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments; inside this process a pickle loads as this very manager."""
+        """Pickle the arguments; within this process, unpickling returns this manager itself."""
         given = None if REGISTRY.is_shared(self) else self._arguments.portable(repr(self))
         return restored, (type(self), self._name, self.config, given)
 

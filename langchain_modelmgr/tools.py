@@ -1,4 +1,4 @@
-"""Tools, tool choices and schemas, kept in neutral forms from which any model makes its own."""
+"""Converts tools, tool choices and schemas to a neutral form that is fitted to each model later."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
 UNFORCED = "no tool choice forced: the model does not take one; structured output may be missing"
-"""What an attempt's ``adapted`` says of structured output that was asked for unforced."""
+"""Note in an attempt's ``adapted``: structured output was requested without a forced choice."""
 
 PARALLEL_CALLS = "parallel_tool_calls=False not sent: the Converse API has no such field"
-"""What ``adapted`` says where a caller wants one tool call at a time."""
+"""Note in an attempt's ``adapted``: the request for one tool call at a time was not sent."""
 
 NO_TOOL = "none"
-"""The tool choice that forbids tool calls. Bedrock has none such: the tools are not sent."""
+"""The tool choice that forbids tool calls. Bedrock has no such choice: the tools are not sent."""
 
 _BEDROCK_TOOL_KEYS = frozenset({"toolSpec", "cachePoint", "systemTool"})
-"""The members of Bedrock's own ``Tool`` shape: taken as they are."""
+"""The members of Bedrock's own ``Tool`` shape, which are sent unchanged."""
 
 _SCHEMA_KEYS = frozenset({"type", "anyOf", "oneOf", "allOf", "$ref"})
 
@@ -42,8 +42,8 @@ def bound_tools(
     """Return the keywords that bind tools to a model.
 
     Raises:
-        ConfigurationError: The tools or the choice have a wrong form, or the choice names no tool
-            that is bound.
+        ConfigurationError: The tools or the choice have an invalid form, or the choice is not the
+            name of a bound tool.
         ValueError: LangChain can't convert a tool.
     """
     choice = neutral_choice(choice)
@@ -57,17 +57,17 @@ def bound_tools(
 
 
 def neutral_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[Any]:
-    """Return tools in OpenAI's form, which langchain-aws turns into each model's own.
+    """Return tools in OpenAI's form, which langchain-aws converts for each model.
 
-    Bedrock's own tool dicts, and what LangChain can't convert (Nova's system tools), stay as
-    they are. Plain data is bound, so that response caches and traces can read it.
+    Bedrock's own tool dicts and tools that LangChain can't convert (Nova's system tools) are
+    unchanged. The result is plain data, so that response caches and traces can read it.
 
     Raises:
-        ConfigurationError: They are no list, or one of them is no tool.
-        ValueError: LangChain can't convert one.
+        ConfigurationError: The tools are not a list, or one of them is not a tool.
+        ValueError: LangChain can't convert a tool.
     """
     if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable):
-        hint = ": of Bedrock's toolConfig give its 'tools'" if isinstance(tools, Mapping) else ""
+        hint = ": pass the 'tools' of Bedrock's toolConfig" if isinstance(tools, Mapping) else ""
         kind = type(tools).__name__
         raise ConfigurationError(f"tools must be a list of tools, got {kind}{hint}")
     return [_neutral(tool, f"tools[{i}]", strict) for i, tool in enumerate(tools)]
@@ -80,13 +80,13 @@ def _neutral(tool: Any, where: str, strict: bool | None) -> Any:  # noqa: FBT001
         if _BEDROCK_TOOL_KEYS & tool.keys():
             return tool
         if tool.get("type") == "function" and "function" not in tool:
-            # As OpenAI's Responses API has it: the function's keys beside the type.
+            # The form of OpenAI's Responses API: the function's keys are beside the type.
             tool = {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
         elif not (_NAMING | {"input_schema"}) & tool.keys():
             kind = tool.get("type")
             what = f"of type {kind!r}" if isinstance(kind, str) else f"with the keys {sorted(tool)}"
             raise ConfigurationError(
-                f"{where}: a tool {what} is none of Bedrock's: give a function, a pydantic class, "
+                f"{where}: a tool {what} is not supported: give a function, a pydantic class, "
                 "a LangChain tool, or {'toolSpec': ...}"
             )
     neutral = _function_of(tool) or convert_to_openai_tool(tool, strict=strict)
@@ -96,9 +96,9 @@ def _neutral(tool: Any, where: str, strict: bool | None) -> Any:  # noqa: FBT001
 
 
 def _function_of(tool: Any) -> dict[str, Any] | None:
-    """Return a JSON schema that has no properties at its top as a function; None: another form.
+    """Convert a JSON schema without top-level properties to a function; None for other forms.
 
-    langchain-core 1.7.2 drops the schema then: an array, or a union.
+    langchain-core 1.7.2 drops such a schema, for example of an array or a union.
     """
     if not isinstance(tool, Mapping) or "properties" in tool or not _SCHEMA_KEYS & tool.keys():
         return None
@@ -110,10 +110,10 @@ def _function_of(tool: Any) -> dict[str, Any] | None:
 
 
 def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:  # noqa: FBT001 - LangChain's own forms
-    """Return a tool choice as ``auto``, ``any``, ``none`` or a tool's name; None: not chosen.
+    """Return a tool choice as ``auto``, ``any``, ``none``, a tool's name, or None if not set.
 
     Raises:
-        ConfigurationError: The form is not one of LangChain's, OpenAI's, Anthropic's or Bedrock's.
+        ConfigurationError: It has no form of LangChain, OpenAI, Anthropic or Bedrock.
     """
     if choice is None or choice is False:
         return None
@@ -122,7 +122,7 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
     if isinstance(choice, str):
         return choice
     if not isinstance(choice, Mapping):
-        raise ConfigurationError(f"tool_choice: {type(choice).__name__} is not known; {_CHOICES}")
+        raise ConfigurationError(f"invalid tool_choice: got {type(choice).__name__}; {_CHOICES}")
     kind = choice.get("type")
     is_named = kind in ("tool", "function")
     named = choice.get("tool") or choice.get("function") or (choice if is_named else None)
@@ -134,7 +134,7 @@ def neutral_choice(choice: str | bool | Mapping[str, Any] | None) -> str | None:
         if word in choice or kind == word:
             return word
     raise ConfigurationError(
-        f"tool_choice: a mapping with the keys {sorted(choice)} is not known; {_CHOICES}"
+        f"invalid tool_choice: got a mapping with the keys {sorted(choice)}; {_CHOICES}"
     )
 
 
@@ -142,7 +142,7 @@ _CHOICES = "give 'auto', 'any', 'none', or a tool's name"
 
 
 def settled(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's keywords with a neutral tool choice, without tools that it forbids."""
+    """Return a call's keywords with a neutral tool choice, and without tools if it forbids them."""
     given = dict(kwargs)
     if "tool_choice" in given:
         given["tool_choice"] = neutral_choice(given["tool_choice"])
@@ -153,10 +153,10 @@ def settled(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _asks_for_structure(choice: str | None, tools: Sequence[Any]) -> bool:
-    """Return whether a forced choice only serves structured output, as of ``ToolStrategy``.
+    """Return whether a forced choice only serves structured output, as with ``ToolStrategy``.
 
     LangChain's agents (``create_agent`` of langchain 1.4.7) then force ``any`` and bind the schema
-    as a tool without a function: nothing runs it. The agent wants the structure, nobody the force.
+    as a tool without a function. The agent needs the structure, not the forced choice.
     """
     return choice == "any" and any(
         isinstance(tool, StructuredTool)
@@ -168,10 +168,10 @@ def _asks_for_structure(choice: str | None, tools: Sequence[Any]) -> bool:
 
 
 def check_choice(choice: str | None, tools: Sequence[Any]) -> None:
-    """Refuse to force a tool that is not bound, before Bedrock does.
+    """Check that a forced tool is bound, which Bedrock requires.
 
     Raises:
-        ConfigurationError: ``choice`` names none of the neutral ``tools``.
+        ConfigurationError: ``choice`` is not the name of one of the neutral ``tools``.
     """
     named = [t for t in tools if not (isinstance(t, Mapping) and "cachePoint" in t)]
     names = [_name_of(tool) for tool in named]
@@ -182,7 +182,7 @@ def check_choice(choice: str | None, tools: Sequence[Any]) -> None:
 
 
 def _name_of(tool: Any) -> str | None:
-    """Return a neutral tool's name; None if it is in a form of its own."""
+    """Return a neutral tool's name; None if the tool has another form."""
     if isinstance(tool, Mapping):
         for key in ("function", "toolSpec", "systemTool"):
             if key in tool:
@@ -191,7 +191,7 @@ def _name_of(tool: Any) -> str | None:
 
 
 def named_schema(schema: dict[str, Any] | type) -> dict[str, Any] | type:
-    """Return a schema that has a name: a JSON schema without a title gets one."""
+    """Return the schema, with a default title if it is a JSON schema without a name."""
     if not isinstance(schema, dict) or _NAMING & schema.keys():
         return schema
     return {"title": "output_schema", **schema}
@@ -202,7 +202,7 @@ _NAMING = frozenset({"title", "name", "function", "toolSpec"})
 
 
 def json_schema_format(schema: dict[str, Any] | type) -> dict[str, Any]:
-    """Return a ``response_format`` that asks for replies by ``schema``."""
+    """Return a ``response_format`` for replies that follow ``schema``."""
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         body: dict[str, Any] = schema.model_json_schema()  # type: ignore[attr-defined]
         name = schema.__name__

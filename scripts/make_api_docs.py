@@ -3,6 +3,9 @@
 usage: python -m scripts.make_api_docs [--check]
 
 With ``--check`` it writes nothing, and its exit status is 1 if the page is out of date.
+
+Methods and properties whose docstring starts with ``Internal:`` are left out: only other modules
+of the package use them.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ ROOT = "langchain_modelmgr"
 PACKAGES = ("errors", "metrics", "ledger", "catalog", "dashboard", "local")
 WIDTH = 118
 LONGEST_DEFAULT = 40
+INTERNAL = "Internal: "
+"""Start of the docstring of a method that is not for users."""
 
 _PREFIXES: dict[Any, str] = {
     inspect.Parameter.VAR_POSITIONAL: "*",
@@ -89,7 +94,7 @@ def _fields_of(base: type) -> dict[str, Any]:
 
 def _methods(thing: type) -> Iterator[str]:
     for name, member in vars(thing).items():
-        if name.startswith("_"):
+        if name.startswith("_") or (member.__doc__ or "").startswith(INTERNAL):
             continue
         if isinstance(member, property):
             yield _item(name, member.__doc__)

@@ -59,18 +59,18 @@ def test_plain_text_is_content(manager: ModelManager, local_aws: LocalAWS) -> No
         ([("user", "secret")], "messages[0] must be a message, got tuple"),
         ([{"content": "secret"}], "messages[0] has no 'role': give 'user' or 'assistant'"),
         ([HI, {"role": None, "content": "secret"}], "messages[1] has no 'role'"),
-        ([{"role": "user"}], "messages[0] has no 'content': give a text or a list of blocks"),
+        ([{"role": "user"}], "messages[0] has no 'content': give text or a list of blocks"),
         ([HI, {"role": "assistant", "content": None}], "messages[1] has no 'content'"),
         ([{"role": "user", "content": {"text": "secret"}}], "messages[0] has dict as 'content'"),
         ([{"role": "user", "content": ["secret"]}], "messages[0].content[0] must be a block"),
         (
             [HI, {"role": "user", "content": [{"text": "x"}, {"type": "text", "text": "secret"}]}],
-            "messages[1].content[1] has the key 'type', which Converse's blocks have not",
+            "messages[1].content[1] has the key 'type', which Converse blocks don't have",
         ),
         ([{"role": "human", "content": "secret"}], "Converse has no role 'human': use 'user'"),
         ([HI, {"role": "tool", "content": "secret"}], "use a 'toolResult' block"),
         ([{"role": "system", "content": "secret"}, HI], "use system_prompt"),
-        ([HI, AIMessage("secret")], "messages[1] is LangChain's among Converse's own"),
+        ([HI, AIMessage("secret")], "messages[1] is a LangChain message among Converse messages"),
     ],
 )
 async def test_what_is_no_conversation_is_told_at_every_door(
@@ -92,7 +92,7 @@ async def test_what_is_no_conversation_is_told_at_every_door(
 def test_a_system_prompt_is_a_text(manager: ModelManager) -> None:
     blocks: Any = [{"text": "secret"}]
 
-    with pytest.raises(ConfigurationError, match="system_prompt must be a text, got list"):
+    with pytest.raises(ConfigurationError, match="system_prompt must be text, got list"):
         manager.invoke_model("a", [HI], blocks)
 
 
@@ -124,10 +124,10 @@ def test_tools_of_every_form_are_taken(
     [
         ("count_pallets", "tools must be a list of tools, got str"),
         ({"type": "function", "function": FUNCTION}, "tools must be a list of tools, got dict"),
-        ({"tools": []}, "of Bedrock's toolConfig give its 'tools'"),
+        ({"tools": []}, "pass the 'tools' of Bedrock's toolConfig"),
         (7, "tools must be a list of tools, got int"),
-        ([{"type": "web_search"}], "tools[0]: a tool of type 'web_search' is none of Bedrock's"),
-        ([count_pallets, {"fn": 1}], "tools[1]: a tool with the keys ['fn'] is none of Bedrock's"),
+        ([{"type": "web_search"}], "tools[0]: a tool of type 'web_search' is not supported"),
+        ([count_pallets, {"fn": 1}], "tools[1]: a tool with the keys ['fn'] is not supported"),
         ([{"type": "function", "function": {"parameters": {}}}], "tools[0]: the tool has no name"),
         ([{"type": "function", "parameters": {}}], "tools[0]: the tool has no name"),
     ],

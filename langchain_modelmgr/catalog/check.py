@@ -1,4 +1,4 @@
-"""Holds the catalog's prices against public lists, and says where they disagree."""
+"""Compares the catalog's prices with public price lists."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One price on which a list and the catalog differ; USD per 1,000 tokens.
+    """One difference between the catalog and a public list; prices in USD per 1,000 tokens.
 
     Attributes:
-        model_id: The id that is priced.
+        model_id: The model id.
         kind: The kind of tokens.
         ours: The catalog's price.
-        theirs: The list's.
-        listed_by: The list.
-        reason: Why the catalog keeps its price; None: nobody looked at it yet.
+        theirs: The list's price.
+        listed_by: The name of the list.
+        reason: Why the catalog keeps its price; None if that was not examined yet.
     """
 
     model_id: str
@@ -38,7 +38,7 @@ class Disagreement:
 
 
 def against_genai_prices() -> list[Disagreement]:
-    """Return where genai-prices says otherwise than the catalog.
+    """Return the differences between the catalog and genai-prices.
 
     Raises:
         ImportError: genai-prices is not installed.
@@ -51,14 +51,14 @@ def against_genai_prices() -> list[Disagreement]:
 
 
 def against_aws(client: Any, region: str) -> list[Disagreement]:
-    """Return where the AWS Price List of a region says otherwise than the catalog.
+    """Return the differences between the catalog and the AWS Price List of a region.
 
-    Models are found by their names for people: AWS's list has no model ids. One that is not found
-    is left out.
+    AWS's list has no model ids, so models are found by their display names. Models that are not
+    found are skipped.
 
     Args:
         client: A boto3 client of ``pricing``.
-        region: The region, whose in-region prices the catalog's bare ids are held against.
+        region: The region to whose prices the catalog's ids without a prefix are compared.
     """
     listed = aws_price_list(client, region)
     return [

@@ -1,4 +1,4 @@
-"""The family rule: which one model stands in for another."""
+"""The family rule: which model is the default fallback of another, and which succeeds it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from langchain_modelmgr.catalog.shipped import shipped_models
 
 
 def stand_in(base: str | None, prefix: str | None) -> str | None:
-    """Return the base model id that the family rule gives a model in its geography, or None.
+    """Return the base model id of a model's fallback by the family rule, or None.
 
-    Sonnet falls to Haiku, every other Claude to Sonnet: of its own generation, or the newest
-    before it, or the first after it. All other families fall to the newest Sonnet that can be
-    forced to a tool. Only a model that is active stands in for another.
+    Sonnet falls back to Haiku, and every other Claude model to Sonnet: of the same generation,
+    else the newest earlier one, else the first later one. All other families fall back to the
+    newest Sonnet that accepts a forced tool choice. Only active models are chosen, in the
+    geography of ``prefix``.
     """
     entry = shipped_models().get(base or "", {})
     generation = _number(entry.get("generation"))

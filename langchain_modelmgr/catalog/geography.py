@@ -1,4 +1,4 @@
-"""Geographies: where a model may be served, and whether a fallback would leave its primary's."""
+"""Geographies: where a model may be served, and whether a fallback leaves the primary's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Place:
     """Where a model's requests may be served.
 
     Attributes:
-        prefix: The geography that the model's inference profile names; None: it names none.
-        region: Without such a name, the one region where the model is asked; None: not known.
+        prefix: The geography prefix of the model's inference profile; None if it has none.
+        region: Without a prefix, the region in which the model is called; None if unknown.
     """
 
     prefix: str | None
@@ -28,12 +28,12 @@ class Place:
 
     @property
     def geography(self) -> str | None:
-        """The geography: a prefix, or the first part of other regions' names; None: not known."""
+        """The geography: the prefix, else that of the region; None if unknown."""
         return self.prefix or (None if self.region is None else geography_of_region(self.region))
 
     @property
     def is_known(self) -> bool:
-        """False if neither model id nor region tell where it is."""
+        """True if the model id or the region determines the geography."""
         return self.geography is not None
 
 
@@ -41,8 +41,8 @@ def place_of(model: ModelConfig, region: str | None) -> Place:
     """Return where a model is served: by its prefix, else its ARN's region, else ``region``.
 
     Args:
-        model: What is known of the model.
-        region: The region that its chain asks it in; None: not known.
+        model: The model.
+        region: The region in which its chain calls it; None if unknown.
     """
     if model.geography is not None:
         return Place(model.geography)
@@ -53,7 +53,7 @@ def place_of(model: ModelConfig, region: str | None) -> Place:
 def geography_of_region(region: str) -> str:
     """Return the widest geography of a region, ``global`` aside: ``eu``, ``apac``, ``us-gov``.
 
-    Regions that no geography has are told apart by the first part of their names: ``sa``.
+    For a region outside all geographies this is the first part of its name, such as ``sa``.
     """
     for name in ("us-gov", "us-iso"):
         if region.startswith(f"{name}"):
@@ -63,10 +63,10 @@ def geography_of_region(region: str) -> str:
 
 
 def why_outside(home: Place, other: Place) -> str | None:
-    """Return why a model at ``other`` may not stand in for one at ``home``; None if it may.
+    """Return why a model at ``other`` may not be a fallback for one at ``home``; None if it may.
 
-    What is not known is allowed. So is a ``global`` profile for a model that is asked in one
-    region and names no geography itself: ``doubt_about`` tells both.
+    An unknown place is allowed, and so is a ``global`` profile as the fallback of a model id
+    without a prefix. ``doubt_about`` returns a warning for both.
     """
     if home.geography in (None, GLOBAL) or not other.is_known or _is_inside(home, other):
         return None
@@ -74,13 +74,13 @@ def why_outside(home: Place, other: Place) -> str | None:
         return None
     hint = f"an id that starts with {home.geography}., or " if home.geography in PREFIXES else ""
     return (
-        f"a model of {home.geography!r} must not fall to one of {other.geography!r}: data would "
-        f"leave its geography; give {hint}a model that is asked in a region of it"
+        f"a model in {home.geography!r} cannot fall back to one in {other.geography!r}, because "
+        f"data would leave its geography: use {hint}a model in one of its regions"
     )
 
 
 def doubt_about(home: Place, other: Place) -> str | None:
-    """Return what a user should know of a fallback that ``why_outside`` allows."""
+    """Return a warning about a fallback that ``why_outside`` allows, or None."""
     if home == other or home.geography == GLOBAL:
         return None
     if other.prefix == GLOBAL:
@@ -88,9 +88,7 @@ def doubt_about(home: Place, other: Place) -> str | None:
         return f"may be served in any geography; the agent's own model is served {where}"
     if home.is_known and other.is_known:
         return None
-    return (
-        "it is not known whether it stays in the geography of the agent's own model: set aws.region"
-    )
+    return "may be served outside the geography of the agent's own model: set aws.region"
 
 
 def _is_inside(home: Place, other: Place) -> bool:

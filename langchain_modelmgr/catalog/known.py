@@ -1,4 +1,4 @@
-"""ModelCatalog: finds what is known of a model, by any form of its id."""
+"""ModelCatalog: looks up the facts of a model by any form of its id."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _PRICES = tuple(f.name for f in fields(ModelConfig) if f.name.startswith("cost_p
 _OWN_FACT = "models: in the configuration"
 
 _KEPT = 1024
-"""Models whose facts are kept: a call's own ``model=`` can be a new one each time."""
+"""Largest number of cached models: each call may pass a different ``model=``."""
 
 
 _Key = tuple[str, str | None, str | None]
-"""A model id, the model behind it where the caller names it, and where AWS bills it."""
+"""A model id, the underlying model if the caller names it, and the geography of its prices."""
 
 
 class ModelCatalog:
-    """The models that are known, and what is assumed of others.
+    """The facts of known models, and those that are assumed of unknown ones.
 
     Args:
-        models: Facts by model id, over those that the package ships: changed or new ones, with
-            the fields of ``ModelConfig``, and ``price_multiplier``. ``base_model_id`` alone
-            makes an ARN a known model.
+        models: Facts by model id that override or extend the shipped ones: fields of
+            ``ModelConfig``, and ``price_multiplier``. For an ARN, ``base_model_id`` alone is
+            enough.
     """
 
     def __init__(self, models: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._given: Mapping[str, Mapping[str, Any]] = dict(models or {})
         self._found: dict[_Key, ModelConfig] = {}
-        self._behind: dict[str, str] = {}
+        self._resolved: dict[str, str] = {}
         self._warned: set[str] = set()
 
     def __iter__(self) -> Iterator[ModelConfig]:
@@ -52,42 +52,44 @@ class ModelCatalog:
                 yield model
 
     def get(self, model_id: str) -> ModelConfig | None:
-        """Return what is known of a model; None if it is not in the catalog."""
+        """Return the facts of a model; None if it is not in the catalog."""
         model = self._find(model_id)
         return model if model.in_catalog else None
 
     def resolve(
         self, model_id: str, base_model: str | None = None, region: str | None = None
     ) -> ModelConfig:
-        """Return what is known of a model; of one outside the catalog, what langchain-aws knows.
+        """Return the facts of a model; for one outside the catalog, those that langchain-aws has.
 
-        A fact that nobody knows is None, and allowed. One warning is logged per unknown model.
+        An unknown fact is None, and an unknown capability is taken as given. One warning is
+        logged per unknown model.
 
         Args:
             model_id: Model id, inference profile id, or ARN.
-            base_model: The model id behind an ARN that does not name it.
-            region: The AWS region it is called in: AWS GovCloud has prices of its own.
+            base_model: The foundation model id of an ARN that does not contain it.
+            region: The AWS region in which it is called: prices in AWS GovCloud differ.
         """
         model = self._find(model_id, base_model, price_geography(model_id, region))
-        hidden = model.base_model_id is None  # an ARN: GetInferenceProfile is asked when it is used
-        if not model.in_catalog and not hidden and model_id not in self._warned:
+        # An ARN without a model id is resolved by GetInferenceProfile when it is first called.
+        unresolved = model.base_model_id is None
+        if not model.in_catalog and not unresolved and model_id not in self._warned:
             if len(self._warned) >= _KEPT:
                 self._warned.clear()
             self._warned.add(model_id)
             logger.warning(
-                "model %s is not in the catalog%s: its price is unknown, and capabilities that "
-                "langchain-aws does not know are taken as given; describe it under models:",
+                "model %s is not in the catalog%s: its price is unknown, and its capabilities are "
+                "assumed unless langchain-aws lists them; describe it under models:",
                 mask_account_ids(model_id),
                 self.did_you_mean(model_id),
             )
         return model
 
     def look_up(self, model_id: str, base_model: str | None = None) -> ModelConfig:
-        """Return what ``resolve`` does, without a warning about an unknown model."""
+        """Return the same facts as ``resolve``, without a warning about an unknown model."""
         return self._find(model_id, base_model)
 
     def like(self, text: str) -> list[str]:
-        """Return the ids that hold a text, with its geography, else the one nearest to it."""
+        """Return the ids that contain a text, else the closest one; a geography prefix is kept."""
         prefix, name = split_prefix(text.strip().lower())
         known = {_spelled(i): i for i in self._plain_ids() if not self._find(i).not_served}
         wanted = _spelled(name)
@@ -97,48 +99,48 @@ class ModelCatalog:
         return [i if prefix is None or split_prefix(i)[0] else f"{prefix}.{i}" for i in ids]
 
     def did_you_mean(self, model_id: str) -> str:
-        """Return up to three known ids that an unknown one may stand for, as a question."""
+        """Return a question with up to three known ids similar to an unknown one, or no text."""
         found = self.like(model_id)[:3]
         return f" (did you mean {' or '.join(found)}?)" if found else ""
 
     def mistake_in(self, model_id: str, base_model: str | None = None) -> str | None:
-        """Return why a model id can't serve a call, whatever it is asked; None if it may.
+        """Return why a model id can't serve any call; None if it may.
 
-        It is a typo, or a model that the Converse API does not serve.
+        The reason is a typo, or that the Converse API does not serve the model.
 
         Args:
             model_id: Model id, inference profile id, or ARN.
-            base_model: The model id behind an ARN that does not name it.
+            base_model: The foundation model id of an ARN that does not contain it.
         """
         named = base_model or named_model(model_id)
         model = self._find(model_id, base_model)
         if named and not model.in_catalog and not profile_facts(named):
             wrong = typo_in(named, self._plain_ids())
-            return wrong and f"{wrong} (a model that is new is described under models:)"
+            return wrong and f"{wrong} (describe a new model under models:)"
         return model.not_served and f"{model.not_served}{self._served_form_of(model)}"
 
     def _served_form_of(self, model: ModelConfig) -> str:
-        """Return the id by which Converse serves a model, as a question."""
+        """Return a question with the id under which Converse serves a model, or no text."""
         base = model.base_model_id or ""
         longer = (i for i in self._plain_ids() if i.startswith(f"{base}-"))
         found = next((i for i in longer if not self._find(i).not_served), None)
         return f"; did you mean {found!r}?" if found else ""
 
     def learn(self, arn: str, model_id: str) -> None:
-        """Take what an ARN was found to stand for: ``model_id``, its geography included."""
-        self._behind[arn] = model_id
-        forgotten = list(self._behind)[: max(0, len(self._behind) - _KEPT)]
-        for changed in (arn, *forgotten):
+        """Store the model id that an ARN was resolved to, including its geography prefix."""
+        self._resolved[arn] = model_id
+        evicted = list(self._resolved)[: max(0, len(self._resolved) - _KEPT)]
+        for changed in (arn, *evicted):
             if changed != arn:
-                self._behind.pop(changed, None)
+                self._resolved.pop(changed, None)
             for key in [key for key in list(self._found) if key[0] == changed]:
                 self._found.pop(key, None)
 
     def fallback_for(self, model_id: str) -> str | None:
-        """Return the one fallback of the guide's family rule, in the primary's own geography.
+        """Return a model's fallback by the guide's family rule, in the model's own geography.
 
-        Sonnet falls to Haiku; Opus, Haiku, Titan, Llama and all others fall to Sonnet. None for
-        a model that is not in the catalog: nobody knows what could stand in for it.
+        Sonnet falls back to Haiku; Opus, Haiku, Titan, Llama and all others to Sonnet. A model
+        that is not in the catalog has no fallback (None).
         """
         model = self._find(model_id)
         if not model.in_catalog or model.base_model_id is None:
@@ -150,14 +152,14 @@ class ModelCatalog:
         return f"{prefix}.{fallback}" if prefix else fallback
 
     def successor_of(self, model_id: str) -> str | None:
-        """Return the id of what a model's maker offers in its place today, in its geography."""
+        """Return the id of the model that replaces a model, in its geography; None if unknown."""
         name, model = named_model(model_id), self._find(model_id)
         prefix, _ = split_prefix(name or "")
         base = model.successor or successor_of(model.base_model_id, prefix)
         return f"{prefix}.{base}" if base and prefix else base
 
     def _plain_ids(self) -> list[str]:
-        """Return the known ids without ARNs, which may hold account ids."""
+        """Return the known ids without ARNs, which may contain account ids."""
         return [i for i in {**shipped_models(), **self._given} if not i.startswith("arn:")]
 
     def _find(
@@ -166,10 +168,11 @@ class ModelCatalog:
         key = (model_id, base_model, geography or price_geography(model_id))
         model = self._found.get(key)
         if model is None:
-            behind = self._behind.get(model_id)
+            resolved = self._resolved.get(model_id)
             model = self._found[key] = self._assemble(*key)
-            # Without a lock, which could not be copied: whoever comes last takes out what is old.
-            if self._behind.get(model_id) != behind:
+            # There is no lock, which could not be copied: an entry that another thread's `learn`
+            # made stale is removed here.
+            if self._resolved.get(model_id) != resolved:
                 self._found.pop(key, None)
             for oldest in list(self._found)[: max(0, len(self._found) - _KEPT)]:
                 self._found.pop(oldest, None)
@@ -179,8 +182,8 @@ class ModelCatalog:
         self, model_id: str, base_model: str | None, geography: str | None
     ) -> ModelConfig:
         own = dict(self._given.get(model_id, {}))
-        told = own.get("base_model_id") or base_model or named_model(model_id)
-        named = told or self._behind.get(model_id)
+        given_id = own.get("base_model_id") or base_model or named_model(model_id)
+        named = given_id or self._resolved.get(model_id)
         prefix, base = split_prefix(named) if named else (None, None)
         shipped = shipped_facts(prefix or geography, base) if base else {}
         given = {**self._given.get(base or "", {}), **own}
@@ -203,14 +206,14 @@ class ModelCatalog:
 
 
 def _spelled(name: str) -> str:
-    """Return an id without the signs that people mix up: "Sonnet 4.5" is "sonnet-4-5"."""
+    """Return a name with ``-`` for dots, spaces and underscores: "sonnet 4.5" is "sonnet-4-5"."""
     return name.replace(".", "-").replace(" ", "-").replace("_", "-")
 
 
 def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the owner's facts; own prices and a multiplier take the place of the list's.
+    """Return the configured facts; configured prices and a multiplier replace the shipped prices.
 
-    The list's service tiers say nothing of a price that was agreed on: they are unknown then.
+    With configured prices, the prices of service tiers are unknown.
     """
     facts = {name: fact for name, fact in given.items() if name != "price_multiplier"}
     own = [name for name in _PRICES if facts.get(name) is not None]
@@ -231,7 +234,7 @@ def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dic
 
 
 def _lifecycle_of_owner(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the owner says of a model's life: all of it takes the place of the list's."""
+    """Return the configured lifecycle of a model, which replaces the shipped one completely."""
     named = {name: given.get(name) for name in ("lifecycle", "retirement_date")}
     if not any(named.values()):
         return {}

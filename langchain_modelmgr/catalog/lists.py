@@ -46,12 +46,12 @@ _SERVICES = ("AmazonBedrock", "AmazonBedrockFoundationModels")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a list says of one model id.
+    """The prices of one model id in a public list.
 
     Attributes:
         rates: USD per 1,000 tokens by kind.
-        entry: The list's own name of the entry.
-        long_context: Threshold and factors, as ``LongContext`` has them; None: no such tier.
+        entry: The list's name of the entry.
+        long_context: The fields of ``LongContext``; None if there is no such tier.
     """
 
     rates: Mapping[str, Decimal]
@@ -60,15 +60,15 @@ class Listed:
 
 
 def genai_prices(model_id: str, at: datetime | None = None) -> Listed:
-    """Return what genai-prices says of a model id; no rates if it does not know it.
+    """Return the prices of a model id in genai-prices; no rates if it is not listed.
 
     Args:
         model_id: A Bedrock model id.
-        at: The time whose prices are asked for; None: now.
+        at: The time at which the prices are valid; None means now.
 
     Raises:
         ImportError: genai-prices is not installed: ``pip install genai-prices``.
-        ValueError: An entry has a shape that this code does not know.
+        ValueError: An entry has a shape that this code can't read.
     """
     from genai_prices.data_snapshot import get_snapshot
 
@@ -92,7 +92,7 @@ def _long_context(given: Mapping[str, Any]) -> dict[str, Any] | None:
     ratios = {n: round(p.tiers[0].price / p.base, 6) for n, p in tiered.items()}
     inputs = {ratio for name, ratio in ratios.items() if name != "output"}
     if len(inputs) != 1 or any(len(price.tiers) > 1 for price in tiered.values()):
-        raise ValueError(f"genai-prices has a long-context tier of a new shape: {given}")
+        raise ValueError(f"genai-prices has a long-context tier in an unknown shape: {given}")
     return {
         "above": tiered["input"].tiers[0].start,
         "input_multiplier": float(inputs.pop()),
@@ -104,11 +104,12 @@ def aws_price_list(client: Any, region: str) -> dict[tuple[str, bool], dict[str,
     """Return AWS's own prices in a region: (normalised name, is global) -> rates.
 
     Args:
-        client: A boto3 client of ``pricing``, which us-east-1, eu-central-1 and ap-south-1 have.
-        region: The region whose prices are asked for.
+        client: A boto3 client of ``pricing``, available in us-east-1, eu-central-1, ap-south-1.
+        region: The region.
 
     Raises:
-        botocore.exceptions.ClientError: AWS refused, ``pricing:GetProducts`` not allowed for one.
+        botocore.exceptions.ClientError: AWS refused the request, for example because
+            ``pricing:GetProducts`` is not allowed.
     """
     found: dict[tuple[str, bool], dict[str, Decimal]] = {}
     for service in _SERVICES:
@@ -145,7 +146,7 @@ def _prices(offer: dict[str, Any]) -> Iterator[Decimal]:
 
 
 def normalised(name: str) -> str:
-    """Return a model's name for people in a form that all lists share.
+    """Return a model's display name in a form that is equal in all lists.
 
     >>> normalised("Claude Sonnet 4.5 (Amazon Bedrock Edition)")
     'claude sonnet 4.5'

@@ -16,7 +16,7 @@ Lifecycle = Literal["active", "legacy", "retired"]
 
 
 _APIS = {"responses": "Responses", "chat_completions": "Chat Completions"}
-"""AWS's names of its APIs."""
+"""AWS's names of Bedrock's APIs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class TokenPrices:
 
 @dataclass(frozen=True, slots=True)
 class LongContext:
-    """What a long prompt does to the price of a request: of all its tokens, not of those above.
+    """The price factors of a request with a long prompt, which apply to all of its tokens.
 
     Attributes:
-        above: Prompt tokens, the cache included, up to which the plain prices hold.
+        above: Largest number of prompt tokens, cache included, at the plain prices.
         input_multiplier: Factor of the prices of input, cache reads and cache writes.
         output_multiplier: Factor of the output price.
     """
@@ -55,77 +55,77 @@ class LongContext:
 
 @dataclass(frozen=True, repr=False)
 class ModelConfig:
-    """What one model can do and what it costs; None: unknown.
+    """The capabilities, limits and prices of one model; None means unknown.
 
     Attributes:
-        model_id: The id as it was asked for, geography prefix and all.
-        model_family: ``Claude``, ``Titan``, ``Llama``; the provider's name where none is known.
-        max_tokens: Output tokens of one reply at most.
+        model_id: The requested id, with its geography prefix.
+        model_family: ``Claude``, ``Titan``, ``Llama``; the provider's name if unknown.
+        max_tokens: Largest number of output tokens of one reply.
         temperature: The model's own default; informational, never sent.
-        supports_tools: Takes tools.
-        supports_streaming: Answers ConverseStream.
+        supports_tools: Accepts tools.
+        supports_streaming: Supports ConverseStream.
         cost_per_1k_input_tokens: USD per 1,000 input tokens.
         cost_per_1k_output_tokens: USD per 1,000 output tokens.
         cost_per_1k_cache_read_tokens: USD per 1,000 tokens read from the prompt cache.
         cost_per_1k_cache_write_5m_tokens: USD per 1,000 tokens cached for 5 minutes.
         cost_per_1k_cache_write_1h_tokens: USD per 1,000 tokens cached for 1 hour.
-        base_model_id: The foundation model, without prefix; None for an ARN that hides it.
-        geography: The geography that its id, or the model behind its ARN, is prefixed with; None:
-            none, or not known.
-        name: Its name for people, as its provider writes it.
-        provider: As langchain-aws names it: ``anthropic``, ``amazon``, ``meta``, ...
-        generation: ``4.5`` of Sonnet 4.5.
-        tier: ``sonnet``, ``haiku``, ``lite``, ...: the size within a family.
-        context_window: Input tokens at most.
-        tool_choices: Which of ``auto``, ``any`` and ``tool`` it takes.
-        supports_streaming_tools: Takes tools in ConverseStream.
-        supports_images: Takes images.
-        supports_documents: Takes documents.
-        supports_video: Takes video.
-        supports_audio: Takes audio.
-        supports_search_results: Takes search results.
-        supports_s3_sources: Takes images, documents and video by their place in Amazon S3.
-        supports_structured_output: Answers by a JSON schema natively (``outputConfig``).
-        supports_system_prompt: Takes a system prompt.
+        base_model_id: The foundation model id without prefix; None for an unresolved ARN.
+        geography: The geography prefix of its id, or of its ARN's model; None if it has none or
+            it is unknown.
+        name: Its display name, as its provider writes it.
+        provider: The provider as named by langchain-aws: ``anthropic``, ``amazon``, ``meta``, ...
+        generation: The version, such as ``4.5`` for Sonnet 4.5.
+        tier: The size within a family: ``sonnet``, ``haiku``, ``lite``, ...
+        context_window: Largest number of input tokens.
+        tool_choices: The tool choices that it accepts, of ``auto``, ``any`` and ``tool``.
+        supports_streaming_tools: Accepts tools in ConverseStream.
+        supports_images: Accepts images.
+        supports_documents: Accepts documents.
+        supports_video: Accepts video.
+        supports_audio: Accepts audio.
+        supports_search_results: Accepts search results.
+        supports_s3_sources: Accepts images, documents and video as Amazon S3 locations.
+        supports_structured_output: Supports native structured output (``outputConfig``).
+        supports_system_prompt: Accepts a system prompt.
         supports_reasoning: Can reason before it answers.
-        supports_prompt_caching: Takes cache points.
-        cache_point_places: Where it takes them: ``tools``, ``system``, ``messages``, and
-            ``tool_results`` for right after a tool's result.
-        cache_lifetimes: How long it caches: ``5m``, ``1h``.
-        supports_citations: Takes citations, and documents that ask for them.
-        supports_tool_result_status: Takes the status of a tool's result.
-        reasoning_history: Which reasoning of earlier turns it takes: ``signed``, ``unsigned`` or
-            ``none``.
-        tool_limits: What it refuses of tools beyond Bedrock's own rules: ``no_hyphens`` in names,
+        supports_prompt_caching: Accepts cache points.
+        cache_point_places: Where it accepts them: ``tools``, ``system``, ``messages``, and
+            ``tool_results`` for directly after a tool's result.
+        cache_lifetimes: The lifetimes of cache entries that it accepts: ``5m``, ``1h``.
+        supports_citations: Accepts citations, and documents with citations enabled.
+        supports_tool_result_status: Accepts the status of a tool's result.
+        reasoning_history: The reasoning of earlier turns that it accepts: ``signed``,
+            ``unsigned`` or ``none``.
+        tool_limits: Limits of tools beyond Bedrock's own rules: ``no_hyphens`` in names,
             ``plain_ids`` and ``nine_character_ids`` of calls, ``no_unions`` at the top of a
             schema, ``plain_property_names``, ``bare_schema``: only type, properties, required.
-        refused_parameters: Request parameters that it answers with an error.
-        exclusive_parameters: Request parameters of which it takes one, the preferred one first.
-        max_stop_sequence_length: Characters of one stop sequence at most.
-        supports_blank_stop_sequences: Takes stop sequences of white space only.
-        supports_prefill: Takes a conversation that ends with the beginning of its own answer.
-        request_fields: Fields of ``additionalModelRequestFields`` that it is known to take.
-        supports_forced_choice_while_thinking: Can be forced to a tool while it thinks.
-        thinking_types: Which types of the field ``thinking`` it takes; empty: none.
-        reasoning_efforts: Which values of ``reasoning_effort`` it takes; empty: none.
-        beta_flags: Which flags of the field ``anthropic_beta`` it takes; empty: none.
-        accepted_service_tiers: Which service tiers it takes.
-        served_by: Which of Bedrock's APIs serve it: ``converse``, ``responses``,
+        refused_parameters: Request parameters that it rejects with an error.
+        exclusive_parameters: Request parameters that exclude each other, the preferred one first.
+        max_stop_sequence_length: Largest number of characters of a stop sequence.
+        supports_blank_stop_sequences: Accepts stop sequences of only white space.
+        supports_prefill: Accepts a conversation that ends with the beginning of its own answer.
+        request_fields: Fields of ``additionalModelRequestFields`` that it is known to accept.
+        supports_forced_choice_while_thinking: Accepts a forced tool choice while it thinks.
+        thinking_types: Types of the field ``thinking`` that it accepts; may be empty.
+        reasoning_efforts: Values of ``reasoning_effort`` that it accepts; may be empty.
+        beta_flags: Flags of the field ``anthropic_beta`` that it accepts; may be empty.
+        accepted_service_tiers: Service tiers that it accepts.
+        served_by: The Bedrock APIs that serve it: ``converse``, ``responses``,
             ``chat_completions``.
-        lifecycle: ``active``; ``legacy``: its end is announced; ``retired``: it is past, and no
-            source tells the day. ``lifecycle_on`` is what holds on a day.
+        lifecycle: ``active``; ``legacy`` if its end is announced; ``retired`` if it has ended on
+            a date that is unknown. For the state on a given day, use ``lifecycle_on``.
         retirement_date: Its end of life on Bedrock, ISO 8601.
-        lifecycle_source: Where lifecycle and retirement date are from.
+        lifecycle_source: The source of lifecycle and retirement date.
         lifecycle_checked: The day on which that source was read, ISO 8601.
-        successor: Base model id of what its maker offers in its place today.
-        falls_back_to: Base model id of its one fallback by the family rule.
-        long_context: What a long prompt does to the price.
-        service_tiers: Prices of ``priority`` and ``flex``, where they are known.
-        price_source: Where the prices are from.
-        price_date: When they were read, ISO 8601.
-        price_disputed: Why another public list says otherwise; None: none does.
-        price_unknown: Why there is no price, where the reason is known.
-        in_catalog: False if neither the catalog nor the YAML's ``models:`` has it.
+        successor: Base model id of the model that its maker recommends instead.
+        falls_back_to: Base model id of its fallback by the family rule.
+        long_context: Price factors of long prompts.
+        service_tiers: Prices of ``priority`` and ``flex``, if known.
+        price_source: The source of the prices.
+        price_date: The day on which they were read, ISO 8601.
+        price_disputed: Why another public list differs; None if none does.
+        price_unknown: Why the price is unknown, if the reason is known.
+        in_catalog: False if it is in neither the catalog nor the YAML's ``models:``.
     """
 
     model_id: str
@@ -192,7 +192,7 @@ class ModelConfig:
 
     @property
     def prices(self) -> TokenPrices:
-        """The plain prices: the default service tier, a prompt of common length."""
+        """The prices of the default service tier for a prompt of normal length."""
         return TokenPrices(
             self.cost_per_1k_input_tokens,
             self.cost_per_1k_output_tokens,
@@ -203,18 +203,18 @@ class ModelConfig:
 
     @property
     def not_served(self) -> str | None:
-        """Why Converse does not serve the model; None if it does, or if nobody knows."""
+        """Why the Converse API does not serve the model; None if it does or if that is unknown."""
         if self.served_by is None or "converse" in self.served_by:
             return None
-        apis = " and ".join(_APIS.get(api, api) for api in self.served_by) or "no API that is known"
+        apis = " and ".join(_APIS.get(api, api) for api in self.served_by) or "unknown APIs"
         return f"Model is not served by the Converse API, only by {apis}"
 
     def lifecycle_on(self, day: date) -> Lifecycle | None:
-        """Return what becomes of the model on a day; None if nobody knows."""
+        """Return the model's lifecycle state on a day; None if unknown."""
         if self.retirement_date is None:
             return self.lifecycle
         return "retired" if date.fromisoformat(self.retirement_date) <= day else "legacy"
 
     def __repr__(self) -> str:
-        told = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
-        return mask_account_ids(f"ModelConfig({', '.join(told)})")
+        values = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self))
+        return mask_account_ids(f"ModelConfig({', '.join(values)})")

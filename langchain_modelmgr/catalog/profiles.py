@@ -1,4 +1,4 @@
-"""What every model of a chain can do, in the words of LangChain's model profiles."""
+"""Builds a LangChain model profile of what every model of a chain can do."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
 _NOT_IN_CONVERSE = frozenset({"mid_conversation_system_messages", "mid_conversation_tools"})
-"""What a model can do through other APIs alone: Converse moves every system message to the front,
-and ChatBedrockConverse leaves these keys out (langchain-aws 1.9.1)."""
+"""Capabilities that exist only in other APIs: Converse moves every system message to the front,
+and ChatBedrockConverse omits these keys (langchain-aws 1.9.1)."""
 
 
 class ChainProfile(dict[str, Any]):
-    """A profile made here, not given by a user: it is made anew when the chain changes."""
+    """A profile built by this module, not passed by a user: it is rebuilt if the chain changes."""
 
 
 def chain_profile(models: Sequence[ModelConfig]) -> ChainProfile:
-    """Merge the profiles of a chain: what each model can, and the least of their limits.
+    """Return the common profile of a chain: the shared capabilities and the smallest limits.
 
     It has the keys of ``ChatBedrockConverse.profile`` for the chain's first model. Names and dates
     are that model's.
 
     Args:
-        models: The chain's models. An unknown ability counts as missing, since create_agent
-            builds on what a profile promises; an unknown limit is left out.
+        models: The chain's models. An unknown capability counts as missing, because create_agent
+            relies on the profile; an unknown limit is ignored.
     """
     first, *others = (_profile_of(model) for model in models)
     return ChainProfile({key: _merged(value, key, others) for key, value in first.items()})
 
 
 def _merged(value: Any, key: str, others: Sequence[Mapping[str, Any]]) -> Any:
-    told = [other.get(key) for other in others]
+    others_values = [other.get(key) for other in others]
     if key == "open_weights" or isinstance(value, str):
         return value
     if isinstance(value, bool):
-        return value and all(told)
+        return value and all(others_values)
     if isinstance(value, list):
-        return [item for item in value if all(item in (also or ()) for also in told)]
-    return min([value, *(limit for limit in told if limit is not None)])
+        return [item for item in value if all(item in (also or ()) for also in others_values)]
+    return min([value, *(limit for limit in others_values if limit is not None)])
 
 
 def _profile_of(model: ModelConfig) -> dict[str, Any]:
-    """Return langchain-aws's profile of a model, and what the catalog knows over it."""
+    """Return langchain-aws's profile of a model, overridden by the catalog's facts."""
     profiles = installed_profiles()
     base = model.base_model_id or split_prefix(model.model_id)[1]
-    told = profiles.get(model.model_id) or profiles.get(base) or {}
+    listed = profiles.get(model.model_id) or profiles.get(base) or {}
     known = {
-        "name": told.get("name") or model.name,
+        "name": listed.get("name") or model.name,
         "max_input_tokens": model.context_window,
         "max_output_tokens": model.max_tokens,
         "reasoning_effort_levels": list(model.reasoning_efforts or ()) or None,
     }
     return {
-        **{key: value for key, value in told.items() if key not in _NOT_IN_CONVERSE},
+        **{key: value for key, value in listed.items() if key not in _NOT_IN_CONVERSE},
         **{key: value for key, value in known.items() if value is not None},
         **_abilities_of(model),
     }

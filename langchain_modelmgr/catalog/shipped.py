@@ -1,4 +1,4 @@
-"""The facts that the package ships, and those of langchain-aws's own table."""
+"""Reads the shipped facts of models, and the model profiles of langchain-aws."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ _OTHER_FLAGS = frozenset(
         "tool-search-tool-2025-10-19",
     }
 )
-"""Flags that AWS's table or the reports below have, and no model's list: the models that take them
-have no complete list. Source: BerriAI/litellm#19877, anthropics/claude-code#49370 and #49648, read
-2026-11-26."""
+"""Flags that are in AWS's table or in the reports below, but in no model's list, because the lists
+of the models that accept them are incomplete. Source: BerriAI/litellm#19877,
+anthropics/claude-code#49370 and #49648, read 2026-11-26."""
 
 
 @functools.cache
 def shipped() -> Mapping[str, Any]:
-    """Return ``data/models.json``, read once: ``sources``, and ``models`` by base model id."""
+    """Return the contents of ``data/models.json``: ``sources``, and ``models`` by base model id."""
     text = resources.files("langchain_modelmgr").joinpath("data/models.json").read_text("utf-8")
     catalog: dict[str, Any] = json.loads(text)
     return catalog
 
 
 def shipped_models() -> Mapping[str, Mapping[str, Any]]:
-    """Return the shipped facts by base model id, as the file has them."""
+    """Return the shipped facts by base model id, as they are in the file."""
     models: Mapping[str, Mapping[str, Any]] = shipped()["models"]
     return models
 
 
 @functools.cache
 def known_request_fields() -> frozenset[str]:
-    """Return the fields of ``additionalModelRequestFields`` that some model is known to take."""
+    """Return the fields of ``additionalModelRequestFields`` that some model is known to accept."""
     return frozenset(
         name for model in shipped_models().values() for name in model.get("request_fields", ())
     )
@@ -56,13 +56,13 @@ def known_request_fields() -> frozenset[str]:
 
 @functools.cache
 def known_beta_flags() -> tuple[str, ...]:
-    """Return the flags of ``anthropic_beta`` that some model is known to take or to refuse."""
+    """Return the flags of ``anthropic_beta`` that some model is known to accept or to reject."""
     flags = (f for model in shipped_models().values() for f in model.get("beta_flags", ()))
     return tuple(sorted(_OTHER_FLAGS.union(flags)))
 
 
 def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
-    """Return what is shipped of a model, in ``ModelConfig``'s words; empty if nothing is."""
+    """Return the shipped facts of a model as fields of ``ModelConfig``; empty if there are none."""
     entry = shipped_models().get(base)
     if entry is None:
         return {}
@@ -75,7 +75,7 @@ def shipped_facts(prefix: str | None, base: str) -> dict[str, Any]:
 
 
 def read_on() -> date:
-    """Return the day on which the lists were read that the shipped file is made of."""
+    """Return the day on which the sources of the shipped file were read."""
     return date.fromisoformat(shipped()["read_on"])
 
 
@@ -86,16 +86,16 @@ def _lifecycle_source(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _price(entry: Mapping[str, Any], prefix: str | None) -> Mapping[str, Any]:
-    """Return the price of the region class that a prefix stands for."""
+    """Return the prices for a geography prefix; None means in-region."""
     by_class: Mapping[str, Mapping[str, Any]] = entry["prices"]
     if prefix == "global":
-        return by_class.get("global") or {"unknown": "no list has a price for its global id"}
+        return by_class.get("global") or {"unknown": "no public list has a price for its global id"}
     special = by_class.get("in-region" if prefix is None else prefix)
     if special is not None:
         return special
     differs = by_class.keys() - {"regional", "global", "in-region", "us-gov"}
     if prefix == "us-gov" or (prefix and prefix not in entry["prefixes"] and differs):
-        return {"unknown": "its price differs by geography, and no list has this one"}
+        return {"unknown": "prices differ by geography, and no public list has this one"}
     return by_class.get("regional") or {"unknown": "no public list has a price"}
 
 
@@ -116,7 +116,7 @@ def _price_facts(price: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile_facts(model_id: str) -> dict[str, Any]:
-    """Return what langchain-aws's model profiles tell of a model that is newer than our file."""
+    """Return the facts in langchain-aws's model profiles, for a model newer than our file."""
     profiles = installed_profiles()
     profile = profiles.get(model_id) or profiles.get(split_prefix(model_id)[1]) or {}
     facts = {
@@ -135,9 +135,9 @@ def profile_facts(model_id: str) -> dict[str, Any]:
 
 @functools.cache
 def installed_profiles() -> Mapping[str, Mapping[str, Any]]:
-    """Load langchain-aws's table of profiles from its file.
+    """Load langchain-aws's model profiles directly from their file.
 
-    Importing the package for it would cost 0.8 s and patch boto3 (langchain-aws 1.9.1).
+    Importing the package would take 0.8 s and patch boto3 (langchain-aws 1.9.1).
     """
     package = importlib.util.find_spec("langchain_aws")
     folders = package.submodule_search_locations if package else None

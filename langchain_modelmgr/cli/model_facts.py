@@ -46,8 +46,8 @@ def facts_of(model: ModelConfig, catalog: ModelCatalog) -> list[tuple[str, str]]
     facts = (
         ("context", model.context_window),
         ("output", model.max_tokens),
-        ("takes", ", ".join(_abilities(model, able=True)) or None),
-        ("takes no", ", ".join(refused) or None),
+        ("supports", ", ".join(_abilities(model, able=True)) or None),
+        ("unsupported", ", ".join(refused) or None),
         ("tool choices", ", ".join(model.tool_choices or ()) or None),
         ("lifecycle", _lifecycle(model)),
         ("successor", catalog.successor_of(model.model_id) if _ends(model) else None),
@@ -84,13 +84,13 @@ def _lifecycle(model: ModelConfig) -> str:
     if state is None:
         return "unknown"
     day = f" on {model.retirement_date}" if model.retirement_date else ""
-    told = {"active": "active", "legacy": f"legacy, retires{day}", "retired": f"retired{day}"}[
+    text = {"active": "active", "legacy": f"legacy, retires{day}", "retired": f"retired{day}"}[
         state
     ]
     if state == "legacy" and not day:
-        told = "legacy, its end is announced"
+        text = "legacy, retirement announced"
     checked = f", checked {model.lifecycle_checked}" if model.lifecycle_checked else ""
-    return f"{told} ({model.lifecycle_source}{checked})"
+    return f"{text} ({model.lifecycle_source}{checked})"
 
 
 def _today() -> date:

@@ -36,7 +36,7 @@ _SETTINGS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    # A proxy of the user's must not get what is meant for loopback.
+    # A configured proxy must not receive requests to loopback.
     "NO_PROXY": HOST,
     "no_proxy": HOST,
 }
@@ -122,7 +122,7 @@ class LocalAWS:
         return {
             **_SETTINGS,
             "AWS_ENDPOINT_URL": self.url,
-            # What waits to be sent here must not lie among what waits for AWS.
+            # Data points for this server must not be kept among those for AWS.
             "MODELMGR_STATE_DIR": self._state_folder,
         }
 
@@ -157,7 +157,7 @@ class LocalAWS:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    # -- what the model says
+    # -- the model's answers
 
     def script(self, script: Script, model_id: str | None = None) -> None:
         """Set a function that answers for a model, or for all; None means the default answer."""
@@ -182,7 +182,7 @@ class LocalAWS:
             model_id: The model.
             **facts: Fields of ``ModelConfig``.
         """
-        self._state.tell(model_id, facts)
+        self._state.set_facts(model_id, facts)
 
     def inference_profile(
         self, name: str, model_id: str, regions: Sequence[str] = (REGION,)
@@ -225,19 +225,19 @@ class LocalAWS:
         Args:
             model_id: The model; None: any.
             code: AWS's error code, such as ``ThrottlingException``.
-            times: How many requests; with ``rate`` it is without bound.
+            times: How many requests; not limited if ``rate`` is given.
             rate: Share of requests, 0 to 1.
-            seed: What the share's dice start from.
+            seed: Seed of the random choice of requests.
             at: ``request``; ``stream``: an error event among the others; ``end``: an error event
                 after messageStop, in place of the token counts; ``profile``: the
                 request is GetInferenceProfile, ``model_id`` the profile; ``identity``: the
                 request is GetCallerIdentity, ``model_id`` the access key id.
-            after: Content events that come before it.
-            message: AWS's text; empty: the usual one.
+            after: Number of content events before the fault.
+            message: The error message; by default AWS's usual text.
             retry_after: Seconds in a ``Retry-After`` header.
 
         Raises:
-            ValueError: AWS has no such code.
+            ValueError: The code is unknown.
         """
         bound = None if rate is not None else times
         self._state.faults.order(
@@ -248,13 +248,13 @@ class LocalAWS:
     def reset(
         self, model_id: str | None, *, times: int = 1, at: Place = "request", after: int = 0
     ) -> None:
-        """Break connections: before any byte, after the headers, in mid-stream, or at its end."""
+        """Reset connections: before any byte, after the headers, in mid-stream, or at its end."""
         self._state.faults.order(Fault("reset", model_id, at, after, times))
 
     def cut(
         self, model_id: str | None, *, times: int = 1, at: Place = "stream", after: int = 0
     ) -> None:
-        """End streams early and in order: without messageStop, or with it and no token counts."""
+        """End streams early but cleanly: without messageStop, or with it and no token counts."""
         self._state.faults.order(Fault("cut", model_id, at, after, times))
 
     def stall(

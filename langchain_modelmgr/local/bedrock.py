@@ -87,8 +87,8 @@ class Bedrock:
         latency, delay = state.latency_of(model_id)
         if latency:
             await asyncio.sleep(latency)
-        asked = ScriptedRequest(operation, model_id, body)
-        answer = state.model.answer(asked, state.scripted(asked))
+        scripted = ScriptedRequest(operation, model_id, body)
+        answer = state.model.answer(scripted, state.scripted(scripted))
         facts = {**facts_of(base_of(model_id)), **state.facts_of(model_id)}
         if broken := answer_violation(facts, answer.content):
             raise AwsError("ModelErrorException", broken)

@@ -25,7 +25,7 @@ def base_of(model_id: str) -> str:
 def facts_of(base: str) -> Mapping[str, Any]:
     """Return the facts of a foundation model.
 
-    Empty for an id that the file does not have: a local model id can be any, of any ability.
+    Empty for an id that is not in the file: any model id can be used locally, without limits.
     """
     return load_facts().get(base, _NOTHING)
 

@@ -34,8 +34,8 @@ class Fault:
         at: Before the reply, after its headers, in a unary reply's body, in the stream, or at its
             end: after messageStop.
         after: Content events of a stream that come before the fault.
-        times: Requests that still meet it; None: no bound.
-        rate: Share of requests that meet it; None: all.
+        times: The number of requests that it still applies to; None: no limit.
+        rate: Share of requests that it applies to; None: all.
         code: AWS's error code.
         message: AWS's text.
         seconds: How long a stall, or a trickle, lasts.
@@ -58,10 +58,10 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.code:
-            status_of(self.code)  # refuses a code that AWS doesn't have
+            status_of(self.code)  # raises an error for a code that AWS doesn't have
             self.message = self.message or _MESSAGES.get(self.code, "The request failed.")
 
-    def meets(self, model_id: str, places: frozenset[Place]) -> bool:
+    def applies_to(self, model_id: str, places: frozenset[Place]) -> bool:
         """Return whether the fault applies to this request, and count it if so."""
         if self.at not in places or self.model_id not in (None, model_id):
             return False
@@ -92,4 +92,4 @@ class Faults:
     def take(self, model_id: str, places: frozenset[Place]) -> Fault | None:
         """Return the fault that applies to this request, if any."""
         with self._lock:
-            return next((f for f in self._orders if f.meets(model_id, places)), None)
+            return next((f for f in self._orders if f.applies_to(model_id, places)), None)

@@ -39,7 +39,7 @@ def checked_datum(namespace: str, given: Mapping[str, Any], now: float) -> Datum
         now: The server's time, seconds since the epoch.
 
     Raises:
-        WrongDatumError: One of AWS's limits is broken.
+        WrongDatumError: The datum exceeds one of AWS's limits.
     """
     at = float(given.get("Timestamp", now))
     if not now - OLDEST_SECONDS <= at <= now + NEWEST_SECONDS:
@@ -64,7 +64,7 @@ def _dimensions(given: Any) -> tuple[tuple[str, str], ...]:
             raise WrongDatumError("A dimension's Name must not start with a colon.")
     names = [dimension["Name"] for dimension in given]
     if len(set(names)) != len(names):
-        raise WrongDatumError("No dimension may stand twice.")
+        raise WrongDatumError("Dimension names must be unique.")
     return tuple(sorted((d["Name"], d["Value"]) for d in given))
 
 
@@ -108,7 +108,7 @@ def _of_set(given: Mapping[str, float]) -> list[tuple[float, float]]:
 
 def _finite(value: float) -> float:
     if not math.isfinite(value) or abs(value) > MAX_MAGNITUDE:
-        raise WrongDatumError("A value must be a number within 2^360; NaN and Infinity are none.")
+        raise WrongDatumError("A value must be a number within 2^360, not NaN or Infinity.")
     return float(value)
 
 

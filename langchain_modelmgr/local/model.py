@@ -134,7 +134,7 @@ def _tool_to_call(request: ScriptedRequest) -> Mapping[str, Any] | None:
         return next((t for t in request.tools if t["name"] == name), None)
     words = set(_WORD.findall(request.prompt.lower()))
     called = _called(request)
-    # One that was not called yet goes first: a forced model must not call the same for ever.
+    # Tools that were not called yet come first: a forced model must not repeat one for ever.
     best = max(
         request.tools,
         key=lambda t: (t["name"] not in called, len(words & _words(t))),

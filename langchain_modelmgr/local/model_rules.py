@@ -102,8 +102,8 @@ def _of_blocks(
             if "s3Location" in source and facts.get("supports_s3_sources") is False:
                 yield f"{_MODEL_ERROR}messages.0.content.0.{kind}.source.type: Field required"
     citations = facts.get("supports_citations")
-    asked = any((b.get("document") or {}).get("citations") for b in given)
-    if citations is False and (asked or any("citationsContent" in b for b in said)):
+    requested = any((b.get("document") or {}).get("citations") for b in given)
+    if citations is False and (requested or any("citationsContent" in b for b in said)):
         yield "This model doesn't support the citationsContent field."
     status = any("status" in b.get("toolResult", ()) for b in given)
     if status and facts.get("supports_tool_result_status") is False:

@@ -13,7 +13,7 @@ _PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _MODEL_ERROR = "The model returned the following errors: "
 _BARE = frozenset({"type", "properties", "required"})
 _UNIONS = frozenset({"anyOf", "oneOf", "allOf"})
-"""Texts and rules: AWS's where they are told in aws-samples/generative-ai-use-cases#1671 and #1685,
+"""Texts and rules: AWS's, as quoted in aws-samples/generative-ai-use-cases#1671 and #1685,
 code-yeongyu/senpi#1947, aws-solutions-library-samples/accelerated-intelligent-document-processing-
 on-aws#709, zed-industries/zed#28521, anomalyco/opencode#48843 and SEMOSS/Semoss#2892; read
 2026-11-26."""

@@ -37,11 +37,11 @@ class PriceList:
 
     def products(self, body: bytes) -> dict[str, Any]:
         """Answer one GetProducts request."""
-        asked = json.loads(body)
-        wanted = {f["Field"]: f["Value"] for f in asked.get("Filters", ())}
+        request = json.loads(body)
+        wanted = {f["Field"]: f["Value"] for f in request.get("Filters", ())}
         found = [
             text
             for code, attributes, text in self._offers
-            if code == asked["ServiceCode"] and wanted.items() <= attributes.items()
+            if code == request["ServiceCode"] and wanted.items() <= attributes.items()
         ]
         return {"FormatVersion": "aws_v1", "PriceList": found}

@@ -100,7 +100,8 @@ class Server:
         server = self._runner.server
         transports = [connection.transport for connection in server.connections]
         await self._runner.cleanup()
-        # One whose client does not read would never close; one may be accepted just now.
+        # A connection whose client doesn't read would never close, and new ones may be accepted
+        # at this moment.
         for _ in range(_LAST_ROUNDS):
             transports += (connection.transport for connection in server.connections)
             for transport in transports:
@@ -133,7 +134,7 @@ class Server:
         service, _, operation = target.rpartition(".")
         if service == PRICE_LIST:
             return web.json_response(self._prices.products(body))
-        # A fault may hang: CloudWatch's store is asked on a thread, so that the others go on.
+        # A fault may hang: CloudWatch's store runs on a thread, so that other requests continue.
         reply = await asyncio.to_thread(self._metrics.respond, operation, body)
         if not reply.status:
             reset_connection(request)

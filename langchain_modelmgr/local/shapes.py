@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel, ServiceModel, Shape
 
 COMMON_STATUS = {
-    # Errors that any AWS service may give; they are in no service model.
+    # Errors that any AWS service may return; they are not in the service models.
     "AccessDeniedException": 403,
     "ExpiredTokenException": 403,
     "IncompleteSignature": 400,
@@ -149,7 +149,7 @@ def _string(value: Any, shape: Any, path: str) -> Iterator[str]:
 def _pattern(pattern: str) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern) if pattern else None
-    except re.error:  # Java's classes (\p{L}) are none of Python's
+    except re.error:  # Python doesn't support Java's classes (\p{L})
         return None
 
 

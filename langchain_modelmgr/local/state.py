@@ -135,7 +135,7 @@ class State:
             waiting = self._replays.get((operation, model_id))
             return waiting.popleft() if waiting else None
 
-    def tell(self, model_id: str, facts: Mapping[str, Any]) -> None:
+    def set_facts(self, model_id: str, facts: Mapping[str, Any]) -> None:
         """Override facts of a model in the data file."""
         with self._lock:
             self._facts[model_id] = {**self._facts.get(model_id, {}), **facts}

@@ -48,5 +48,5 @@ class MemorySink:
         """Do nothing: the records stay readable."""
 
     def reset_after_fork(self) -> None:
-        """Discard the parent's records."""
+        """Internal: discard the parent's records."""
         self.clear()

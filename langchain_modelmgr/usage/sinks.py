@@ -110,7 +110,7 @@ class SinkGroup:
                 sink.close()
 
     def reset_after_fork(self) -> None:
-        """Start without the parent's errors; call ``reset_after_fork`` of sinks that have it."""
+        """Internal: discard the parent's errors, and reset the sinks that can be reset."""
         self.sink_errors = 0
         self._lock = threading.RLock()
         for sink, guard in self._guarded:

@@ -279,7 +279,7 @@ class UsageSummary:
             return cast("AllFigures", SummaryTable(figures))
 
     def reset_after_fork(self) -> None:
-        """Start at zero in a forked child: the parent keeps what was counted before."""
+        """Internal: start at zero in a forked child: the parent keeps what was counted before."""
         self._totals = _AllTotals()
         self._waiting = deque()
         self._lock = threading.Lock()

@@ -191,7 +191,7 @@ def test_the_catalog_loads_neither_boto3_nor_langchain() -> None:
     assert run.stdout.strip() == "set()"
 
 
-def _behind(model_id: str, *regions: str) -> str | None:
+def _profile_model(model_id: str, *regions: str) -> str | None:
     return underlying_model(f"arn:aws:bedrock:{r}::foundation-model/{model_id}" for r in regions)
 
 
@@ -214,7 +214,7 @@ def _behind(model_id: str, *regions: str) -> str | None:
 def test_a_profile_is_priced_by_the_regions_it_routes_to(
     regions: tuple[str, ...], prefix: str
 ) -> None:
-    assert _behind(HAIKU_45, *regions) == f"{prefix}{HAIKU_45}"
+    assert _profile_model(HAIKU_45, *regions) == f"{prefix}{HAIKU_45}"
 
 
 def test_a_profile_over_two_models_names_none() -> None:
@@ -247,11 +247,11 @@ def test_a_price_that_nobody_knows_says_why() -> None:
     catalog = ModelCatalog()
 
     assert catalog.resolve("ca.amazon.nova-micro-v1:0").price_unknown == (
-        "its price differs by geography, and no list has this one"
+        "prices differ by geography, and no public list has this one"
     )
     assert catalog.resolve("us-gov.anthropic.claude-opus-4-7").cost_per_1k_input_tokens is None
     assert catalog.resolve("global.amazon.nova-lite-v1:0").price_unknown == (
-        "no list has a price for its global id"
+        "no public list has a price for its global id"
     )
     assert catalog.resolve("ai21.jamba-9-v1:0").price_unknown is None  # nobody knows the model
 
@@ -304,7 +304,7 @@ def test_a_model_that_no_list_prices_in_govcloud_is_unpriced_there() -> None:
     model = ModelCatalog().resolve(f"{GOV}::foundation-model/{HAIKU}")
 
     assert model.cost_per_1k_input_tokens is None
-    assert model.price_unknown == "its price differs by geography, and no list has this one"
+    assert model.price_unknown == "prices differ by geography, and no public list has this one"
 
 
 def test_readers_meet_no_half_learned_catalog() -> None:
@@ -354,6 +354,6 @@ def test_ever_new_ids_take_bounded_memory() -> None:
         assert catalog.resolve(f"{ACCOUNT_ARN}:application-inference-profile/{n}").provider
 
     assert len(catalog._found) <= 1_024
-    assert len(catalog._behind) <= 1_024
+    assert len(catalog._resolved) <= 1_024
     assert len(catalog._warned) <= 1_024
     copy.deepcopy(catalog)

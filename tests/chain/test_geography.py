@@ -81,7 +81,7 @@ INSIDE = [
 def test_a_fallback_that_leaves_the_geography_is_a_mistake_of_the_file(
     configured: Configure, primary: str, fallback: str, region: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="must not fall to one of") as caught:
+    with pytest.raises(ConfigurationError, match="cannot fall back to one in") as caught:
         _manager(configured, primary, fallback, region)
 
     assert "agents.a.fallbacks[0]" in str(caught.value)
@@ -102,7 +102,7 @@ def test_a_fallback_inside_the_geography_is_none(
 def test_a_model_behind_an_arn_that_models_tells_counts_too(configured: Configure) -> None:
     told = f"models: {{'{arn('eu-west-1')}': {{base_model: 'us.{HAIKU_45}'}}}}"
 
-    with pytest.raises(ConfigurationError, match="'eu' must not fall to one of 'us'"):
+    with pytest.raises(ConfigurationError, match="'eu' cannot fall back to one in 'us'"):
         configured(_chain(f"eu.{SONNET_45}", f"'{arn('eu-west-1')}'"), told, region=None)
 
 
@@ -127,7 +127,7 @@ def test_a_geography_that_nobody_knows_is_a_warning(
     _, member = manager.check_chains()
 
     assert member.ok
-    assert any(w.startswith("it is not known whether it stays in") for w in member.warnings)
+    assert any(w.startswith("may be served outside the geography") for w in member.warnings)
 
 
 def test_a_region_that_only_boto3_knows_is_found_before_a_call(
@@ -140,8 +140,8 @@ def test_a_region_that_only_boto3_knows_is_found_before_a_call(
     with pytest.raises(BedrockRateLimitError) as caught:
         manager.chat_model("a", max_retries=0).invoke("x")
 
-    assert any("'eu' must not fall to one of 'us'" in problem for problem in member.problems)
-    assert f"skipped {HAIKU}: a model of 'eu' must not fall to one of 'us'" in str(caught.value)
+    assert any("'eu' cannot fall back to one in 'us'" in problem for problem in member.problems)
+    assert f"skipped {HAIKU}: a model in 'eu' cannot fall back to one in 'us'" in str(caught.value)
     assert local_aws.requests(HAIKU) == 0
     assert f"agent a: {HAIKU} will not be used" in caplog.text
 
@@ -161,7 +161,7 @@ def test_a_calls_own_model_does_not_fall_to_the_agents_geography(
     manager = _manager(configured, f"us.{SONNET_45}", f"'us.{HAIKU_45}'", "us-east-1")
     local_aws.fail(f"eu.{SONNET_45}", "AccessDeniedException")
 
-    with pytest.raises(Exception, match=r"'eu' must not fall to one of 'us'"):
+    with pytest.raises(Exception, match=r"'eu' cannot fall back to one in 'us'"):
         manager.chat_model("a").invoke("x", model=f"eu.{SONNET_45}")
 
     assert local_aws.requests(f"us.{HAIKU_45}") == 0
@@ -176,7 +176,7 @@ def test_an_arn_that_turns_out_to_be_global_is_not_asked(
     manager = _manager(configured, f"eu.{SONNET_45}", f"'{profile}'", "eu-central-1")
     local_aws.fail(f"eu.{SONNET_45}", "AccessDeniedException")
 
-    with pytest.raises(Exception, match=r"'eu' must not fall to one of 'global'"):
+    with pytest.raises(Exception, match=r"'eu' cannot fall back to one in 'global'"):
         manager.chat_model("a").invoke("x")
 
     assert local_aws.requests(profile) == 0
@@ -220,7 +220,7 @@ def test_the_family_rule_leaves_no_region_of_an_arn(
     local_aws.fail(primary, "AccessDeniedException")
 
     _, member = manager.check_chains()
-    with pytest.raises(Exception, match="'eu' must not fall to one of 'us'"):
+    with pytest.raises(Exception, match="'eu' cannot fall back to one in 'us'"):
         manager.chat_model("a").invoke("x")
 
     assert not member.ok

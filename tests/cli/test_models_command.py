@@ -140,8 +140,8 @@ def test_what_a_model_takes_and_what_it_refuses_is_shown() -> None:
     found = run("models", "meta.llama3-70b-instruct-v1:0", "amazon.nova-2-lite-v1:0")
 
     llama, nova = found.stdout.split("amazon.nova-2-lite-v1:0  ")
-    assert "takes          streaming, system prompt, documents" in llama
-    assert "takes no       tools, streaming tools, images" in llama
+    assert "supports       streaming, system prompt, documents" in llama
+    assert "unsupported    tools, streaming tools, images" in llama
     assert "flex           input $0.000165, output $0.001375" in nova
 
 

@@ -156,8 +156,8 @@ def test_a_fallback_never_leaves_its_geography(mistake: Any) -> None:
 
     said = mistake(text)
 
-    assert "agents.a.fallbacks[0]: a model of 'eu' must not fall to one of 'us'" in said
-    assert "agents.a.fallbacks[1]: a model of 'eu' must not fall to one of 'global'" in said
+    assert "agents.a.fallbacks[0]: a model in 'eu' cannot fall back to one in 'us'" in said
+    assert "agents.a.fallbacks[1]: a model in 'eu' cannot fall back to one in 'global'" in said
 
 
 def test_all_mistakes_are_told_at_once(mistake: Any) -> None:

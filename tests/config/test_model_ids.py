@@ -43,7 +43,7 @@ def test_an_id_that_is_a_letter_away_from_a_known_one_is_an_error(
     first, second = str(caught.value).splitlines()
     assert f"agents.a.model: unknown model id; did you mean {meant!r}?" in first
     assert "agents.b.fallbacks[0].model: unknown model id; did you mean" in second
-    assert "described under models:" in first
+    assert "describe a new model under models:" in first
     assert "123456789012" not in str(caught.value)
 
 
@@ -53,7 +53,7 @@ def test_an_id_that_is_a_letter_away_from_a_known_one_is_an_error(
 )
 def test_an_id_without_a_provider_is_an_error(configured: Configure, model: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"agents\.a\.model: not a model id: it must start"
+        ConfigurationError, match=r"agents\.a\.model: not a valid model id: it must start"
     ):
         configured(f"a: {{model: '{model}'}}")
 
@@ -76,7 +76,7 @@ def test_every_place_that_names_a_model_is_looked_at(
     with pytest.raises(ConfigurationError) as caught:
         configured(agents, more)
 
-    assert f"{path}: not a model id" in str(caught.value)
+    assert f"{path}: not a valid model id" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_new_version_works_with_a_warning_and_without_an_unnamed_fallback(
 
     assert reply.response_metadata["model_name"] == model
     assert len(manager.chains.chain("a", Overrides()).candidates) == 1
-    assert "its price is unknown, and capabilities that langchain-aws does not know" in caplog.text
+    assert "its price is unknown, and its capabilities are assumed" in caplog.text
     (member,) = manager.check_chains()
     assert any(w.startswith("not in the catalog") for w in member.warnings)
 

@@ -97,8 +97,8 @@ def test_what_begins_as_a_reference_and_is_none_is_an_error(
 @pytest.mark.parametrize(
     ("yaml", "path"),
     [
-        ("agents: {a: {model: $HOME}}", "agents.a.model: not a model id"),
-        ("agents: {a: {model: anthropic.$NAME}}", "agents.a.model: not a model id"),
+        ("agents: {a: {model: $HOME}}", "agents.a.model: not a valid model id"),
+        ("agents: {a: {model: anthropic.$NAME}}", "agents.a.model: not a valid model id"),
         (f"aws: {{region: $REGION}}\nagents: {{a: {{model: '{SONNET}'}}}}", "aws.region: must be"),
         (f"aws: {{endpoint_url: $URL}}\nagents: {{a: {{model: '{SONNET}'}}}}", "aws.endpoint_url:"),
         (f"project_prefix: $X y\nagents: {{a: {{model: '{SONNET}'}}}}", "project_prefix: must be"),

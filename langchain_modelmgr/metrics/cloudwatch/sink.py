@@ -43,7 +43,7 @@ _LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 class CloudWatchSink:
     """Publishes usage as the design guide's five metrics.
 
-    A sink that is made by hand has a ledger of its own, in memory. The sink of a manager's
+    A sink that you create has its own ledger, in memory. A sink that a manager creates from its
     configuration publishes from the manager's ledger.
 
     Args:
@@ -97,7 +97,7 @@ class CloudWatchSink:
         AFTER_FORK.watch(self)
 
     def publish_from(self, ledger: Ledger) -> None:
-        """Publish from a manager's ledger instead of the sink's own."""
+        """Internal: publish from a manager's ledger instead of the sink's own."""
         self._ledger = ledger
         self._has_own_ledger = False
 
@@ -163,7 +163,7 @@ class CloudWatchSink:
         )
 
     def reset_after_fork(self) -> None:
-        """Start at zero, with a client of its own: the parent sends what was recorded before."""
+        """Internal: reset the counts and the client; the parent sends its own records."""
         self._points = self._ahead = self._errors = 0
         self._has_looked_for_journals = False
         self._delivery = self._new_delivery()
@@ -180,7 +180,7 @@ class CloudWatchSink:
     # -- called by the ledger
 
     def head(self) -> Mapping[str, Any]:
-        """Return the destination and the settings, for a segment's first line."""
+        """Internal: return the destination and the settings, for a segment's first line."""
         region, endpoint = self._place
         fixed = self._client_factory
         return {
@@ -194,13 +194,13 @@ class CloudWatchSink:
         }
 
     def identity(self, *, ask: bool) -> str | None:
-        """Return the identity of the account; None while it is unknown."""
+        """Internal: return the identity of the account; None while it is unknown."""
         fixed = self._client_factory
         return fixed.identity(ask=ask) if isinstance(fixed, FixedClient) else None
 
     @property
     def is_gone(self) -> bool:
-        """True if the destination was a local server that has ended."""
+        """Internal: true if the destination was a local server that has stopped."""
         fixed = self._client_factory
         if not isinstance(fixed, FixedClient):
             return False
@@ -210,11 +210,11 @@ class CloudWatchSink:
 
     @property
     def pause(self) -> float:
-        """Seconds until the next attempt to send."""
+        """Internal: seconds until the next attempt to send."""
         return self._delivery.pause if self._delivery.has_failed else math.inf
 
     def publish(self, ledger: Ledger, connection: sqlite3.Connection, order: Order | None) -> None:
-        """Send the batches that wait for this destination."""
+        """Internal: send the batches that wait for this destination."""
         self._delivery.recover(connection, ledger.is_alive)
         self._take_over_journals(ledger, connection)
         self._learn_account(ledger, connection)
