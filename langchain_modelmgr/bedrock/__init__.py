@@ -1,1 +1,1 @@
-"""Where Bedrock is reached: clients, one attempt on the wire, and the name of every failure."""
+"""Access to Amazon Bedrock: clients, the requests of one attempt, and failure classes."""

@@ -1,4 +1,4 @@
-"""Makes a request fit the model that is asked: a conversation may have begun with another."""
+"""Adapts a request to its model; another model may have begun the conversation."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
 
 _EMPTY = {"text": "."}
-"""Stands for an assistant's turn of which nothing is left: Bedrock takes no empty content. The
-same as langchain-aws's."""
+"""Placeholder for an assistant turn that would be empty, which Bedrock rejects. langchain-aws uses
+the same text."""
 
 
 @dataclass(frozen=True, slots=True)
 class OriginalRequest:
-    """What the caller asked for, where the request that langchain-aws formed does not tell it.
+    """The caller's request, as far as the request formed by langchain-aws does not show it.
 
     Attributes:
         messages: LangChain messages; empty for a conversation in Bedrock's own shapes.
-        system: System blocks of a conversation in Bedrock's own shapes; None: those formed.
-        cache_control: Where to add cache points: ``{"ttl": "1h"}``; None: nowhere.
-        parameters: Request parameters, ``temperature`` and ``top_p`` among them.
-        left_out: Names of the request fields that were left out before.
+        system: System blocks of a conversation in Bedrock's own shapes; None: keep those of the
+            formed request.
+        cache_control: Settings of added cache points, such as ``{"ttl": "1h"}``; None: add none.
+        parameters: Request parameters, including ``temperature`` and ``top_p``.
+        left_out: Names of request fields that were removed earlier.
     """
 
     messages: Sequence[BaseMessage] = ()
@@ -46,7 +47,7 @@ NOTHING = OriginalRequest()
 
 @dataclass(slots=True)
 class _Fitting:
-    """One request on its way to fit."""
+    """The adaptation of one request: the model, and the changes made so far."""
 
     model: ModelConfig
     changes: dict[str, None] = field(default_factory=dict)
@@ -56,67 +57,69 @@ class _Fitting:
 
 
 def fitted(
-    params: Mapping[str, Any], model: ModelConfig, asked: OriginalRequest = NOTHING
+    params: Mapping[str, Any], model: ModelConfig, original: OriginalRequest = NOTHING
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a Converse request that ``model`` takes, and what was changed.
+    """Return a Converse request that ``model`` accepts, and what was changed.
 
     Args:
-        params: The request in Converse's shapes; it is left as it is.
-        model: The catalog's facts. Of a model outside the catalog nothing is changed, nor what
-            nobody told of one that the YAML describes.
-        asked: What the caller asked for.
+        params: The request in Converse's shapes; not modified.
+        model: The catalog's facts. Requests to a model outside the catalog are not changed; for
+            a model described in the YAML, only described properties cause changes.
+        original: The caller's request.
 
     Returns:
         The request, and a short text for each change.
     """
     fitting = _Fitting(model)
     formed = dict(params)
-    if asked.system is not None:
-        formed["system"] = asked.system
+    if original.system is not None:
+        formed["system"] = original.system
         formed["messages"] = resendable(formed["messages"], fitting.note)
         _fill_empty_turns(formed)
-    _note_left_out(formed, asked, fitting)
+    _note_left_out(formed, original, fitting)
     if model.base_model_id is not None and model.in_catalog:
         _fit(formed, fitting)
-    if asked.cache_control is not None:
-        lifetime = asked.cache_control.get("ttl")
-        cache_points.added(formed, lifetime, model, fitting.note)
-    for loss in losses(asked.messages, formed["messages"]):
+    if original.cache_control is not None:
+        lifetime = original.cache_control.get("ttl")
+        cache_points.add(formed, lifetime, model, fitting.note)
+    for loss in losses(original.messages, formed["messages"]):
         fitting.note(loss)
     return formed, tuple(fitting.changes)
 
 
-def _note_left_out(formed: Mapping[str, Any], asked: OriginalRequest, fitting: _Fitting) -> None:
-    for name in asked.left_out:
+def _note_left_out(formed: Mapping[str, Any], original: OriginalRequest, fitting: _Fitting) -> None:
+    for name in original.left_out:
         fitting.note(f"{name} not sent: the model does not accept it")
     sent = formed.get("inferenceConfig", {})
     for name, on_the_wire in (("temperature", "temperature"), ("top_p", "topP")):
-        if asked.parameters.get(name) is not None and on_the_wire not in sent:
+        if original.parameters.get(name) is not None and on_the_wire not in sent:
             fitting.note(f"{name} not sent: the model refuses it")
 
 
 def _fit(formed: dict[str, Any], fitting: _Fitting) -> None:
     formed["messages"] = [_turn(message, fitting) for message in formed.get("messages", ())]
-    cache_points.taken(formed, fitting.model, fitting.note)
+    cache_points.remove_unsupported(formed, fitting.model, fitting.note)
     _fill_empty_turns(formed)
     _move_system(formed, fitting)
-    _stop_thinking_in_a_foreign_turn(formed, fitting)
+    _disable_thinking_in_foreign_turn(formed, fitting)
     fit_fields(formed, fitting.model, fitting.note)
 
 
 def _turn(message: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any]:
-    said = message["role"] == "assistant"
+    is_assistant = message["role"] == "assistant"
     content = [
         fit
         for block in message["content"]
-        for fit in (_said(block, fitting) if said else _given(block, fitting),)
+        for fit in (
+            _assistant_block(block, fitting) if is_assistant else _user_block(block, fitting),
+        )
         if fit is not None
     ]
     return message if content == message["content"] else {**message, "content": content}
 
 
-def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
-    """Return a block of an assistant's turn as the model takes it; None: it does not."""
+def _assistant_block(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
+    """Return a block of an assistant turn in a form that the model accepts; None: drop it."""
     if "reasoningContent" in block:
         return _reasoning(block, fitting)
     if "citationsContent" in block and fitting.model.supports_citations is False:
@@ -126,8 +129,8 @@ def _said(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | No
     return block
 
 
-def _given(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
-    """Return a block of a user's turn as the model takes it; None: it does not."""
+def _user_block(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str, Any] | None:
+    """Return a block of a user turn in a form that the model accepts; None: drop it."""
     if "citations" in block.get("document", ()) and fitting.model.supports_citations is False:
         fitting.note("citations of a document not requested")
         document = {k: v for k, v in block["document"].items() if k != "citations"}
@@ -156,7 +159,7 @@ def _without_status(block: Mapping[str, Any], fitting: _Fitting) -> Mapping[str,
 
 
 def _fill_empty_turns(formed: dict[str, Any]) -> None:
-    """Give an assistant's turn of which nothing is left a stand-in."""
+    """Put a placeholder text into assistant turns that are empty."""
     formed["messages"] = [
         {**message, "content": [_EMPTY]}
         if not message["content"] and message["role"] == "assistant"
@@ -166,7 +169,7 @@ def _fill_empty_turns(formed: dict[str, Any]) -> None:
 
 
 def _move_system(formed: dict[str, Any], fitting: _Fitting) -> None:
-    """Put the system prompt before the first user turn, for models that take none."""
+    """Move the system prompt into the first user turn, for models without system prompts."""
     system = formed.get("system")
     if not system or fitting.model.supports_system_prompt is not False:
         return
@@ -176,11 +179,11 @@ def _move_system(formed: dict[str, Any], fitting: _Fitting) -> None:
     formed["messages"] = [{**first, "content": [*system, *first["content"]]}, *rest]
 
 
-def _stop_thinking_in_a_foreign_turn(formed: dict[str, Any], fitting: _Fitting) -> None:
-    """Leave thinking off where a tool call of another model is being answered.
+def _disable_thinking_in_foreign_turn(formed: dict[str, Any], fitting: _Fitting) -> None:
+    """Turn thinking off while the last turn answers a tool call of another model.
 
-    Claude wants a turn that calls tools to begin with its reasoning while it thinks; a turn of
-    another model has none that it takes.
+    With thinking on, Claude requires a turn that calls tools to begin with signed reasoning,
+    which a turn of another model lacks.
     """
     fields = formed.get("additionalModelRequestFields")
     if not isinstance(fields, dict) or not fields.keys() & set(THINKING_FIELDS):

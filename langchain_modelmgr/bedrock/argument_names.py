@@ -1,4 +1,4 @@
-"""Maps names of a tool's parameters that a model refuses: out into a request, and back."""
+"""Replaces tool parameter names that a model rejects, and restores them in replies."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _PLAIN = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-"""What Claude takes as the name of a property at the top of a schema; deeper ones are free."""
+"""Property names that Claude accepts at the top level of a schema; nested ones may be any."""
 
 _BY_NAME = ("properties", "dependentRequired", "dependentSchemas")
 
 
 @dataclass(slots=True)
 class ArgumentNames:
-    """The parameters' names that are not the caller's own.
+    """The replaced parameter names of a request's tools.
 
     Attributes:
-        sent: By the tool's name, the names that were sent by the caller's.
+        sent: For each tool name, a map from the caller's parameter names to the names sent.
     """
 
     sent: dict[str, dict[str, str]]
 
     def spec(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a tool's specification with the names that are sent."""
+        """Return a tool specification with the names to send."""
         if (names := self.sent.get(str(spec.get("name")))) is None:
             return spec
         schema = dict(spec["inputSchema"]["json"])
@@ -47,20 +47,23 @@ class ArgumentNames:
         return {**spec, "inputSchema": {"json": schema}}
 
     def call(self, use: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return an earlier call with the names that are sent."""
+        """Return an earlier tool call with the names to send."""
         names = self.sent.get(str(use.get("name")))
         if names is None or not isinstance(use.get("input"), dict):
             return use
         return {**use, "input": _renamed(use["input"], names)}
 
     def restore(self, use: dict[str, Any]) -> None:
-        """Give a call of a reply the caller's names, in place; its tool has its own already."""
+        """Restore the caller's names in a reply's tool call, in place, after the tool's name."""
         names = self.sent.get(str(use.get("name")))
         if names is not None and isinstance(use.get("input"), dict):
             use["input"] = _renamed(use["input"], _reversed(names))
 
     def restored(self, events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield a stream's events; the input of a call with changed names comes in one piece."""
+        """Yield a stream's events with the caller's names.
+
+        The input of a tool call with replaced names is yielded in one piece.
+        """
         held: dict[int, tuple[dict[str, str], list[str]]] = {}
         for event in events:
             if start := event.get("contentBlockStart"):
@@ -73,15 +76,15 @@ class ArgumentNames:
                     kept[1].append(delta["delta"]["toolUse"].get("input", ""))
                     continue
             elif stop := event.get("contentBlockStop"):
-                yield from _let_go(held, stop["contentBlockIndex"])
+                yield from _flush(held, stop["contentBlockIndex"])
             elif "messageStop" in event:
                 for index in list(held):
-                    yield from _let_go(held, index)
+                    yield from _flush(held, index)
             yield event
 
 
 def refused_arguments(tools: Iterable[Mapping[str, Any]]) -> ArgumentNames | None:
-    """Return the names to send for those that a model with plain property names refuses."""
+    """Return replacements for parameter names that models may reject; None if there are none."""
     sent = {}
     for tool in tools:
         if (spec := tool.get("toolSpec")) and (names := _mapped(schema_of(tool) or {})):
@@ -110,8 +113,8 @@ def _reversed(names: Mapping[str, str]) -> dict[str, str]:
     return {sent: own for own, sent in names.items()}
 
 
-def _let_go(held: dict[int, tuple[dict[str, str], list[str]]], index: int) -> Iterator[Any]:
-    """Yield what was held of a block: with the caller's names if it is whole."""
+def _flush(held: dict[int, tuple[dict[str, str], list[str]]], index: int) -> Iterator[Any]:
+    """Yield the buffered input of a block, with the caller's names if the JSON is complete."""
     if index not in held:
         return
     names, pieces = held.pop(index)

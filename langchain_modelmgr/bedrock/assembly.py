@@ -1,4 +1,4 @@
-"""Puts a stream's events together into the content blocks that Converse would have answered."""
+"""Assembles a stream's events into the content blocks that Converse would have returned."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class ContentAssembler:
-    """Takes ConverseStream's events, one by one, in Bedrock's shapes.
+    """Builds content blocks from ConverseStream events, in Bedrock's shapes.
 
-    Every block has an index of its own: ``replies.StreamReader`` sees to it.
+    Every block must have an index of its own, which ``replies.StreamReader`` ensures.
     """
 
     def __init__(self) -> None:
         self._blocks: dict[int, _Block] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Take one event; those without content are passed over."""
+        """Add one event; events without content are ignored."""
         if "contentBlockStart" in event:
             started = event["contentBlockStart"]
             self._blocks[started["contentBlockIndex"]] = _Block(started.get("start", {}))
@@ -30,19 +30,19 @@ class ContentAssembler:
             block.add(changed["delta"])
 
     def content(self) -> list[dict[str, Any]]:
-        """Return the blocks so far, in their order.
+        """Return the blocks received so far, in order.
 
-        A tool's input that is no JSON, since ``max_tokens`` cut it, stays the text that came.
+        A tool's input that ``max_tokens`` cut off is not valid JSON and is returned as text.
         """
         blocks = (block.whole() for _, block in sorted(self._blocks.items()))
         return [block for block in blocks if block]
 
 
 class _Block:
-    """One content block, as far as it came.
+    """One content block, as far as it has been received.
 
     Args:
-        start: The ``start`` of its contentBlockStart; empty: it had none.
+        start: The ``start`` of its contentBlockStart; empty if there was no such event.
     """
 
     def __init__(self, start: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class _Block:
             self._add_image(delta["image"])
 
     def whole(self) -> dict[str, Any] | None:
-        """Return the block in Converse's shape; None: nothing came of it."""
+        """Return the block in Converse's shape; None if nothing was received."""
         if "toolUse" in self._start:
             return {"toolUse": {**self._start["toolUse"], "input": parsed_input(self._tool_input)}}
         if "toolResult" in self._start:

@@ -1,4 +1,4 @@
-"""Cache points of a Converse request: kept where the model takes them, added where asked for."""
+"""Adds cache points to a Converse request, and removes those that the model does not accept."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ MAX_CACHE_POINTS = 4
 
 _DEFAULT_LIFETIME = "5m"
 _SAFE_PLACES = ("system", "messages")
-"""Where every model with a prompt cache takes points, Claude and Nova; read 2026-11-26."""
+"""Places where all models with a prompt cache (Claude, Nova) accept points; read 2026-11-26."""
 
 
-def taken(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
-    """Leave out the cache points of ``formed`` that the model refuses, by place and lifetime.
+def remove_unsupported(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
+    """Remove the cache points that the model does not accept at their place or lifetime.
 
     Args:
-        formed: A Converse request, changed in place; what it holds is replaced, not changed.
+        formed: A Converse request, changed in place; nested values are replaced, not modified.
         model: A model of the catalog.
-        note: Told each kind of change.
+        note: Called with a description of each kind of change.
     """
     if not any(map(_holds_points, _sections(formed))):
         return
@@ -43,17 +43,18 @@ def taken(formed: dict[str, Any], model: ModelConfig, note: Note) -> None:
     ]
 
 
-def added(formed: dict[str, Any], lifetime: str | None, model: ModelConfig, note: Note) -> None:
-    """Add the cache points that an agent's turns share, as the model and Bedrock's limit allow.
+def add(formed: dict[str, Any], lifetime: str | None, model: ModelConfig, note: Note) -> None:
+    """Add cache points for a growing conversation, within the limits of the model and Bedrock.
 
-    They go after the system prompt, the newest user turn, the tools, and the user turn that was
-    the newest one call ago, from where the cache is read. What has a point already is left alone.
+    Points are added after the system prompt, the newest user turn, the tools, and the user turn
+    that was the newest in the call before, where the cache is read. A section that already has a
+    point gets no other.
 
     Args:
-        formed: A Converse request, changed in place; what it holds is replaced, not changed.
+        formed: A Converse request, changed in place; nested values are replaced, not modified.
         lifetime: ``5m`` or ``1h``; None: the default, ``5m``.
-        model: The model that is asked.
-        note: Told each kind of change.
+        model: The model that receives the request.
+        note: Called with a description of each kind of change.
     """
     known = model.in_catalog and model.base_model_id is not None
     if known and not model.supports_prompt_caching:
@@ -97,11 +98,11 @@ def _kept(
         elif kept and "toolResult" in kept[-1] and "tool_results" not in places:
             note("cache points left out after tool results: the model accepts none there")
         else:
-            kept.append(_lasting(block, model, note))
+            kept.append(_with_lifetime(block, model, note))
     return kept
 
 
-def _lasting(block: Mapping[str, Any], model: ModelConfig, note: Note) -> Mapping[str, Any]:
+def _with_lifetime(block: Mapping[str, Any], model: ModelConfig, note: Note) -> Mapping[str, Any]:
     lifetime = block["cachePoint"].get("ttl")
     if lifetime is None or model.cache_lifetimes is None or "1h" in model.cache_lifetimes:
         return block
@@ -116,7 +117,7 @@ _Position = tuple[str, int]
 
 
 def _positions(formed: Mapping[str, Any], places: tuple[str, ...]) -> Iterator[_Position]:
-    """Yield where points are wanted, the most valuable first."""
+    """Yield the sections to add points to, the most valuable first."""
     turns = _turns(formed, places) if "messages" in places else []
     if formed.get("system") and "system" in places:
         yield "system", 0
@@ -127,7 +128,7 @@ def _positions(formed: Mapping[str, Any], places: tuple[str, ...]) -> Iterator[_
 
 
 def _turns(formed: Mapping[str, Any], places: tuple[str, ...]) -> list[_Position]:
-    """Return the last two user turns that take a point at their end, the newest first."""
+    """Return the last two user turns that accept a point at the end, the newest first."""
     turns: list[_Position] = []
     messages = formed["messages"]
     for index in range(len(messages) - 1, -1, -1):
@@ -162,7 +163,7 @@ def _put(formed: dict[str, Any], position: _Position, section: list[Any]) -> Non
 
 
 def _ordered(formed: Mapping[str, Any], position: _Position, lifetime: str | None) -> str | None:
-    """Return the lifetime with which a new point keeps Bedrock's order: the longest first."""
+    """Return a lifetime for a new point that keeps Bedrock's order: longer ones come first."""
     order = {"tools": 0, "system": 1, "messages": 2}
     here = (order[position[0]], position[1])
     for kind, index, section in _located(formed):

@@ -1,4 +1,4 @@
-"""Masks what an error's cause shows as soon as somebody logs it: account ids, refused values."""
+"""Masks account ids and rejected values in exceptions that become the cause of another."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ REFUSED = re.compile(
     r"(?:Invalid (?:type|value|length) for parameter|Missing required parameter in"
     r"|Unknown parameter in) [\w.\[\]]+"
 )
-"""The beginning of botocore's report: what is wrong and where, before any value."""
+"""The start of botocore's report: the kind and the place of the problem, without values."""
 
 
 def masked(error: BaseException) -> BaseException | None:
-    """Return an error that may be the cause of ours, itself and those behind it masked in place.
+    """Mask an error and all errors that it links to, in place, and return it.
 
-    Each stays an error of its class, with its code and request id. botocore's report on a
-    refused request keeps the place and loses the values. An error that quotes values and can't be
-    changed gives None.
+    Each error keeps its class, code and request id. botocore's report on an invalid request keeps
+    the place and loses the values. Returns None for an error that quotes values and can't be
+    changed.
     """
     if isinstance(error, pydantic.ValidationError):
         return None
-    for link in _behind(error):
+    for link in _linked(error):
         _mask(link)
     return error
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, its causes and contexts, and the errors that botocore's keep inside."""
+def _linked(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, its causes and contexts, and the errors stored in botocore's errors."""
     seen: set[int] = set()
     open_ends: list[Any] = [error]
     while open_ends:
@@ -61,7 +61,7 @@ def _mask(error: BaseException) -> None:
 
 
 def _kwargs(error: BaseException) -> dict[str, Any]:
-    """Return what a botocore error is formatted, and pickled, with."""
+    """Return the arguments that a botocore error is formatted and pickled with."""
     kwargs = getattr(error, "kwargs", None)
     return kwargs if isinstance(kwargs, dict) else {}
 

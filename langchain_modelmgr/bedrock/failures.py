@@ -1,4 +1,4 @@
-"""Names every failure of a request: botocore's, urllib3's and LangChain's errors, in one table."""
+"""Maps the errors of botocore, urllib3 and LangChain to ``BedrockError`` classes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CODES: Mapping[str, type[BedrockError]] = {
     "ResourceNotFoundException": BedrockNotFoundError,
     "ValidationException": BedrockInvalidRequestError,
 }
-"""AWS error code -> failure. Mid-stream codes come in lower camel case and are looked up too."""
+"""AWS error code -> failure. Error events of streams use lower camel case and are mapped too."""
 
 BOTOCORE: Mapping[str, type[BedrockError]] = {
     "ReadTimeoutError": BedrockTimeoutError,
@@ -81,48 +81,48 @@ BOTOCORE: Mapping[str, type[BedrockError]] = {
     "ParamValidationError": BedrockInvalidRequestError,
     "ResponseParserError": BedrockAPIError,
 }
-"""botocore exception class -> failure, for those that a request can end in."""
+"""botocore exception class -> failure, for the classes that a request can raise."""
 
 URLLIB3: Mapping[str, type[BedrockError]] = {
     "ReadTimeoutError": BedrockTimeoutError,
     "HTTPError": BedrockConnectionError,
 }
-"""urllib3 exception class -> failure: what comes raw out of a stream that breaks."""
+"""urllib3 exception class -> failure; a broken stream raises these directly."""
 
 EVENT_STREAM: Mapping[str, type[BedrockError]] = {"ParserError": BedrockConnectionError}
-"""botocore.eventstream's class for frames that are cut or damaged -> failure."""
+"""botocore.eventstream exception class for incomplete or corrupt frames -> failure."""
 
 _LASTING_CODES = frozenset({"ServiceQuotaExceededException"})
 
 _MESSAGE_LIMIT = 300
-"""Characters of AWS's own text that an error keeps: a cause, not a transcript."""
+"""Maximum length, in characters, of AWS's message in an error."""
 
 STALE_CONNECTION_CODES = frozenset({"ConnectionClosedError"})
-"""The connection died before any byte of the reply: most often a kept-alive one that was stale."""
+"""The connection closed before any byte of the reply, usually a stale kept-alive connection."""
 
 PROMPT_CODES = frozenset(
     {"ModelErrorException", "ModelStreamErrorException", "ModelTimeoutException"}
 )
-"""The model failed over this request, or took too long for it: another prompt may be answered.
+"""The model failed or timed out on this request; other prompts may succeed.
 Source: API reference of Converse, errors 408 and 424 (2026-11)."""
 
 CAPACITY_CODES = frozenset(
     {"ModelNotReadyException", "ServiceUnavailable", "ServiceUnavailableException"}
 )
-"""The service can't take requests now, whatever they ask."""
+"""The service can't accept any requests at the moment."""
 
 _REGION_OF_ENDPOINT = re.compile(r"https://[a-z-]+\.([a-z0-9-]+)\.(?:amazonaws\.com|api\.aws)")
 
 
 def classify(error: BaseException) -> BedrockError | None:
-    """Return the failure that ``error`` stands for, or None if it is none of the model's.
+    """Return the ``BedrockError`` for an exception; None if it is not a failure of the model.
 
     Args:
-        error: What came out of a request: from botocore, urllib3, or LangChain around them.
+        error: An exception of a request, raised by botocore, urllib3 or LangChain.
 
     Returns:
-        A new ``BedrockError`` subclass without attempts; None for programmer's errors,
-        interrupts, cancellation and everything else that another model could not mend.
+        A new instance of a ``BedrockError`` subclass, without attempts; None for programming
+        errors, interrupts, cancellation and other errors that no other model could avoid.
     """
     if isinstance(error, BedrockError):
         return error
@@ -133,35 +133,35 @@ def classify(error: BaseException) -> BedrockError | None:
 
 
 def died_before_reply(failure: BedrockError) -> bool:
-    """Tell whether the connection closed before any byte of the reply was received."""
+    """Return whether the connection closed before any byte of the reply was received."""
     return failure.code in STALE_CONNECTION_CODES
 
 
 def may_be_the_prompts(failure: BedrockError) -> bool:
-    """Return whether the request may be why the model failed."""
+    """Return whether the request may have caused the model's failure."""
     return failure.code in PROMPT_CODES
 
 
 def takes_no_request(failure: BedrockError) -> bool:
-    """Return whether the service took no request at all, whatever it asked."""
+    """Return whether the service would have rejected any request."""
     return failure.code in CAPACITY_CODES or not_connected(failure)
 
 
 def not_connected(failure: BedrockError) -> bool:
-    """Return whether no connection came about in time, whatever the caller's time-out."""
+    """Return whether connecting timed out, which does not depend on the caller's timeout."""
     return failure.code == "ConnectTimeoutError"
 
 
 def may_be_billed(failure: BedrockError) -> bool:
-    """Tell whether Bedrock may have worked, and billed, for an attempt that sent no content.
+    """Return whether Bedrock may bill an attempt that returned no content.
 
-    A refusal is not billed. A request that was sent and not answered in time may well be.
+    A rejected request is not billed. A request that was sent and timed out may be.
     """
     return isinstance(failure, BedrockTimeoutError) and not not_connected(failure)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and, where LangChain wrapped botocore's (``raise ... from``), its cause."""
+    """Yield the error, and its cause if LangChain wrapped botocore's (``raise ... from``)."""
     yield error
     if isinstance(error, ValueError) and error.__cause__ is not None:
         yield error.__cause__
@@ -175,13 +175,13 @@ def _of_aws(error: BaseException) -> BedrockError | None:
     body: dict[str, Any] = error.response.get("Error", {})  # type: ignore[assignment]
     reply: dict[str, Any] = error.response.get("ResponseMetadata", {})  # type: ignore[assignment]
     headers = reply.get("HTTPHeaders", {})
-    # An event-stream error names itself in lower camel case and has no HTTP status.
+    # The code of an event-stream error is in lower camel case, without an HTTP status.
     code = str(body.get("Code", ""))
     code = code[:1].upper() + code[1:]
     status = reply.get("HTTPStatusCode")
     text = str(body.get("Message", ""))
     words = wordings.plain(text)
-    overflow = isinstance(error, ContextOverflowError)  # langchain-aws knew the wording
+    overflow = isinstance(error, ContextOverflowError)  # langchain-aws recognised the message
     kind = BedrockContextOverflowError if overflow else _kind(code, status, words)
     failure = kind(
         f"{code}: {_safe(text)}",
@@ -210,7 +210,7 @@ def _is_lasting(failure: BedrockError, text: str) -> bool:
 
 
 def _kind(code: str, status: int | None, text: str) -> type[BedrockError]:
-    """Decide by code first, by message only where one code stands for several failures."""
+    """Return the class by code; by message only where one code covers several failures."""
     kind = CODES.get(code) or _kind_of_status(status)
     if kind is BedrockInvalidRequestError:
         if wordings.says(text, wordings.OVERFLOW):
@@ -267,14 +267,14 @@ def _of_transport(error: BaseException) -> BedrockError | None:
 def _describe(error: BaseException, kind: type[BedrockError]) -> str:
     name = type(error).__name__
     if kind is BedrockInvalidRequestError:
-        # botocore's report quotes the values that it refused, and those are message content.
+        # botocore's report quotes the rejected values, which are message content.
         where = REFUSED.match(str(getattr(error, "kwargs", {}).get("report", "")))
-        return f"{name}: botocore refused the request's shape{f': {where[0]}' if where else ''}"
-    return f"{name}: {_safe(str(error))}{_region_meant(error)}"
+        return f"{name}: botocore rejected the request{f': {where[0]}' if where else ''}"
+    return f"{name}: {_safe(str(error))}{_suggested_region(error)}"
 
 
-def _region_meant(error: BaseException) -> str:
-    """Return the region that was meant, where an endpoint of an unknown one can't be reached."""
+def _suggested_region(error: BaseException) -> str:
+    """Return a suggestion if the unreachable endpoint is in an unknown region."""
     url = str(getattr(error, "kwargs", {}).get("endpoint_url", ""))
     found = _REGION_OF_ENDPOINT.match(url)
     if found is None or found[1] in known_regions():
@@ -294,13 +294,13 @@ def _of_langchain(error: BaseException) -> BedrockError | None:
 
 
 def _safe(text: str) -> str:
-    """Mask account ids and cut what is too long to be a cause."""
+    """Return a text with account ids masked, shortened to ``_MESSAGE_LIMIT``."""
     masked = mask_account_ids(text)
     return masked if len(masked) <= _MESSAGE_LIMIT else f"{masked[:_MESSAGE_LIMIT]}…"
 
 
 def _seconds(header: str | None) -> float | None:
-    """Read ``Retry-After``: seconds or an HTTP date; None if absent or unreadable."""
+    """Return the seconds of a ``Retry-After`` header; None if it is absent or invalid."""
     if not header:
         return None
     try:

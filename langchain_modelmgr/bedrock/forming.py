@@ -1,4 +1,4 @@
-"""What is still done to a request that ChatBedrockConverse formed, before it is sent."""
+"""Applies the last changes to a request that ChatBedrockConverse formed."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Forming:
-    """What is known of a request and can't be seen in it.
+    """Facts about a request that the formed request does not show.
 
     Attributes:
-        asked: What the caller asked for.
-        names_kept: ``with_kept_names`` changed names in the messages.
+        original: The caller's request.
+        names_kept: True if ``with_kept_names`` changed names in the messages.
     """
 
-    asked: OriginalRequest = NOTHING
+    original: OriginalRequest = NOTHING
     names_kept: bool = False
 
 
 def formed(
     params: dict[str, Any], model: ModelConfig, forming: Forming
 ) -> tuple[dict[str, Any], tuple[str, ...], NameMap | None]:
-    """Return the request that is sent, what was changed, and the names to give its reply.
+    """Return the request to send, what was changed, and the names to restore in its reply.
 
     Args:
-        params: The request in Converse's shapes; the caller's messages in it are left as they are.
-        model: The model that is asked.
-        forming: What is known of the request.
+        params: The request in Converse's shapes; the caller's messages in it are not modified.
+        model: The model that receives the request.
+        forming: Facts about the request.
     """
     if forming.names_kept:
         params["messages"] = with_own_names(params["messages"])
-    params, adapted = fitted(params, model, forming.asked)
+    params, adapted = fitted(params, model, forming.original)
     params, changes = with_accepted_schemas(params, model.tool_limits)
     params, names = with_accepted_names(params, model)
     return params, (*adapted, *changes, *(names.changes if names else ())), names
 
 
 def for_converse(params: dict[str, Any]) -> dict[str, Any]:
-    """Return a request without what only ConverseStream takes: a guardrail's processing mode."""
+    """Return a request without the guardrail's processing mode, which only ConverseStream has."""
     guardrail = params.get("guardrailConfig")
     if not isinstance(guardrail, dict) or "streamProcessingMode" not in guardrail:
         return params

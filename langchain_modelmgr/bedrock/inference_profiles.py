@@ -1,4 +1,4 @@
-"""Resolves ARNs of inference profiles: GetInferenceProfile, once a process, never for long."""
+"""Resolves ARNs of inference profiles with GetInferenceProfile, once per process."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ASK_AGAIN_SECONDS = 300.0
-"""Seconds after which an ARN that could not be resolved is asked for again, in the background."""
+RETRY_LOOKUP_SECONDS = 300.0
+"""Seconds after which a failed lookup of an ARN is repeated, in the background."""
 
 WAIT_SECONDS = 2.0
-"""Seconds that a call waits for the reply. It comes in milliseconds, or something is wrong with
-the control plane, and the call can do without."""
+"""Seconds that a call waits for the reply, which normally takes milliseconds. After that the call
+continues without it."""
 
 
 class _Search:
-    """One search for the model of an ARN.
+    """One lookup of the model of an ARN.
 
     Args:
-        again: One before it failed: nobody waits for this one.
+        again: True if an earlier lookup failed; calls do not wait for this one.
 
     Attributes:
-        over: Done when the model is known, or when it is not waited for any longer.
-        failed: Why the model is unknown; empty: it is known, or still searched for.
-        found: True once the catalog was told.
-        may_ask_again: False if no search could find it.
+        over: Done when the model is known or the wait has timed out.
+        failed: Why the model is unknown; empty if it is known or the lookup is running.
+        found: True once the model is in the catalog.
+        may_retry: False if no lookup could succeed.
     """
 
     def __init__(self, *, again: bool) -> None:
         self.again = again
         self.over: Future[None] = Future()
         self.failed = ""
-        self.may_ask_again = True
+        self.may_retry = True
         self.found = False
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -55,10 +55,10 @@ class _Search:
     @property
     def is_due_again(self) -> bool:
         waited = time.monotonic() - self._began
-        return bool(self.failed) and self.may_ask_again and waited >= ASK_AGAIN_SECONDS
+        return bool(self.failed) and self.may_retry and waited >= RETRY_LOOKUP_SECONDS
 
     def end(self, failed: str = "") -> bool:
-        """Let nobody wait any longer; return whether this was the first end."""
+        """End all waits for this lookup; return whether this was the first call."""
         with self._lock:
             self.found |= not failed
             self.failed = "" if self.found else failed
@@ -69,15 +69,15 @@ class _Search:
 
 
 _ARNS_KEPT = 1024
-"""ARNs whose last search is remembered."""
+"""Maximum number of ARNs with a remembered lookup."""
 
 
 class InferenceProfiles:
-    """What ARNs stand for, shared by all agents of a manager.
+    """Finds the models of inference profile ARNs, for all agents of a manager.
 
     Args:
         clients: The boto3 clients.
-        catalog: Where the models of the profiles are looked up.
+        catalog: The catalog that describes the models and stores what was found.
     """
 
     def __init__(self, clients: Clients, catalog: ModelCatalog) -> None:
@@ -88,22 +88,22 @@ class InferenceProfiles:
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Discard searches, whose threads only the parent has; the catalog keeps what was found."""
+        """Discard lookups: their threads exist only in the parent. The catalog is kept."""
         self._lock = threading.Lock()
         self._searches = {}
 
     def may_resolve(self, model: ModelConfig) -> bool:
-        """Return whether more can be found out, or was, than ``model`` says."""
+        """Return whether a lookup may find, or has found, the model of an unresolved ARN."""
         if model.base_model_id is not None:
             return False
         search = self._searches.get(model.model_id)
         return search is None or not search.failed or search.is_due_again
 
     def search(self, model: ModelConfig, region: str | None) -> Future[None] | None:
-        """Start to search for the model of an ARN, unless that goes on.
+        """Start a lookup of the model of an ARN, unless one is running.
 
         Returns:
-            What a call may wait for; None: nothing, the search was over or goes on without it.
+            A future to wait for; None if the lookup is finished or continues in the background.
         """
         with self._lock:
             search = self._searches.get(model.model_id)
@@ -116,10 +116,9 @@ class InferenceProfiles:
         return None if search.again or search.over.done() else search.over
 
     def resolved(self, model: ModelConfig) -> ModelConfig:
-        """Return the catalog's entry of the model of an ARN, as far as it is known now.
+        """Return the catalog's entry for the model of an ARN, or ``model`` if it is not known.
 
-        One that could not be found is unknown, with the reason in ``price_unknown``: its price
-        is never 0.
+        If the lookup failed, ``price_unknown`` has the reason; the price is never 0.
         """
         known = self._catalog.resolve(model.model_id)
         if known.base_model_id is not None:
@@ -131,12 +130,12 @@ class InferenceProfiles:
         return model if model.price_unknown == reason else replace(model, price_unknown=reason)
 
     def _is_forgotten(self, search: _Search, model: ModelConfig) -> bool:
-        """Return whether the catalog, which keeps so many, no longer knows what was found."""
+        """Return whether the catalog, which is limited in size, has dropped the model it found."""
         return search.found and self._catalog.resolve(model.model_id).base_model_id is None
 
     def _start(self, search: _Search, arn: str, region: str | None) -> None:
         if not may_be_inference_profile(arn):
-            search.may_ask_again = False
+            search.may_retry = False
             search.end("not an inference profile: AWS offers no lookup for it")
             _warn(arn, search.failed)
             return
@@ -146,7 +145,7 @@ class InferenceProfiles:
             search.end(str(error))
 
     def _search(self, search: _Search, arn: str, region: str | None) -> None:
-        """Ask AWS, on a thread, and warn if the model stays unknown."""
+        """Look up the ARN, on a thread, and warn if its model remains unknown."""
         try:
             client = self._clients.control(_region_of(arn) or region)
 

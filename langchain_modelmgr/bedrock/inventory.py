@@ -1,4 +1,4 @@
-"""What messages hold that langchain-aws may leave out on the way to Converse's shapes."""
+"""Finds content of LangChain messages that langchain-aws drops when it converts them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _CONVERTED = _REASONING | {
     "video",
     "video_url",
 }
-"""Types of an assistant's blocks that langchain-aws converts; it drops others (read in 1.9.1)."""
+"""Types of assistant blocks that langchain-aws converts; it drops others (read in 1.9.1)."""
 
 
 @dataclass(slots=True)
 class Inventory:
-    """Counts of what gets lost at times: reasoning, citations, tool results, foreign blocks."""
+    """Counts of content that may be dropped: reasoning, citations, tool results, foreign blocks."""
 
     reasoning: int = 0
     citations: int = 0
@@ -46,7 +46,7 @@ class Inventory:
 
 
 def losses(messages: Sequence[BaseMessage], formed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what of LangChain messages is not in the Converse messages that were formed of them."""
+    """Yield a description of each kind of content that the formed Converse messages lack."""
     given = _given(messages)
     if given == Inventory():
         return

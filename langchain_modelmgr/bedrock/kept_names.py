@@ -1,4 +1,4 @@
-"""Keeps the names inside the caller's data: langchain-aws renames keys of content blocks."""
+"""Protects keys in the caller's data from langchain-aws, which renames keys of content blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 _DATA = frozenset({"json", "input", "args"})
-"""Keys of content blocks under which the caller's own data is: results and arguments of tools."""
+"""Keys of content blocks that hold the caller's own data: results and arguments of tools."""
 
 _INNER = frozenset(
     {
@@ -30,12 +30,12 @@ _INNER = frozenset(
         "server_tool_result",
     }
 )
-"""Keys under which further blocks are."""
+"""Keys of content blocks that hold further blocks."""
 
 _CALLS = frozenset({"tool_use", "tool_call"})
 
 _UNDERSCORE = "\ue05f"
-"""Stands for an underscore of a name while langchain-aws works on it; a private character.
+"""Replaces underscores in names while langchain-aws converts them; a private-use character.
 
 langchain-aws 1.9.1 makes each key of a block camelCase, at its underscores and nowhere else.
 """
@@ -43,22 +43,22 @@ langchain-aws 1.9.1 makes each key of a block camelCase, at its underscores and 
 
 _CAPITALS = {ord(letter): 0xE000 + ord(letter) for letter in string.ascii_uppercase}
 _CAPITALS_BACK = {kept: letter for letter, kept in _CAPITALS.items()}
-"""As the underscore, for capitals in the JSON of server tools' results, which langchain-aws makes
+"""Replacements of capitals in the JSON of server tools' results, which langchain-aws converts to
 snake_case in a reply."""
 
 _RESULTS = frozenset({"json", "tool_result", "server_tool_result"})
 
 
 def with_kept_names(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return messages that hold no name of the caller's which langchain-aws would change.
+    """Return messages in which the caller's names are protected from langchain-aws.
 
-    ``with_own_names`` takes it back, in the request that langchain-aws forms of them.
+    ``with_own_names`` restores the names in the request that langchain-aws forms.
 
     Args:
-        messages: LangChain messages; they are left as they are.
+        messages: LangChain messages; not modified.
 
     Returns:
-        The same list where no message holds such a name.
+        The same list if no message holds a name that needs protection.
     """
     changed: list[BaseMessage] | None = None
     for position, message in enumerate(messages):
@@ -72,14 +72,14 @@ def with_kept_names(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def with_own_names(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return Converse messages in which the caller's data has its own names again."""
+    """Return Converse messages with the caller's original names restored."""
     return [_own(message) for message in messages]
 
 
 def with_kept_results(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a reply's blocks or deltas; langchain-aws leaves names in JSON of tool results.
+    """Return a reply's blocks or deltas with the names in JSON tool results protected.
 
-    ``restore_results`` takes it back, in the message that langchain-aws makes of them.
+    ``restore_results`` restores the names in the message that langchain-aws forms.
     """
     if not any("toolResult" in block for block in blocks):
         return blocks
@@ -92,7 +92,7 @@ def with_kept_results(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def restore_results(message: BaseMessage) -> None:
-    """Give the JSON of tool results in a message its own names, in place."""
+    """Restore the names in JSON tool results of a message, in place."""
     if isinstance(message.content, str):
         return
     for position, block in enumerate(message.content):
@@ -101,7 +101,7 @@ def restore_results(message: BaseMessage) -> None:
 
 
 def _translated(block: Any, table: Mapping[int, int]) -> Any:
-    """Return a block of a tool's result, the keys of its JSON translated."""
+    """Return a block of a tool result with the keys of its JSON translated."""
     if isinstance(block, list):
         return [_translated(part, table) for part in block]
     if not isinstance(block, dict):
@@ -123,7 +123,7 @@ def _with_keys(value: Any, table: Mapping[int, int]) -> Any:
 
 
 def _overwritten(message: BaseMessage) -> Collection[Any]:
-    """Return the ids of calls whose arguments langchain-aws takes from ``tool_calls`` instead."""
+    """Return the ids of tool calls; langchain-aws reads their arguments from ``tool_calls``."""
     return [c["id"] for c in message.tool_calls] if isinstance(message, AIMessage) else ()
 
 
@@ -158,7 +158,7 @@ def _kept(value: Any) -> Any:
 
 
 def _kept_name(key: Any) -> str:
-    """Return a key as JSON has it, without an underscore."""
+    """Return a key as JSON would write it, with underscores replaced."""
     if not isinstance(key, str):
         key = json.dumps(key) if key is None or isinstance(key, bool | int | float) else str(key)
     return str(key).replace("_", _UNDERSCORE)

@@ -1,4 +1,4 @@
-"""Maps names that Bedrock or a model refuses: out into a request, and back out of its reply."""
+"""Replaces names that Bedrock or a model rejects in a request, and restores them in its reply."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _CALL_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _PLAIN_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NINE_CHARACTER_ID = re.compile(r"[a-zA-Z0-9]{9}")
 """Source: botocore 1.44.5's service model (ToolName, ToolUseId). The catalog says which models
-want the stricter forms."""
+require the stricter forms."""
 
 _DOCUMENT_NAME = re.compile(r"(?!.*  )[a-zA-Z0-9_()\[\] -]{1,200}")
-"""Source: AWS, API reference of DocumentBlock, and its own error text. Underscores are taken, and
-white space other than blanks is not (tried: aws-samples/generative-ai-use-cases#1671)."""
+"""Source: AWS, API reference of DocumentBlock, and its own error text. Underscores are
+accepted; white space other than blanks is not (tried: aws-samples/generative-ai-use-cases#1671)."""
 
 _DIGEST = 8
-"""Characters of a digest that keep shortened names apart."""
+"""Length of the digest that makes shortened names unique."""
 
 
 @dataclass(slots=True)
 class NameMap:
-    """The names of one request that are not the caller's own.
+    """The replaced names of one request.
 
     Attributes:
-        tools: The caller's tool names, by those that were sent.
-        documents: The caller's document names, by those that were sent.
-        arguments: The names of tools' parameters; None: all are the caller's.
-        changes: What was changed, for ``adapted``.
+        tools: The caller's tool names, by the names sent.
+        documents: The caller's document names, by the names sent.
+        arguments: The replaced names of tool parameters; None if there are none.
+        changes: Descriptions of the changes, for ``adapted``.
     """
 
     tools: dict[str, str]
@@ -49,7 +49,7 @@ class NameMap:
     changes: tuple[str, ...]
 
     def restore(self, content: Iterable[dict[str, Any]]) -> None:
-        """Give a reply's content blocks the caller's names, in place."""
+        """Restore the caller's names in a reply's content blocks, in place."""
         for block in content:
             if "toolUse" in block:
                 self._restore_tool(block["toolUse"])
@@ -83,18 +83,18 @@ class NameMap:
 def with_accepted_names(
     params: dict[str, Any], model: ModelConfig
 ) -> tuple[dict[str, Any], NameMap | None]:
-    """Return a Converse request with names that ``model`` takes.
+    """Return a Converse request with names that ``model`` accepts.
 
-    They are the names of tools and of their parameters, in the tools, the choice and the history,
-    the ids of calls, and the names of documents.
+    Covers the names of tools and of their parameters (in the tools, the choice and the history),
+    the ids of tool calls, and the names of documents.
 
     Args:
-        params: The request; it is left as it is.
-        model: The model that is asked; of one that is unknown, Bedrock's own rules hold.
+        params: The request; not modified.
+        model: The model that receives the request; for an unknown one, Bedrock's own rules apply.
 
     Returns:
-        The request, the given one where no name had to change; and what gives a reply the
-        caller's names, or None.
+        The request (the same object if no name had to change), and the map that restores the
+        caller's names in a reply, or None.
     """
     limits = model.tool_limits
     found = _names_in(params)
@@ -132,7 +132,7 @@ class _Found:
 
 
 def _names_in(params: Mapping[str, Any]) -> _Found:
-    """Return the names of a request; of one in a wrong shape, botocore will tell."""
+    """Return the names in a request. Malformed parts are skipped: botocore reports them."""
     found = _Found()
     if config := params.get("toolConfig"):
         named = [tool["toolSpec"] for tool in config.get("tools", ()) if "toolSpec" in tool]
@@ -164,7 +164,7 @@ def _name_of(block: Mapping[str, Any]) -> str:
 
 
 def _mapped_tools(names: Sequence[str], *, hyphens: bool) -> dict[str, str]:
-    """Return the names to send for those that are refused, by the caller's."""
+    """Return replacements for the tool names that are rejected, by the caller's names."""
     taken = _TOOL_NAME if hyphens else _TOOL_NAME_WITHOUT_HYPHENS
     bad = [name for name in dict.fromkeys(names) if not taken.fullmatch(name)]
     if not bad:
@@ -181,7 +181,7 @@ def _mapped_tools(names: Sequence[str], *, hyphens: bool) -> dict[str, str]:
 
 
 def _mapped_ids(ids: Sequence[str], limits: Sequence[str]) -> dict[str, str]:
-    """Return the ids to send for those that are refused; each depends on no other."""
+    """Return replacements for the ids that are rejected, each computed from its id alone."""
     if "nine_character_ids" in limits:
         return {i: _digest(i)[:9] for i in ids if not _NINE_CHARACTER_ID.fullmatch(i)}
     taken = _PLAIN_CALL_ID if "plain_ids" in limits else _CALL_ID
@@ -193,10 +193,10 @@ def _mapped_ids(ids: Sequence[str], limits: Sequence[str]) -> dict[str, str]:
 
 
 def _mapped_documents(names: Sequence[str]) -> list[str]:
-    """Return the names to send, one for each document; empty if all may stay.
+    """Return the names to send, one for each document in order; empty if none has to change.
 
-    In their order, so that an earlier turn's documents keep their names in later requests, which
-    the prompt cache needs.
+    Names depend on earlier documents only, so that the documents of earlier turns keep their
+    names in later requests, as the prompt cache requires.
     """
     apart = len({name.lower() for name in names}) == len(names)
     if apart and all(map(_DOCUMENT_NAME.fullmatch, names)):
@@ -222,7 +222,7 @@ def _document_name(name: str) -> str:
 
 
 def _ascii(name: str) -> str:
-    """Return a name without accents; what has no plain letter stays as it is."""
+    """Return a name without accents; other non-ASCII characters are kept."""
     parts = unicodedata.normalize("NFKD", name)
     return "".join(part for part in parts if not unicodedata.combining(part))
 

@@ -1,7 +1,7 @@
-"""Turns of a conversation in Bedrock's own shapes, as Bedrock takes them back from any model.
+"""Prepares a conversation in Bedrock's own shapes to be sent back to Bedrock.
 
-Models' own replies, sent back as they came, are refused at times: langchain-aws sees to it for
-LangChain's messages, and this module for the others.
+Bedrock rejects some replies of its models when they are sent back unchanged. langchain-aws handles
+this for LangChain messages, this module for conversations in Bedrock's shapes.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _SERVER_TOOL = "server_tool_use"
-"""The one type of a ``toolUse`` that requests may name (botocore 1.44.5). Claude's replies name
-``tool_use``, too: recorded with Sonnet 5."""
+"""The only ``type`` of a ``toolUse`` that requests accept (botocore 1.44.5). Claude's replies also
+use ``tool_use``: recorded with Sonnet 5."""
 
 
 def resendable(
     messages: Iterable[Mapping[str, Any]], note: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
-    """Return the messages with roles that alternate, and without blocks that Bedrock refuses.
+    """Return the messages with alternating roles and without blocks that Bedrock rejects.
 
     Args:
-        messages: Converse messages; they are left as they are.
-        note: Told each kind of change.
+        messages: Converse messages; not modified.
+        note: Called with a description of each kind of change.
     """
     turns: list[Mapping[str, Any]] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""Makes replies of odd shape readable: langchain-aws must not lose an answer that is billed."""
+"""Makes unusual replies readable for langchain-aws, so that no billed answer is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _EVENTS = frozenset({"messageStart", "messageStop", "metadata"})
-"""Events besides those of blocks that langchain-aws reads (1.9.1); at any other it raises."""
+"""Events, apart from those of blocks, that langchain-aws reads (1.9.1); it raises on others."""
 
 _BLOCKS = frozenset(
     {
@@ -32,21 +32,21 @@ _BLOCKS = frozenset(
         "video",
     }
 )
-"""Content blocks that langchain-aws reads in any case (1.9.1); at others it raises."""
+"""Content blocks that langchain-aws always reads (1.9.1); it raises on others."""
 
 _TEXT_DELTAS = frozenset({"text", "citation"})
-"""Deltas that make one block: a text and the sources that it cites."""
+"""Deltas that belong to one block: a text and the sources that it cites."""
 
 
 _UNKNOWN = "SDK_UNKNOWN_MEMBER"
-"""What botocore (1.44.5) makes of a union's member that it does not know; its name is inside."""
+"""botocore's key (1.44.5) for an unknown member of a union; the value holds the member's name."""
 
 
 class StreamReader:
-    """Gives every content block of a stream an index of its own.
+    """Gives every content block of a stream a unique index.
 
-    LangChain merges chunks by index: two blocks with one index would become one. What belongs to
-    no block, or is unknown to langchain-aws, is left out and logged.
+    LangChain merges chunks by index: two blocks with one index would become one. Events that
+    belong to no block, or that langchain-aws does not know, are dropped and logged.
 
     Args:
         model_id: The model, for the log.
@@ -59,7 +59,7 @@ class StreamReader:
         self._left_out: set[str] = set()
 
     def read(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the event with its block's own index; None: it is left out."""
+        """Return the event with its block's unique index; None if it is dropped."""
         if "contentBlockDelta" in event:
             return self._delta(event, event["contentBlockDelta"])
         if "contentBlockStart" in event:
@@ -105,14 +105,14 @@ class StreamReader:
         return index
 
     def _without(self, what: str) -> None:
-        """Note that something is left out, once."""
+        """Log that something was dropped, once."""
         if what not in self._left_out:
             self._left_out.add(what)
             _warn(self._model_id, what)
 
 
 def langchain_reads(event: Mapping[str, Any]) -> bool:
-    """Return whether langchain-aws can read an event of a block (1.9.1: images it can't)."""
+    """Return whether langchain-aws can read an event of a block (1.9.1 can't read images)."""
     if "contentBlockDelta" in event:
         delta = event["contentBlockDelta"]["delta"]
         return "image" not in delta and bool(delta.get("toolResult", True))
@@ -120,10 +120,10 @@ def langchain_reads(event: Mapping[str, Any]) -> bool:
 
 
 def make_readable(reply: dict[str, Any], model_id: str) -> list[InvalidToolCall]:
-    """Let langchain-aws read a Converse reply; return the tool calls that it could not.
+    """Make a Converse reply readable for langchain-aws; return the tool calls that are not valid.
 
     Args:
-        reply: The reply, which is changed in place.
+        reply: The reply; changed in place.
         model_id: The model, for the log.
     """
     message = reply.setdefault("output", {}).setdefault("message", {})
@@ -147,15 +147,15 @@ def make_readable(reply: dict[str, Any], model_id: str) -> list[InvalidToolCall]
 
 
 def reply_without_message(http: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a Converse reply whose ``output`` is empty, which botocore refuses to parse.
+    """Return a Converse reply with an empty ``output``, which botocore can't parse.
 
-    It is an answer that says nothing, and is billed: asked again it would be billed again.
+    Such an answer has no content but is billed, and a retry would be billed again.
 
     Args:
         http: The HTTP reply, as botocore's ``before-parse`` event has it.
 
     Returns:
-        The reply; None if something else is wrong with it.
+        The reply; None if it has another defect.
     """
     try:
         reply = json.loads(http["body"])
@@ -177,7 +177,7 @@ def _holds_a_message(reply: Mapping[str, Any]) -> bool:
 
 
 def parsed_input(given: Any) -> Any:
-    """Return a tool's input as JSON, or the text as it came where ``max_tokens`` cut it."""
+    """Return a tool's input parsed from JSON, or as text if ``max_tokens`` cut it off."""
     if not isinstance(given, str):
         return given
     try:

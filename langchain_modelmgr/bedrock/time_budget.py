@@ -1,4 +1,4 @@
-"""How long one attempt may wait: for its first content, for each further, for its call's end."""
+"""Limits how long one attempt may wait for content and for the deadline of its call."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 _DEADLINE = "the call's deadline passed"
 
 _SILENCE_FIRST = 0.25
-"""Seconds by which a request without a reply is ended later than its socket's own time-out, whose
-error says more. It ends what no socket's time-out covers."""
+"""Seconds that the watchdog waits beyond the socket's own timeout, whose error is more specific,
+before it ends a request without a reply."""
 
 
 class TimeBudget:
-    """The waiting of one attempt. Time that a slow reader takes is none of it.
+    """Measures and limits the waiting of one attempt; the time of a slow reader does not count.
 
-    A socket's time-out covers silence alone. What trickles (events without content, a reply byte
-    by byte) and what outlives its call's deadline is ended by the watchdog, while its reader is
-    busy too.
+    A socket's timeout only covers silence. The watchdog ends replies that trickle (events without
+    content, single bytes) and attempts that exceed the deadline of their call, even while the
+    reader is busy.
 
     Args:
-        timeout: Seconds that it may wait for content.
-        deadline: When its call must be over, by ``time.perf_counter``.
-        watchdog: The thread that looks.
+        timeout: Seconds that the attempt may wait for content.
+        deadline: When the call must be over, by ``time.perf_counter``.
+        watchdog: The thread that checks the limits.
 
     Attributes:
-        begun_with: Seconds that the attempt had when it began.
-        ended: Which wait ended the attempt, as an error tells it; empty: none did.
-        on_end: Called when a wait ended the attempt, after its reply was shut.
-        by_reader: True if the call's deadline ended a stream whose reader had taken more of its
-            time than the model.
+        begun_with: Seconds that were left when the attempt began.
+        ended: The limit that ended the attempt, worded for an error; empty if none did.
+        on_end: Called when a limit ended the attempt, after its reply was shut.
+        by_reader: True if the call's deadline ended a stream and the reader had taken more time
+            than the model.
         paused: Seconds that the reader took between the last two events.
     """
 
@@ -62,19 +62,19 @@ class TimeBudget:
 
     @property
     def waited(self) -> float:
-        """Seconds that it waited for the model since the last content."""
+        """Seconds waited for the model since the last content."""
         return self._waited
 
     def restart(self) -> None:
-        """Begin anew: the attempt waited for a slot until now."""
+        """Restart the measurement, after a wait for a free slot."""
         self.begun_with = self.seconds()
 
     def seconds(self) -> float:
-        """Return how long a socket may be silent: the time-out, or what is left of the call."""
+        """Return how long a socket may be silent: the timeout or the rest of the call, if less."""
         return max(0.001, min(self.timeout, self.deadline - time.perf_counter()))
 
     def is_over(self) -> bool:
-        """Return whether the attempt may not go on: its call's deadline has passed, at least."""
+        """Return whether a limit has ended the attempt or the call's deadline has passed."""
         if time.perf_counter() >= self.deadline and not self.ended:
             self.ended = _DEADLINE
         return bool(self.ended)
@@ -82,30 +82,30 @@ class TimeBudget:
     # -- one attempt, from its beginning to its end
 
     def begin(self, shut: Callable[[], None], close: Callable[[], None] = nothing) -> None:
-        """Watch the attempt.
+        """Start to watch the attempt.
 
         Args:
             shut: Breaks its open reply, from any thread.
-            close: Closes its connection; called only while nobody reads from it.
+            close: Closes its connection; called only while no thread reads from it.
         """
         self._shut, self._close = shut, close
         self._watch = self.watchdog.watch(self._look, self._next_look(time.perf_counter()))
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching the attempt."""
         if self._watch is not None:
             self._watch.cancel()
 
     def start_waiting(self) -> None:
-        """Count the time from now on: the model is waited for."""
+        """Start to count time spent waiting for the model."""
         self._waiting_since = time.perf_counter()
 
     def replied(self) -> None:
-        """Note that the reply is open: it can be shut from now on."""
+        """Record that the reply is open and can be shut."""
         self._replied = True
 
     def stop_waiting(self) -> None:
-        """Count no more time: something came, or the attempt broke."""
+        """Stop counting: data was received, or the attempt failed."""
         if self._waiting_since is not None:
             self._left_at = time.perf_counter()
             took = self._left_at - self._waiting_since
@@ -114,11 +114,11 @@ class TimeBudget:
             self._waiting_since = None
 
     def content_came(self) -> None:
-        """Content came: the wait for the next begins anew."""
+        """Reset the wait, because content was received."""
         self._waited = 0.0
 
     def each(self, stream: Iterable[Any]) -> Iterator[Any]:
-        """Yield a stream's events, and count the time that waiting for them takes."""
+        """Yield a stream's events, and count the time spent waiting for them."""
         events = iter(stream)
         while True:
             self._waiting_since = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Counts about how many tokens LangChain messages have; nothing is sent to AWS."""
+"""Estimates the number of tokens in LangChain messages, without a request to AWS."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ _KINDS = {
     "video": "video",
     "video_url": "video",
 }
-"""What a content block holds, by its type; Bedrock's own blocks have a key of that name."""
+"""Kind of media by the type of a content block; Bedrock's own blocks use it as their key."""
 
 _OWN_KINDS = ("image", "document", "video", "audio")
 _RESULTS = ("toolResult", "tool_result")
 _NOTHING = ("cachePoint", "cache_point")
 _HEADER = 65_536
-"""Bytes of an image in which its size is."""
+"""Number of leading bytes of an image that contain its size."""
 
 
 def count_tokens(messages: Sequence[BaseMessage], tools: list[Any] | None = None) -> int:
-    """Return about how many tokens messages have: a document counts as one, not as its bytes.
+    """Return the approximate number of tokens in messages, with media counted as models do.
 
     Text counts as LangChain counts it, an image by its pixels, a PDF by its pages, other office
     files by their size, a video by its length.
@@ -77,7 +77,7 @@ def count_tokens(messages: Sequence[BaseMessage], tools: list[Any] | None = None
 
 
 def _without_media(blocks: Sequence[Any]) -> tuple[list[Any], int]:
-    """Return blocks whose text counts, and the tokens of the others."""
+    """Return the blocks to count as text, and the number of tokens in all others."""
     kept: list[Any] = []
     tokens = 0
     for block in blocks:
@@ -103,7 +103,7 @@ def _kind(block: Mapping[str, Any]) -> str | None:
 
 
 def _inner(block: Mapping[str, Any]) -> Any:
-    """Return the blocks inside a tool's result, or inside what langchain-core wrapped."""
+    """Return the blocks inside a tool result or a block wrapped by langchain-core."""
     for key in _RESULTS:
         if isinstance(block.get(key), dict):
             return block[key].get("content")
@@ -115,7 +115,7 @@ def _inner(block: Mapping[str, Any]) -> Any:
 
 
 def _shown(block: dict[str, Any]) -> Any:
-    """Return a block by its text: signatures and encrypted reasoning are no text of a prompt."""
+    """Return a block without signatures and encrypted reasoning, which are not prompt text."""
     reasoned = block.get("reasoning_content") or block.get("reasoningContent")
     if isinstance(reasoned, dict):
         reasoned = reasoned.get("reasoningText") or reasoned
@@ -138,7 +138,7 @@ def _tokens(kind: str, block: Mapping[str, Any]) -> int:
 
 
 def _text(holder: Mapping[str, Any]) -> str | None:
-    """Return the text of a document that is given as one."""
+    """Return the text of a document given as text; None for others."""
     source = holder.get("source")
     for place in (holder, source if isinstance(source, dict) else {}):
         if isinstance(place.get("text"), str):
@@ -149,7 +149,7 @@ def _text(holder: Mapping[str, Any]) -> str | None:
 
 
 def _bytes(holder: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes of a block, in any of the forms in which they are given; None: elsewhere."""
+    """Return the bytes of a block, in any supported form; None if it only has a reference."""
     for place in _places(holder):
         for key in ("bytes", "base64", "data", "file_data", "url"):
             value = place.get(key)
@@ -169,7 +169,7 @@ def _places(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _format(holder: Mapping[str, Any]) -> str:
-    """Return Bedrock's name of a document's format."""
+    """Return Bedrock's name for the format of a document."""
     if isinstance(form := holder.get("format"), str):
         return form
     for place in _places(holder):

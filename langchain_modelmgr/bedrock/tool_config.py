@@ -1,4 +1,4 @@
-"""Forms a request's ``toolConfig`` from tools in their neutral forms."""
+"""Builds a request's ``toolConfig`` from tools in their neutral form."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SCHEMAS = frozenset(
         "unevaluatedProperties",
     }
 )
-"""Keywords of JSON Schema whose value is a schema."""
+"""JSON Schema keywords with a schema as their value."""
 
 _SCHEMAS_BY_NAME = frozenset(
     {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
 )
-"""Keywords whose value is a map of the caller's names to schemas."""
+"""JSON Schema keywords with a map of the caller's names to schemas as their value."""
 
 _SCHEMA_LISTS = frozenset({"allOf", "oneOf", "prefixItems"})
 _DATA = frozenset({"const", "default", "enum", "examples", "required"})
@@ -44,17 +44,17 @@ def tool_config(
 ) -> dict[str, Any]:
     """Return Converse's ``toolConfig``.
 
-    Formed here and not by langchain-aws, which renames keys inside schemas (1.9.1): ``line_item``
-    under ``$defs`` becomes ``lineItem``, and its ``$ref`` stays.
+    langchain-aws is not used for this because it renames keys inside schemas (1.9.1):
+    ``line_item`` under ``$defs`` becomes ``lineItem``, but its ``$ref`` is not changed.
 
     Args:
         tools: Tools as ``neutral_tools`` returns them; others are converted.
-        choice: ``auto``, ``any`` or a tool's name; None: no choice is sent.
-        strict: Ask for arguments that hold to the schema.
+        choice: ``auto``, ``any`` or a tool's name; None sends no choice.
+        strict: Request arguments that follow the schema.
 
     Raises:
-        ConfigurationError: By its schema, the arguments of a tool are no object; or two tools have
-            one name, which may be bound and not sent.
+        ConfigurationError: The schema of a tool does not describe an object, or two tools have
+            the same name.
     """
     config: dict[str, Any] = {"tools": [_formed(tool, strict) for tool in tools]}
     check_tools(config["tools"])
@@ -94,10 +94,10 @@ def _spec(tool: Any, strict: bool | None) -> dict[str, Any]:  # noqa: FBT001 - p
 
 
 def without_null(schema: Any) -> Any:
-    """Return a schema without the branch ``null`` of optional parameters.
+    """Return a schema without the ``null`` branch of optional parameters.
 
-    As langchain-aws does it: Bedrock takes at most 16 parameters with a union type over all
-    tools of a request, and a parameter that may be left out needs no ``null``.
+    Like langchain-aws: Bedrock accepts at most 16 parameters with a union type over all
+    tools of a request, and a parameter that may be omitted needs no ``null``.
     """
     if not isinstance(schema, dict):
         return schema
@@ -124,7 +124,7 @@ def without_null(schema: Any) -> Any:
 
 
 def _any_of(branches: list[Any]) -> dict[str, Any]:
-    """Return the union of branches, or what is left of it."""
+    """Return the union without ``null`` branches, or its only branch."""
     some = [without_null(branch) for branch in branches if not _is_null(branch)]
     if len(some) == 1 and isinstance(some[0], dict):
         return some[0]

@@ -1,4 +1,4 @@
-"""Makes the schemas of a request's tools fit the model that is asked."""
+"""Converts the tool schemas of a request to a form that the model accepts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ UNIONS = ("anyOf", "oneOf", "allOf")
 _BARE = frozenset({"type", "properties", "required"})
 _DEFINITIONS = ("$defs", "definitions")
 _DEEPEST = 8
-"""Unions inside unions, and references to references, that are followed."""
+"""Maximum depth of nested unions and chained references that are followed."""
 
 
 def check_tools(tools: Iterable[Any]) -> None:
-    """Refuse tools that no model takes, before anything is sent.
+    """Reject tools that no model accepts, before anything is sent.
 
     Raises:
-        ConfigurationError: The arguments of a tool are no object by its schema.
+        ConfigurationError: The schema of a tool does not describe an object.
     """
     for tool in tools:
         if not isinstance(tool, dict):
@@ -45,14 +45,14 @@ def check_tools(tools: Iterable[Any]) -> None:
 def with_accepted_schemas(
     params: dict[str, Any], limits: Sequence[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a Converse request whose tools have schemas that the model takes.
+    """Return a Converse request with tool schemas that the model accepts.
 
     Args:
-        params: The request; it is left as it is.
+        params: The request; not modified.
         limits: The model's ``tool_limits``.
 
     Returns:
-        The request, the given one where nothing had to change, and what was changed.
+        The request (the same object if nothing had to change), and what was changed.
     """
     config = params.get("toolConfig")
     if not config or all(_is_taken(tool, limits) for tool in config.get("tools", ())):
@@ -77,7 +77,7 @@ def _is_taken(tool: Mapping[str, Any], limits: Sequence[str]) -> bool:
 
 
 def schema_of(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a tool's schema; None: it has none, or in a shape that botocore will refuse."""
+    """Return a tool's schema; None if it has none or botocore will reject its shape."""
     form = (tool.get("toolSpec") or {}).get("inputSchema")
     schema = form.get("json") if isinstance(form, dict) else None
     return schema if isinstance(schema, dict) else None
@@ -89,10 +89,10 @@ def _fitted(spec: Mapping[str, Any], limits: Sequence[str]) -> dict[str, Any]:
     schema = _as_object(given, given)
     bare = "bare_schema" in limits
     if bare or "no_unions" in limits:
-        told = {union: schema[union] for union in ("anyOf", "oneOf") if union in schema}
-        if told:  # what merging loses
+        unions = {union: schema[union] for union in ("anyOf", "oneOf") if union in schema}
+        if unions:  # merging loses them
             described = spec.get("description") or spec["name"]
-            text = json.dumps(_inlined(told, given) if bare else told, ensure_ascii=False)
+            text = json.dumps(_inlined(unions, given) if bare else unions, ensure_ascii=False)
             formed["description"] = f"{described}\n\nThe arguments must match: {text}"
         schema = _merged(schema, given)
     if bare:
@@ -102,12 +102,12 @@ def _fitted(spec: Mapping[str, Any], limits: Sequence[str]) -> dict[str, Any]:
 
 
 def _as_object(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema that says at its top that it is an object."""
+    """Return a schema with ``type: object`` at its top level."""
     return {**_resolved(schema, root), "type": "object"}
 
 
 def _merged(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """Return an object's schema without unions at its top: the properties of all branches."""
+    """Return an object schema with top-level unions merged: the properties of all branches."""
     formed = {key: value for key, value in schema.items() if key not in UNIONS}
     if depth > _DEEPEST:
         return formed
@@ -136,7 +136,7 @@ def _merged(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) 
 
 
 def _resolved(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with its own reference followed, and that one's."""
+    """Return a schema with its reference, and references of the target, resolved."""
     formed = dict(schema) if isinstance(schema, Mapping) else {}
     for _ in range(_DEEPEST):
         if "$ref" not in formed:
@@ -155,7 +155,7 @@ def _target(reference: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _inlined(schema: Any, root: Mapping[str, Any], open_: tuple[str, ...] = ()) -> Any:
-    """Return a schema whose references are followed; inside itself, a schema is anything."""
+    """Return a schema with all references resolved; recursive ones become an empty schema."""
     if isinstance(schema, list):
         return [_inlined(item, root, open_) for item in schema]
     if not isinstance(schema, Mapping):
@@ -169,7 +169,7 @@ def _inlined(schema: Any, root: Mapping[str, Any], open_: tuple[str, ...] = ()) 
 
 
 def _other_kind(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> str | None:
-    """Return the type of a schema that is no object; None: it is one, or may be."""
+    """Return the type of a schema that can't be an object; None if it is or may be one."""
     here = _resolved(schema, root)
     kinds = here.get("type", "object")
     if "object" not in ([kinds] if isinstance(kinds, str) else kinds):

@@ -1,4 +1,4 @@
-"""How requests leave over HTTP: the last decision before the wire, and the open reply."""
+"""Sends the HTTP requests of attempts, with their timeouts, and keeps their open replies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Sender(Protocol):
-    """One attempt whose request is on its way."""
+    """The attempt that is sending a request."""
 
     meter: Meter
     time_budget: TimeBudget
@@ -25,17 +25,17 @@ class Sender(Protocol):
 
 
 SENDER: ContextVar[Sender | None] = ContextVar("modelmgr_sender", default=None)
-"""Whose request botocore is working for: it sends in the calling thread."""
+"""The attempt that botocore is sending for; botocore sends in the calling thread."""
 
 _CREATING = "creating-client-class.bedrock-runtime"
 
 
 @contextmanager
 def watched(session: boto3.Session) -> Iterator[None]:
-    """Let the Bedrock Runtime clients that a session builds meanwhile send as ``_Http`` does.
+    """Make Bedrock Runtime clients that the session builds in this context send through ``_Http``.
 
-    botocore's documented event ``creating-client-class`` adds a base class to the client's, whose
-    constructor is given the endpoint (botocore 1.43.68 and 1.44.5).
+    botocore's documented event ``creating-client-class`` can add a base class to a client. The
+    constructor of that class receives the endpoint (botocore 1.43.68 and 1.44.5).
     """
     session.events.register(_CREATING, _add_base)
     try:
@@ -45,7 +45,7 @@ def watched(session: boto3.Session) -> Iterator[None]:
 
 
 def instrument(client: Any) -> None:
-    """Let a shared client take each attempt's own time-out, and keep its raw reply."""
+    """Make a shared client use each attempt's own timeout and keep its raw reply."""
     events = client.meta.events
     events.register("before-call.bedrock-runtime", _set_timeout)
     events.register("before-parse.bedrock-runtime.Converse", _keep_reply)
@@ -56,7 +56,7 @@ def _add_base(base_classes: list[type], **_: Any) -> None:
 
 
 class _Watched:
-    """What a Bedrock Runtime client is in the first place."""
+    """Base class of Bedrock Runtime clients that replaces their HTTP session."""
 
     def __init__(self, *args: Any, endpoint: Any, **kwargs: Any) -> None:
         endpoint.http_session = _Http(endpoint.http_session)
@@ -64,7 +64,7 @@ class _Watched:
 
 
 class _Http:
-    """A client's HTTP session, with an eye on the request that it sends and the reply."""
+    """A client's HTTP session that reports each request and open reply to its attempt."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -74,11 +74,11 @@ class _Http:
         pools.update({scheme: _with_watched_connections(pool) for scheme, pool in pools.items()})
 
     def send(self, request: Any) -> Any:
-        """Send a request unless its attempt is over; hand its open reply to the attempt.
+        """Send a request unless its attempt has ended; pass the open reply to the attempt.
 
         Raises:
             NotSentError: The attempt was cancelled.
-            TimeoutError: The call's deadline has passed, or a wait ended the attempt.
+            TimeoutError: The call's deadline has passed, or a limit ended the attempt.
         """
         sender = SENDER.get()
         if sender is None:
@@ -90,8 +90,8 @@ class _Http:
         sender.time_budget.start_waiting()
         streams, request.stream_output = request.stream_output, True
         response = self._session.send(request)
-        # botocore takes a reply that ends early for a whole one, whose connection goes back to
-        # the pool: also one that was shut, and that its server still sends.
+        # botocore would treat a reply that ends early as complete and return its connection to
+        # the pool, even if it was shut and the server is still sending.
         response.raw.enforce_content_length = True
         sender.meter.opened(response.raw)
         sender.time_budget.replied()
@@ -120,7 +120,7 @@ def _with_watched_connections(pool: type) -> type:
 
 
 def _read(request: Any, response: Any) -> None:
-    """Read a unary reply; botocore, which would have read it, names its errors so."""
+    """Read a unary reply, and raise the errors that botocore raises when it reads one."""
     import botocore.exceptions
     import urllib3.exceptions
 

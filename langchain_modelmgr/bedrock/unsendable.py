@@ -1,4 +1,4 @@
-"""Says which value of a request can't be sent, of what type it is and what to give instead."""
+"""Finds the value of a request that can't be sent as JSON, and says what to use instead."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _INSTEAD: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (float, "a number, or leave it out: JSON has neither NaN nor infinity"),
 )
 _DEEPEST = 200
-"""Levels of a value that are looked into; one that contains itself has no end."""
+"""Maximum depth that is searched, because a value may contain itself."""
 
 _PLAIN_KEY = re.compile(r"[\w.-]{1,64}")
-"""Keys that an error may show: names of parameters. Others may be data."""
+"""Keys that an error may show because they look like parameter names; others may be data."""
 
 _REFUSED = re.compile(
     r"(?:Invalid type for parameter|Invalid value for parameter|Invalid length for parameter) "
@@ -53,13 +53,13 @@ def explained(
     params: Mapping[str, Any],
     messages: Sequence[BaseMessage],
 ) -> BedrockError | None:
-    """Return a failure that names the value at fault, where a value of the request is at fault.
+    """Return the failure, with the invalid value of the request named if there is one.
 
     Args:
-        error: What came out of a request, or of forming it.
-        failure: Its class, if it has one.
+        error: The exception raised by sending or forming the request.
+        failure: The classified error; None if it was not classified.
         params: The request in Converse's shapes; empty if it was not formed.
-        messages: The LangChain messages that it is formed of.
+        messages: The LangChain messages of the request.
     """
     if failure is None and not isinstance(error, TypeError | ValueError | RecursionError):
         return None
@@ -75,7 +75,7 @@ def explained(
 
 
 def wrong_parameters(error: ValidationError) -> str:
-    """Return which parameters ChatBedrockConverse refused, without their values."""
+    """Return the names of the parameters that ChatBedrockConverse rejected, with the reasons."""
     return "; ".join(
         f"{'.'.join(map(str, detail['loc'])) or 'parameters'}: "
         + ("not supported by this model" if detail["type"] == "value_error" else detail["msg"])
@@ -84,11 +84,11 @@ def wrong_parameters(error: ValidationError) -> str:
 
 
 def unsendable(params: Mapping[str, Any], messages: Sequence[BaseMessage] = ()) -> str | None:
-    """Return what is wrong with the first value that JSON can't hold; None: there is none.
+    """Return a description of the first value that JSON can't hold; None if there is none.
 
     Args:
-        params: A Converse request, or what there is of it.
-        messages: The LangChain messages that it is formed of.
+        params: A Converse request; may be incomplete.
+        messages: The LangChain messages of the request.
     """
     for where, value in (*_documents(params), *_arguments(messages)):
         if found := _found(value, "", 0):
@@ -100,10 +100,10 @@ def unsendable(params: Mapping[str, Any], messages: Sequence[BaseMessage] = ()) 
 
 
 def with_type(text: str, report: str, params: Mapping[str, Any]) -> str:
-    """Return an error's text with the type of the value that botocore refused.
+    """Return an error's text with the type of the value that botocore rejected.
 
     Args:
-        text: The error's text, which names the place.
+        text: The error's text, which includes the place.
         report: botocore's report.
         params: The request.
     """
@@ -123,7 +123,7 @@ def with_type(text: str, report: str, params: Mapping[str, Any]) -> str:
 
 
 def _documents(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a request that hold free JSON, and what each is."""
+    """Yield the parts of a request that hold arbitrary JSON, each with a description."""
     for i, message in enumerate(params.get("messages", ())):
         for block in message.get("content", ()):
             use, result = (block.get(key) for key in ("toolUse", "toolResult"))
@@ -148,7 +148,7 @@ def _arguments(messages: Sequence[BaseMessage]) -> Iterator[tuple[str, Any]]:
 
 
 def _found(value: Any, path: str, depth: int) -> tuple[str, str, str] | None:
-    """Return the path of the first value that is no JSON, its type, and what to do."""
+    """Return the path and type of the first value that JSON can't hold, and what to do."""
     if depth > _DEEPEST:
         return path.split(".", maxsplit=1)[0], _name(value), "it contains itself"
     if isinstance(value, dict):

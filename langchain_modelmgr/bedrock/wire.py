@@ -1,4 +1,4 @@
-"""Where an attempt reaches Bedrock, and where its raw reply is read."""
+"""Sends one attempt to Bedrock Runtime and reads its raw reply."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class WireClient:
-    """Bedrock Runtime for one attempt: ChatBedrockConverse calls it, the meter hears all.
+    """A Bedrock Runtime client for one attempt, which ChatBedrockConverse calls.
 
     Args:
         client: The shared boto3 client, instrumented.
         meter: The attempt's meter.
-        time_budget: How long it may wait.
-        model: The model that is asked, whose rules the request is made to fit.
-        forming: What is still done to a request.
+        time_budget: How long the attempt may wait.
+        model: The model; the request is adapted to its rules.
+        forming: Facts about the request, for the last changes to it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class WireClient:
         if "usage" not in reply and "stopReason" in reply:
             self.meter.received_bytes = len(json.dumps(content, default=str))
             reply["usage"] = self.meter.estimate()
-        if "usage" in reply:  # else it is no reply of Bedrock's, and langchain-aws says so
+        if "usage" in reply:  # otherwise langchain-aws reports that this is not a reply of Bedrock
             self.broken_calls = make_readable(reply, self.meter.model_id)
         _make_additional_fields_a_map(reply)
         return reply
@@ -94,10 +94,10 @@ class WireClient:
         try:
             reply: dict[str, Any] = operation(**params)
         except ResponseParserError:
-            told = reply_without_message(self.http_reply)
-            if told is None:
+            empty = reply_without_message(self.http_reply)
+            if empty is None:
                 raise
-            reply = told
+            reply = empty
         finally:
             SENDER.reset(token)
             self.time_budget.stop_waiting()
@@ -106,7 +106,7 @@ class WireClient:
 
 
 class _MeteredStream:
-    """A ConverseStream event stream that tells the meter what passes."""
+    """A ConverseStream event stream that reports its events to the meter."""
 
     def __init__(
         self, stream: Any, meter: Meter, time_budget: TimeBudget, names: NameMap | None
@@ -149,7 +149,7 @@ class _MeteredStream:
             _make_additional_fields_a_map(event["messageStop"])
 
     def _received(self) -> Iterator[dict[str, Any]]:
-        """Yield the stream's events; after messageStop the answer is whole, whatever breaks."""
+        """Yield the stream's events; ignore errors after messageStop, which ends the answer."""
         events = self._time_budget.each(self._stream)
         whole = False
         while True:
@@ -181,9 +181,9 @@ def _with_kept_result(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _make_additional_fields_a_map(reply: dict[str, Any]) -> None:
-    """Wrap ``additionalModelResponseFields`` that is no map.
+    """Wrap ``additionalModelResponseFields`` in a map if it is another type.
 
-    Nova sends a string at times; langchain-aws 1.9.1 then dies on a reply that is billed.
+    Nova sometimes sends a string; langchain-aws 1.9.1 then raises on a reply that is billed.
     """
     fields = reply.get("additionalModelResponseFields")
     if fields is not None and not isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""What AWS's texts mean, where one error code stands for several failures."""
+"""Classifies AWS's error messages where one error code covers several failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNKNOWN_MODEL = (
     "model is not supported in this region",
     "model isn't supported in this region",
 )
-"""There is no such model, here or any more."""
+"""The model does not exist in this region, or no longer exists."""
 
 NO_ACCESS = (
     "unsupported countries",
@@ -48,7 +48,7 @@ NO_ACCESS = (
     "channel program accounts",
     "don't have access to the model",
 )
-"""The account, or the place it is called from, may not use the model."""
+"""The account may not use the model, or not from this country."""
 
 UNABLE_MODEL = (
     "this model doesn't support",
@@ -58,7 +58,7 @@ UNABLE_MODEL = (
     "not supported by this model",
     "not supported for this model",
 )
-"""The model can't do what is asked; another may."""
+"""The model can't serve this request; another model may."""
 
 _DENIED_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
 _REQUEST_ACTIONS = (
@@ -70,7 +70,7 @@ _REQUEST_ACTIONS = (
     "s3:",
 )
 _REQUEST_PARTS = re.compile(r"\b(?:guardrail|s3|kms)\b")
-"""What only some requests use: where it is denied or missing, the model itself may be well."""
+"""Resources that only some requests use; if one is denied or missing, the model may be healthy."""
 
 BAD_CREDENTIALS = ("authentication failed", "security token", "api key")
 
@@ -81,16 +81,16 @@ LASTING = (
     "subscription for this model cannot be completed",
     "if you recently fixed this issue, try again after",
 )
-"""The refusal stays for long. A wording that nobody knows counts as passing."""
+"""The failure lasts. Unknown wordings count as passing failures."""
 
 
 def plain(text: str) -> str:
-    """Return a text in lower case, with one kind of apostrophe: AWS writes both."""
+    """Return a text in lower case with plain apostrophes: AWS uses both kinds."""
     return text.lower().replace("\u2019", "'")
 
 
 def says(text: str, wordings: Iterable[str]) -> bool:
-    """Return whether a plain text has one of the wordings."""
+    """Return whether a plain text contains one of the wordings."""
     return any(words in text for words in wordings)
 
 

@@ -251,14 +251,14 @@ class Candidate(Runnable[AttemptRequest, Any]):
         """Return the model with this attempt's own way to the wire: a shallow copy."""
         client = self._clients.runtime(self.settings.region)
         request, raw = attempt.request, attempt.request.raw
-        asked = OriginalRequest(
+        original = OriginalRequest(
             messages=request.messages,
             system=None if raw is None else raw.system,
             cache_control=request.kwargs.get("cache_control"),
             parameters={**self.settings.given, **request.kwargs},
             left_out=(*self.settings.left_out, *self.settings.taken(request.kwargs)[1]),
         )
-        forming = Forming(asked, names_kept)
+        forming = Forming(original, names_kept)
         wire = WireClient(client, attempt.meter, attempt.time_budget, self.settings.model, forming)
         update: dict[str, Any] = {
             "client": wire,

@@ -197,7 +197,7 @@ def test_a_profile_that_failed_is_asked_for_again_later(
 
     costs = [_cost(llm.invoke("x")) for _ in range(3)]
     asked = _asked(local_aws)
-    monkeypatch.setattr(f"{MODULE}.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(f"{MODULE}.RETRY_LOOKUP_SECONDS", 0.0)
 
     assert costs == [None, None, None]
     assert asked == 1
@@ -287,7 +287,7 @@ def test_a_search_after_one_that_failed_is_not_waited_for(
     monkeypatch.setattr("langchain_modelmgr.bedrock.clients.CONTROL_TIMEOUT_SECONDS", HUNG)
     llm = _manager(configured).chat_model("a")
     llm.invoke("x")
-    monkeypatch.setattr(f"{MODULE}.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(f"{MODULE}.RETRY_LOOKUP_SECONDS", 0.0)
     local_aws.stall(ARN, HUNG, at="profile")
 
     assert [_cost(llm.invoke("x")) for _ in range(3)] == [None] * 3
