@@ -276,7 +276,7 @@ def show_next(console: Console) -> None:
     console.print("What to do next", style="bold")
     for what, where in (
         ("An application of five agents, on this local AWS", "make example"),
-        ("Agents and models of your own", "docs/configuration.md"),
+        ("Your own agent, an outage, the bill, in ten minutes", "docs/tutorial.md"),
         ("The same on real Bedrock, a few tokens a model", "verify_model_manager.py --aws"),
     ):
         console.print(f"  {what:52} ", end="")

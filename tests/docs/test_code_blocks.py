@@ -27,6 +27,11 @@ UNTITLED = re.compile(
 A block with a title is a file, which has its own test.
 """
 
+TITLED_YAML = re.compile(
+    r'^```yaml title="(config/\w+\.yaml)"\n(.*?)^```', re.MULTILINE | re.DOTALL
+)
+"""A file that the page's Python reads."""
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "howto").glob("*.md"))]
 
@@ -49,11 +54,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_aws: LocalAWS
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:Model .* does not support temperature:UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_python_of_a_page_runs_from_top_to_bottom(
     page: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
+    for name, text in TITLED_YAML.findall(page.read_text("utf-8")):
+        (project / name).write_text(text, "utf-8")
 
     for text, output in UNTITLED.findall(page.read_text("utf-8")):
         capsys.readouterr()
