@@ -77,7 +77,7 @@ def print_table(
     """
     cells = [list(row) for row in rows]
     shown = list(range(len(columns)))
-    for name in optional:
+    for name in (name for name in optional if name in columns):
         if _width_of(columns, cells, shown) > width():
             shown.remove(columns.index(name))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")

@@ -46,3 +46,8 @@ def usd(amount: Decimal | None) -> str:
         return UNKNOWN
     text = f"${amount:,.4f}"
     return text if not amount or Decimal(text[1:].replace(",", "")) else f"${amount:f}"
+
+
+def exact(amount: Decimal) -> str:
+    """Return an amount with all its digits, for JSON and CSV."""
+    return f"{amount.normalize():f}"
