@@ -1,4 +1,4 @@
-"""What an attempt does when it ends: its meter stops, its failure gets a name."""
+"""Measures one attempt, and classifies its failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class measured:  # noqa: N801 - reads as a verb in its with statement
-    """Watches the attempt's waiting, ends its meter, however its block ends, names the failure."""
+    """Context manager that times an attempt, ends its meter, and raises its classified failure."""
 
     def __init__(self, attempt: AttemptRequest) -> None:
         self._request = attempt.request
@@ -36,7 +36,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         traceback: TracebackType | None,
     ) -> None:
         self._time_budget.end()
-        self._meter.close()  # here: a reply that is left to the garbage collector closes late
+        self._meter.close()  # explicitly, because the garbage collector would close the reply late
         if error is None:
             self._meter.finish("answered")
             return
@@ -48,7 +48,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
             return
         self._meter.request_id = failure.request_id or self._meter.request_id
         self._meter.may_be_billed = may_be_billed(failure)
-        # A reader that took longer than the model is no failure of the model's.
+        # If the reader took longer than the model, the model has not failed.
         outcome: Outcome = "aborted" if self._time_budget.by_reader else "failed"
         self._meter.finish(outcome, type(failure).__name__)
         raise failure from masked(error)

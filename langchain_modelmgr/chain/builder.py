@@ -1,4 +1,4 @@
-"""Builds an agent's chain: its YAML, what goes over it, and the family rule."""
+"""Builds an agent's chain from its YAML and the overrides of a chat model."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHAINS_KEPT = 256
-"""Chains kept: one for each agent, what goes over its YAML, and a call's own ``model=``."""
+"""Maximum number of cached chains: one per agent, overrides, and a call's own ``model=``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What a chat model sets over its agent's YAML; None leaves it to the YAML.
+    """Settings of a chat model that take precedence over its agent's YAML; None uses the YAML.
 
     Attributes:
-        use_fallback: False: the primary alone.
-        max_tokens: Output tokens at most; capped at each model's own limit.
+        use_fallback: False uses the primary only.
+        max_tokens: Maximum number of output tokens; capped at each model's own limit.
         temperature: Sampling temperature.
         top_p: Nucleus sampling.
         stop_sequences: Stop sequences.
         timeout: Seconds that one attempt may wait for bytes.
-        max_retries: Further attempts that the last candidate has for passing failures.
+        max_retries: Retries of the last candidate after passing failures.
     """
 
     use_fallback: bool = True
@@ -55,7 +55,7 @@ class Overrides:
     max_retries: int | None = None
 
     def request_fields(self) -> dict[str, Any]:
-        """Return ChatBedrockConverse's request fields that are set here."""
+        """Return the request fields of ChatBedrockConverse that are set."""
         fields = {
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -92,7 +92,7 @@ class ChainBuilder:
 
         Args:
             agent_name: The key under ``agents:``.
-            overrides: What goes over the YAML.
+            overrides: Settings that take precedence over the YAML.
             model: A model id in place of the agent's own.
 
         Raises:
@@ -107,14 +107,14 @@ class ChainBuilder:
         return chain
 
     def serves_retired(self) -> bool:
-        """Return whether models past their end serve: on this machine, or as the YAML says."""
+        """Return whether retired models can serve: with the local AWS, or if the YAML says so."""
         return self._config.retired_models == "warning" or self._clients.are_local
 
     def _build(self, agent_name: str, overrides: Overrides, model: str | None) -> CandidateChain:
         agent = self._config.agent(agent_name)
-        specs = list(self._specs(agent, overrides, model or agent.chosen_model))
+        settings = list(self._settings(agent, overrides, model or agent.chosen_model))
         primary, *rest = (
-            Candidate(spec, self._clients, self._pool, self._profiles) for spec in specs
+            Candidate(each, self._clients, self._pool, self._profiles) for each in settings
         )
         for candidate in rest:
             if (outside := candidate.settings.outside) is not None:
@@ -136,7 +136,7 @@ class ChainBuilder:
     def require(
         self, agent_name: str, model: ModelConfig, needs: Needs, *, tool_count: int = 1
     ) -> None:
-        """Raise ``ModelCompatibilityError`` if ``model`` is known not to serve ``needs``."""
+        """Raise ``ModelCompatibilityError`` if ``model`` is known not to support ``needs``."""
         reason = check(needs, model, tool_count=tool_count)
         if reason is None:
             return
@@ -151,7 +151,7 @@ class ChainBuilder:
     def _catalog(self) -> ModelCatalog:
         return self._config.catalog
 
-    def _specs(
+    def _settings(
         self, agent: AgentConfig, overrides: Overrides, primary: str
     ) -> Iterator[CandidateSettings]:
         fallbacks: Sequence[FallbackConfig] = ()
@@ -176,12 +176,12 @@ class ChainBuilder:
             ).of(model)
 
     def _region(self, primary: str, fallbacks: Iterable[FallbackConfig]) -> str | None:
-        """Return the region of models that name none; None: it is not known, or plays no part.
+        """Return the region of models without one; None if it is unknown or has no effect.
 
-        boto3 is asked, which takes long, only where it decides whether a geography is left.
+        boto3 resolves it only if the geography check depends on it, because that is slow.
         """
-        if (told := self._clients.known_region) is not None:
-            return told
+        if (known := self._clients.known_region) is not None:
+            return known
         find = self._catalog.look_up
         places = {place_of(find(f.model, f.base_model), f.region) for f in fallbacks}
         return self._clients.region if places - {place_of(find(primary), None)} else None

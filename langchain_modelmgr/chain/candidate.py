@@ -1,4 +1,4 @@
-"""One model of a chain: forms a request by this model's rules and sends it, once."""
+"""One model of a chain, which adapts a request to the model's rules and sends it once."""
 
 from __future__ import annotations
 
@@ -63,40 +63,40 @@ _NOT_FOR_THE_WIRE = frozenset(
         "structured_output_format",
     }
 )
-"""Call keywords that are formed here, or that are LangChain's own business."""
+"""Call keywords that are not passed on: they are converted here or are for LangChain only."""
 
 
 logger = logging.getLogger(__name__)
 
 FAST_TOKENS_PER_SECOND = 150
-"""Faster than Bedrock's models write: what can't be done at this speed can't be done."""
+"""More than any model on Bedrock generates, so that a warning is never wrong."""
 
-_HIDDEN = {
+_UNRESOLVED = {
     "base_model_id": "unknown",
     "provider": "unknown",
     "disable_streaming": False,
     "supports_tool_choice_values": ("auto", "any", "tool"),
 }
-"""What ChatBedrockConverse is told of a model that nobody knows: everything is allowed. Left to
-itself it would ask GetInferenceProfile again, and die where that is denied (1.9.1)."""
+"""Arguments of ChatBedrockConverse for an unresolved ARN, which allow everything. Without them it
+would call GetInferenceProfile again, and raise if that is denied (1.9.1)."""
 
 
 class Candidate(Runnable[AttemptRequest, Any]):
-    """One model, callable through LangChain's interface but without a callback run of its own.
+    """One model with LangChain's interface, without a callback run of its own.
 
     The chat model around it opens the one run of a call. ``ChatBedrockConverse._generate`` and
     ``_stream`` are called directly: through ``invoke`` every event inside LCEL and LangGraph
-    would come twice (langchain-core 1.7.2, run on 2026-11-23).
+    would be emitted twice (langchain-core 1.7.2, run on 2026-11-23).
     """
 
     def __init__(
         self,
-        spec: CandidateSettings,
+        settings: CandidateSettings,
         clients: Clients,
         pool: CallPool,
         profiles: InferenceProfiles | None = None,
     ) -> None:
-        self.settings = spec
+        self.settings = settings
         self._profiles = profiles
         self._clients = clients
         self._pool = pool
@@ -105,12 +105,12 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     @property
     def model_id(self) -> str:
-        """What goes to Bedrock."""
+        """The model id that is sent to Bedrock."""
         return self.settings.model.model_id
 
     @property
     def public_id(self) -> str:
-        """The model id as logs and errors may show it."""
+        """The model id with account ids masked, for logs and errors."""
         return mask_account_ids(self.model_id)
 
     @property
@@ -122,26 +122,26 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     @property
     def watchdog(self) -> Watchdog:
-        """The thread that ends streams which wait too long."""
+        """The thread that ends streams after a timeout."""
         return self._pool.watchdog
 
-    def like(self, spec: CandidateSettings) -> Candidate:
-        """Return a candidate with the same clients and threads."""
-        return Candidate(spec, self._clients, self._pool, self._profiles)
+    def like(self, settings: CandidateSettings) -> Candidate:
+        """Return a candidate with other settings and the same clients and threads."""
+        return Candidate(settings, self._clients, self._pool, self._profiles)
 
     @property
     def is_unresolved(self) -> bool:
-        """True while its model is an ARN of which it is not known what it stands for."""
+        """True while its model id is an ARN and the underlying model is unknown."""
         return self.settings.model.base_model_id is None
 
     def search(self) -> Future[None] | None:
-        """Start to resolve its ARN, if that may help; return what to wait for, if anything."""
+        """Start a lookup of its ARN if useful; return the future to wait for, or None."""
         if self._profiles is None or not self._profiles.may_resolve(self.settings.model):
             return None
         return self._profiles.search(self.settings.model, self.settings.region)
 
     def resolve(self) -> None:
-        """Take what was found out of its ARN."""
+        """Apply the result of the lookup of its ARN."""
         if self._profiles is not None and self.is_unresolved:
             self._take(self._profiles.resolved(self.settings.model))
 
@@ -200,7 +200,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     async def ainvoke(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
-        """Make one attempt on a thread of the pool; cancelled, it is accounted at once."""
+        """Make one attempt on a thread of the pool; a cancelled attempt is recorded at once."""
         return await self._pool.run(
             lambda: self.invoke(input), input, (self.settings.region, self.model_id)
         )
@@ -208,7 +208,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def stream(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
-        """Make one attempt and yield its chunks; a model that can't stream gives one."""
+        """Make one attempt and yield its chunks; a model that can't stream yields one."""
         if self._answers_whole(input.request):
             yield _as_chunk(self.invoke(input).generations[0])
             return
@@ -230,7 +230,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     async def astream(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """Make one attempt, read by threads of the pool."""
+        """Make one attempt on threads of the pool and yield its chunks."""
         pumped = self._pool.stream(
             lambda: self.stream(input), input, (self.settings.region, self.model_id)
         )
@@ -240,7 +240,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     @property
     def _share(self) -> tuple[str | None, str]:
-        """Whose share of the slots its attempts count to: the model's, in its region."""
+        """The key of the pool's slots that its attempts use: region and model."""
         return self.settings.region, self.model_id
 
     def _answers_whole(self, request: ChatRequest) -> bool:
@@ -248,7 +248,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         return disabled is True or (disabled == "tool_calling" and bool(request.tool_count))
 
     def _wired(self, attempt: AttemptRequest, *, names_kept: bool) -> Any:
-        """Return the model with this attempt's own way to the wire: a shallow copy."""
+        """Return a shallow copy of the model with this attempt's own client."""
         client = self._clients.runtime(self.settings.region)
         request, raw = attempt.request, attempt.request.raw
         original = OriginalRequest(
@@ -269,7 +269,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         return self.model.model_copy(update=update)
 
     def _form(self, attempt: AttemptRequest) -> dict[str, Any]:
-        """Return the call's keywords by this model's rules; note in the meter what was changed."""
+        """Return the call's keywords adapted to this model; record changes in the meter."""
         given, _ = self.settings.taken(attempt.request.kwargs)
         formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
@@ -292,24 +292,26 @@ class Candidate(Runnable[AttemptRequest, Any]):
         return {"tool_config": tool_config(tools, choice, strict=given.get("strict"))}
 
     def _tool_choices(self, thinking: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the kinds of tool choice that the model takes with these parameters."""
+        """Return the kinds of tool choice that the model accepts with these parameters."""
         model = self.model
         if thinking != thinking_parameters(self.settings.request_fields, {}, as_given=True):
             model = self._build(thinking)
         return tuple(model.supports_tool_choice_values or ())
 
     def _warn_of_a_short_timeout(self, attempt: AttemptRequest) -> None:
-        """Say once if an answer of the length that was asked for can't come in time."""
+        """Log a warning, once, if an answer of ``max_tokens`` can't arrive within the timeout."""
         request = attempt.request
-        asked = request.kwargs.get("max_tokens") or self.settings.request_fields.get("max_tokens")
-        if self._warned or not asked or asked / FAST_TOKENS_PER_SECOND <= request.timeout:
+        max_tokens = request.kwargs.get("max_tokens") or self.settings.request_fields.get(
+            "max_tokens"
+        )
+        if self._warned or not max_tokens or max_tokens / FAST_TOKENS_PER_SECOND <= request.timeout:
             return
         self._warned = True
         logger.warning(
             "%s: generating %d tokens without streaming takes longer than timeout_seconds %g: "
             "stream, lower max_tokens, or raise timeout_seconds",
             self.public_id,
-            asked,
+            max_tokens,
             request.timeout,
         )
 
@@ -317,7 +319,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         from langchain_aws import ChatBedrockConverse
 
         model = self.settings.model
-        facts: dict[str, Any] = dict(_HIDDEN)
+        facts: dict[str, Any] = dict(_UNRESOLVED)
         if model.base_model_id is not None:
             facts = {"base_model_id": model.base_model_id}
         if model.provider is not None:
@@ -325,7 +327,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         streaming = _disable_streaming(model)
         if streaming is not None:
             facts["disable_streaming"] = streaming
-        # Without it langchain-aws knows which Claude can't be forced to a tool while it thinks.
+        # Not set with thinking: langchain-aws knows which Claude models then can't be forced.
         if model.tool_choices is not None and not thinking_parameters(parameters, {}):
             facts["supports_tool_choice_values"] = model.tool_choices
         try:
@@ -336,10 +338,10 @@ class Candidate(Runnable[AttemptRequest, Any]):
                 **facts,
                 **parameters,
             )
-        except ValidationError as error:  # what could not be known when the file was read
+        except ValidationError as error:  # could not be checked when the file was read
             raise ConfigurationError(f"{self.public_id}: {wrong_parameters(error)}") from None
         # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
-        # and takes True for models that it did not verify: what is unknown is allowed here.
+        # and uses True for models that it did not verify; here, unknown models may stream.
         if streaming is not None or built.disable_streaming is True:
             built.disable_streaming = streaming or False
         return built
@@ -374,7 +376,7 @@ def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
 
 
 class _Lazy:
-    """Stands for a client that is built only if something is asked of it."""
+    """Proxy of a client that is built on first access."""
 
     def __init__(self, build: Any) -> None:
         self._build = build

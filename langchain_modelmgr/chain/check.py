@@ -1,4 +1,4 @@
-"""Holds every chain against what its agent needs, before an outage does."""
+"""Checks whether every model of a chain can serve its agent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.usage.totals import UsageTotals
 
 _TIMEOUT = 30.0
-"""Seconds that a live check may wait for an answer."""
+"""Maximum duration of a live check, in seconds."""
 
 _INFERENCE = {
     "max_tokens": "maxTokens",
@@ -38,24 +38,24 @@ _INFERENCE = {
     "top_p": "topP",
     "stop_sequences": "stopSequences",
 }
-"""Request parameters by their names in a Converse request."""
+"""Request parameters and their names in a Converse request."""
 
 _THINKING = ("additional_model_request_fields", "reasoning_effort")
-"""Parameters that a 1-token call can't keep: thinking wants a larger budget."""
+"""Parameters removed from a 1-token call: thinking requires a larger budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateCheck:
-    """What one model of an agent's chain is worth to the agent.
+    """Result of the check of one model in an agent's chain.
 
     Attributes:
         agent_name: The agent.
         model_id: The model, an ARN without its account id.
-        position: Its place in the chain; 0: the agent's own.
-        problems: Why it could not serve the agent.
-        warnings: What it could not serve, or what is not known of it.
-        answered: Whether it answered a 1-token call; None: it was not asked.
-        latency_ms: Milliseconds that this call took; None: it was not asked.
+        position: Its place in the chain; 0 is the primary.
+        problems: Reasons why the model can't serve the agent.
+        warnings: Requests that it can't serve, and unknown facts about it.
+        answered: Whether it answered a 1-token call; None if no call was made.
+        latency_ms: Milliseconds that this call took; None if no call was made.
     """
 
     agent_name: str
@@ -68,7 +68,7 @@ class CandidateCheck:
 
     @property
     def ok(self) -> bool:
-        """True if nothing is known that would keep it from serving the agent."""
+        """True if there is no known problem."""
         return not self.problems
 
 
@@ -112,29 +112,29 @@ def check_chain(
     config: ConfigurationManager,
     candidates: tuple[Candidate, ...],
     retired_are_served: Callable[[], bool],
-    ask: UsageTotals | None,
+    totals: UsageTotals | None,
 ) -> list[CandidateCheck]:
-    """Return the members of an agent's chain.
+    """Return one check for each model of an agent's chain.
 
     Args:
         agent_name: The agent.
         config: Its configuration.
         candidates: Its chain.
-        retired_are_served: Whether models past their end answer, as the local AWS lets them.
-        ask: Where a call to each member is recorded; None: none is called.
+        retired_are_served: Whether retired models answer, as with the local AWS.
+        totals: Where a call to each model is recorded; None: make no calls.
     """
-    if ask is not None:
+    if totals is not None:
         resolve(candidates, _TIMEOUT)
     agent, today = config.agent(agent_name), dt.datetime.now(dt.UTC).date()
-    members = list(
-        members_of(agent_name, agent, candidates, config.catalog, today, retired_are_served)
+    checks = list(
+        checks_of(agent_name, agent, candidates, config.catalog, today, retired_are_served)
     )
-    if ask is None:
-        return members
-    return [asked(m, c, ask) for m, c in zip(members, candidates, strict=True)]
+    if totals is None:
+        return checks
+    return [called(m, c, totals) for m, c in zip(checks, candidates, strict=True)]
 
 
-def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is held against
+def checks_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and facts about models
     agent_name: str,
     agent: AgentConfig,
     candidates: tuple[Candidate, ...],
@@ -142,7 +142,7 @@ def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is 
     today: dt.date,
     retired_are_served: Callable[[], bool] = lambda: False,
 ) -> Iterator[CandidateCheck]:
-    """Yield the members of an agent's chain, judged by what the catalog knows of them."""
+    """Yield one check for each model of an agent's chain, based on the catalog."""
     primary = candidates[0].settings.model
     needs = Needs.of_agent(agent.requires)
     for position, candidate in enumerate(candidates):
@@ -159,20 +159,20 @@ def members_of(  # noqa: PLR0913, PLR0917 - an agent, its chain, and what it is 
         )
 
 
-def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> CandidateCheck:
-    """Return the member after a call of one token, which is accounted like any other."""
-    spec = candidate.settings
-    plain = {k: v for k, v in spec.request_fields.items() if k not in _THINKING}
-    tried = candidate.like(replace(spec, request_fields=plain))
-    usage = CallUsage(totals, member.agent_name, Run(tags=("check_chains",)))
+def called(check_: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> CandidateCheck:
+    """Return the check with the result of a 1-token call, which is recorded like any other."""
+    settings = candidate.settings
+    plain = {k: v for k, v in settings.request_fields.items() if k not in _THINKING}
+    tried = candidate.like(replace(settings, request_fields=plain))
+    usage = CallUsage(totals, check_.agent_name, Run(tags=("check_chains",)))
 
-    def enter(ended: Meter) -> None:
-        usage.attempt_ended(ended, spec.model)
+    def record_end(ended: Meter) -> None:
+        usage.attempt_ended(ended, settings.model)
 
-    def leave(meter: Meter) -> None:
-        usage.attempt_started(meter, spec.model)
+    def record_start(meter: Meter) -> None:
+        usage.attempt_started(meter, settings.model)
 
-    meter = Meter(spec.model.model_id, enter, on_send=leave)
+    meter = Meter(settings.model.model_id, record_end, on_send=record_start)
     request = ChatRequest([HumanMessage("Hi")], None, {"max_tokens": 1}, Needs(), _TIMEOUT)
     time_budget = TimeBudget(_TIMEOUT, time.perf_counter() + _TIMEOUT, candidate.watchdog)
     error: str | None = None
@@ -181,8 +181,8 @@ def asked(member: CandidateCheck, candidate: Candidate, totals: UsageTotals) -> 
     except BedrockError as failure:
         error = f"{type(failure).__name__}: {failure}"
     usage.call_ended(answered=error is None, latency_ms=meter.latency_ms)
-    problems = member.problems if error is None else (*member.problems, error)
-    return replace(member, problems=problems, answered=error is None, latency_ms=meter.latency_ms)
+    problems = check_.problems if error is None else (*check_.problems, error)
+    return replace(check_, problems=problems, answered=error is None, latency_ms=meter.latency_ms)
 
 
 def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
@@ -192,7 +192,7 @@ def _unable(needs: Needs, candidate: Candidate) -> Iterator[str]:
 
 
 def _unforced(candidate: Candidate) -> Iterator[str]:
-    """Yield that thinking, which the YAML turns on, keeps the model from a forced tool choice."""
+    """Yield a warning if thinking, set in the YAML, prevents a forced tool choice."""
     model = candidate.settings.model
     thinking = thinking_parameters(candidate.settings.request_fields, {}, model=model)
     if not model.supports_tools or not thinking:
@@ -206,9 +206,9 @@ def _unforced(candidate: Candidate) -> Iterator[str]:
         )
 
 
-def _left_out(spec: CandidateSettings) -> Sequence[str]:
-    """Return what of the agent's own parameters the model does not get."""
-    given = spec.request_fields
+def _left_out(settings: CandidateSettings) -> Sequence[str]:
+    """Return the agent's parameters that are not sent to the model."""
+    given = settings.request_fields
     inference = {
         on_the_wire: given[name]
         for name, on_the_wire in _INFERENCE.items()
@@ -220,11 +220,11 @@ def _left_out(spec: CandidateSettings) -> Sequence[str]:
         "additionalModelRequestFields": given.get("additional_model_request_fields"),
         "serviceTier": {"type": given.get("service_tier")},
     }
-    return fitted(request, spec.model, OriginalRequest(left_out=spec.left_out))[1]
+    return fitted(request, settings.model, OriginalRequest(left_out=settings.left_out))[1]
 
 
 def _uncached(model: ModelConfig, agent: AgentConfig) -> Iterator[str]:
-    """Yield what of the agent's prompt caching the model does not do."""
+    """Yield the parts of the agent's prompt caching that the model does not support."""
     if agent.prompt_caching is None:
         return
     ttl = agent.prompt_caching.ttl
@@ -252,7 +252,7 @@ def _unknown(model: ModelConfig, catalog: ModelCatalog) -> Iterator[str]:
 
 
 def _weaker(model: ModelConfig, primary: ModelConfig) -> Iterator[str]:
-    """Yield what the primary can serve and this fallback can't."""
+    """Yield the requests that the primary can serve and this fallback can't."""
     for able, could, what in (
         (model.supports_tools, primary.supports_tools, "tools"),
         (model.supports_images, primary.supports_images, "images"),

@@ -1,4 +1,4 @@
-"""What a request needs, held against what a model can do: None, or the reason why not."""
+"""Compares what a request needs with what a model can do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OF_TYPE = {
     "video": "video",
     "video_url": "video",
 }
-"""What LangChain's blocks need, by their type."""
+"""Need of each LangChain content block, by its type."""
 
 _OF_KEY = {
     "audio": "audio",
@@ -41,18 +41,18 @@ _OF_KEY = {
     "search_result": "search_results",
     "video": "video",
 }
-"""What Bedrock's own blocks need: they have no ``type``, their one key says what they are."""
+"""Need of each Bedrock content block, by its only key; such blocks have no ``type``."""
 
 _TOOL_KEYS = frozenset({"toolUse", "toolResult"})
 _MEDIA_KEYS = ("audio", "document", "image", "video")
 _S3_KEYS = frozenset({"s3Location", "s3_location"})
 _INNER_KEYS = ("content", "toolResult", "tool_result", "value")
-"""Under which further blocks may be."""
+"""Keys that may hold further content blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What serving a request takes.
+    """Capabilities that a model must have to serve a request.
 
     Attributes:
         tools: Tools are bound.
@@ -64,7 +64,7 @@ class Needs:
         audio: The messages hold audio.
         search_results: The messages hold search results.
         s3_sources: The messages name images, documents or video by their place in Amazon S3.
-        prefill: The messages end with the beginning of the answer.
+        prefill: The messages end with the start of the answer.
         tool_history: The messages hold tool calls or results of earlier turns.
         structured_output: The reply must follow a JSON schema natively.
     """
@@ -88,14 +88,14 @@ class Needs:
         return cls(**dict.fromkeys(requires, True))  # type: ignore[arg-type]
 
     def __or__(self, other: Needs) -> Needs:
-        """Return what either needs."""
+        """Return the union of both needs."""
         return Needs(
             **{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)}
         )
 
     @property
     def bound(self) -> Needs:
-        """The part that the caller's code fixes, whatever the messages hold."""
+        """The needs that the caller's code determines, without those of the messages."""
         return Needs(
             tools=self.tools,
             tool_choice=self.tool_choice,
@@ -105,7 +105,7 @@ class Needs:
 
 
 def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Needs:
-    """Return what this request needs.
+    """Return the needs of a request.
 
     Args:
         messages: LangChain messages.
@@ -124,7 +124,7 @@ def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Need
 def needs_of_blocks(
     blocks: Iterable[Any], kwargs: Mapping[str, Any], *, prefill: bool = False
 ) -> Needs:
-    """Return what a request with these content blocks needs: Bedrock's or LangChain's."""
+    """Return the needs of a request with these content blocks, Bedrock's or LangChain's."""
     tools = kwargs.get("tools")
     is_forced = tools and not kwargs.get("for_structured_output")
     held = {need for block in _flatten(blocks) for need in _held(block)}
@@ -145,10 +145,10 @@ def forced_choice(choice: str | None) -> ToolChoice | None:
 
 
 def check(needs: Needs, model: ModelConfig, *, tool_count: int = 1) -> str | None:
-    """Return why ``model`` can't serve ``needs``; None if it can, or if nobody knows.
+    """Return why ``model`` can't serve ``needs``; None if it can or if it is unknown.
 
     Args:
-        needs: What the request takes.
+        needs: The needs of the request.
         model: The catalog's facts; None in a fact means unknown, and unknown is allowed.
         tool_count: How many tools are bound: with one, a named tool and "any" are the same.
     """
@@ -180,7 +180,7 @@ def _lacks(needs: Needs, model: ModelConfig, tool_count: int) -> Iterator[str]:
 
 
 def _flatten(content: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield every content block, those inside tool results and wrappers too."""
+    """Yield every content block, including those inside tool results and wrappers."""
     for block in content:
         if isinstance(block, Mapping):
             yield block

@@ -1,4 +1,4 @@
-"""Cooldown: a model that keeps failing is passed over for a while, then asked by one call first."""
+"""Cooldowns: a model that keeps failing is skipped for a while, then probed by a single call."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.policy import HealthEffect
 
 FAILURES_IN_A_ROW = 3
-"""Failed attempts, of any calls, with no answer between them, that start a cooldown."""
+"""Number of consecutive failed attempts, of any calls, that starts a cooldown."""
 
 LONGEST_FACTOR = 10
-"""A cooldown that starts again at once is twice as long, up to this many times the first."""
+"""Consecutive cooldowns double in length, up to this multiple of the first."""
 
 LONG_SECONDS = 900.0
 """The cooldown after a day's quota, a service quota, or an agreement that is being created."""
 
 SAME_TIMEOUT = 1.1
-"""A time-out up to this many times as long is the same one: its call would fail too."""
+"""Timeouts up to this ratio apart are treated as equal: such a call would fail too."""
 
 MODELS_KEPT = 1_024
-"""Models whose failures are remembered, and prompts; what failed first is forgotten first."""
+"""Maximum number of models, and of prompts, with remembered failures; the oldest go first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """One call, as far as cooldowns depend on it. Two calls are never equal.
+    """The properties of a call that cooldowns depend on. Two calls are never equal.
 
     Attributes:
         agent_name: Its agent.
-        seconds: The agent's ``cooldown_seconds``: how long a model is passed over at first; 0:
+        seconds: The agent's ``cooldown_seconds``: how long a model is skipped at first; 0:
             never.
-        timeout: Seconds that it would wait for a model's content.
-        prompt: Returns what tells its prompt from others.
+        timeout: Seconds that the call waits for a model's content.
+        prompt: Returns a value that identifies its prompt.
     """
 
     agent_name: str
@@ -53,17 +53,17 @@ class Caller:
 
 @dataclass(slots=True)
 class _Health:
-    """What is known of a model since it last answered.
+    """The failures of a model since it last answered.
 
     Attributes:
-        waits: Seconds that callers waited before its failures, the longest; infinite where the
-            failure would be any caller's.
-        prompts: The prompts of its last failures, where they may have been the cause.
-        opened: When its cooldown started; None: there is none.
-        timeout: The cooldown holds for callers that would wait no longer than this.
-        is_long: The cooldown is a long one.
-        cooldowns: How many have started with no answer between them.
-        probe: The call that finds out whether it is well again.
+        waits: The longest waits before its failures, in seconds; infinite for failures that would
+            affect any caller.
+        prompts: The prompts of its last failures that a prompt may have caused.
+        opened: When its cooldown started; None if there is none.
+        timeout: The cooldown applies to callers with at most this timeout.
+        is_long: True if the cooldown is a long one.
+        cooldowns: Number of consecutive cooldowns without an answer.
+        probe: The call that tests whether the model has recovered.
     """
 
     waits: list[float] = field(default_factory=list)
@@ -82,12 +82,12 @@ class _Health:
         return (self.opened or 0.0) + first * min(LONGEST_FACTOR, 2.0 ** (self.cooldowns - 1))
 
     def count(self, effect: HealthEffect, now: float, *, was_probe: bool) -> None:
-        """Count a failure; the third in a row, or one that says enough, starts a cooldown."""
+        """Count a failure; the third in a row, or a sufficiently clear one, starts a cooldown."""
         self.waits = heapq.nlargest(FAILURES_IN_A_ROW, [*self.waits, effect.waited])
         at_once = effect.kind != "counts"
         enough = len(self.waits) == FAILURES_IN_A_ROW
         timeout = math.inf if at_once else min(self.waits)
-        if self.opened is not None and not was_probe:  # asked as a last resort
+        if self.opened is not None and not was_probe:  # tried as a last resort
             self.is_long |= effect.kind == "opens_long"
             self.timeout = max(self.timeout, timeout if at_once or enough else 0)
         elif at_once or enough or was_probe:
@@ -100,17 +100,17 @@ _Healths = dict[tuple["Hashable", "Hashable"], _Health]
 
 
 class Cooldowns:
-    """The health of all models that a manager's calls have asked, in this process.
+    """The health of all models that a manager has called, in this process.
 
-    Closed: calls pass. Cooling: none does. Over: exactly one call passes, as a probe; it
-    ends the cooldown or starts a longer one. All methods may be called from any thread.
+    Without a cooldown, calls pass. During one, none does. After it, exactly one call passes as a
+    probe, which ends the cooldown or starts a longer one. All methods are thread-safe.
 
-    How long a cooldown is, each caller's own ``cooldown_seconds`` says. Failures that an agent's
-    requests may have caused hold for the agent alone, those that a prompt may have caused for
-    calls with this prompt, and time-outs for callers that would wait no longer.
+    Each caller's ``cooldown_seconds`` determines the length. Failures that an agent's requests may
+    have caused apply to that agent only, failures that a prompt may have caused to calls with this
+    prompt, and timeouts to callers with the same or a shorter timeout.
 
     Args:
-        clock: Seconds that only go forward.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -121,17 +121,17 @@ class Cooldowns:
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        """Start without any failures, with a new lock: a thread of the parent may hold the old."""
+        """Discard all failures, and the lock, which a thread of the parent may hold."""
         self._lock = threading.Lock()
         self._models = {}
         self._prompts = {}
 
     def now(self) -> float:
-        """Return the time by which attempts begin and cooldowns end."""
+        """Return the current time of the cooldowns' clock."""
         return self._clock()
 
     def seconds_left(self, model: Hashable, caller: Caller) -> float:
-        """Return how long a model is still passed over for a caller; 0: it is not."""
+        """Return the seconds left of the model's cooldown for a caller; 0 if none applies."""
         if self._all_well or caller.seconds <= 0:
             return 0.0
         with self._lock:
@@ -139,9 +139,9 @@ class Cooldowns:
         return max(0.0, max(ends, default=0.0) - self._clock())
 
     def admits(self, model: Hashable, caller: Caller) -> bool:
-        """Return whether a call may ask the model; once a cooldown is over the first to ask probes.
+        """Return whether a call may use the model; the first one after a cooldown is its probe.
 
-        A call that is admitted must report the end: ``answered``, ``failed`` or ``left``.
+        An admitted call must report its end: ``answered``, ``failed`` or ``left``.
         """
         if self._all_well or caller.seconds <= 0:  # the common case takes no lock
             return True
@@ -155,11 +155,11 @@ class Cooldowns:
             return True
 
     def content_came(self, model: Hashable, caller: Caller, began: float) -> None:
-        """A stream gave its first content: others may ask, and a failure to come counts on.
+        """Record the first content of a stream, which admits other calls; failures still add up.
 
         Args:
             model: The model.
-            caller: Whose attempt it is.
+            caller: The call of the attempt.
             began: When the attempt began, by ``now``.
         """
         if self._all_well:
@@ -170,7 +170,7 @@ class Cooldowns:
                     health.opened = health.probe = None
 
     def answered(self, model: Hashable, caller: Caller, began: float) -> None:
-        """The model answered: it is well, unless the answer began before its cooldown."""
+        """Record an answer, which ends a cooldown unless the attempt began before it."""
         if self._all_well:
             return
         with self._lock:
@@ -180,30 +180,30 @@ class Cooldowns:
                     del healths[key]
 
     def failed(self, model: Hashable, caller: Caller, effect: HealthEffect, began: float) -> None:
-        """An attempt failed.
+        """Record a failed attempt.
 
         Args:
             model: The model.
-            caller: Whose attempt it was.
-            effect: What the failure tells of the model's health.
+            caller: The call of the attempt.
+            effect: The effect of the failure on the model's health.
             began: When the attempt began, by ``now``.
         """
         if effect.kind == "none" or caller.seconds <= 0:
             self.left(model, caller)
             return
         with self._lock:
-            probed = self._let_go(model, caller)
+            probed = self._end_probes(model, caller)
             for health in self._concerned(model, caller, effect, probed):
                 was_probe = any(health is one for one in probed)
-                # Not what was under way when the cooldown started.
+                # Ignore attempts that were running when the cooldown started.
                 if health.opened is None or began >= health.opened:
                     health.count(effect, self._clock(), was_probe=was_probe)
 
     def left(self, model: Hashable, caller: Caller) -> None:
-        """The call was left, or failed for a reason of its own: if it probed, another may."""
+        """Record a call that ended without evidence about the model, so that another may probe."""
         if not self._all_well:
             with self._lock:
-                self._let_go(model, caller)
+                self._end_probes(model, caller)
 
     @property
     def _all_well(self) -> bool:
@@ -212,9 +212,9 @@ class Cooldowns:
     def _concerned(
         self, model: Hashable, caller: Caller, effect: HealthEffect, probed: list[_Health]
     ) -> Iterator[_Health]:
-        """Yield what a failure counts for; the lock must be held.
+        """Yield the entries that a failure counts for. The caller must hold the lock.
 
-        A prompt that fails again tells nothing new to calls with other prompts.
+        A repeated failure of one prompt does not count for calls with other prompts.
         """
         if effect.scope == "agent":
             yield _entry(self._models, (model, caller.agent_name))
@@ -228,15 +228,15 @@ class Cooldowns:
             of_all.prompts.append(prompt)
         yield of_all
 
-    def _let_go(self, model: Hashable, caller: Caller) -> list[_Health]:
-        """End the call's probes and return what they were of; the lock must be held."""
+    def _end_probes(self, model: Hashable, caller: Caller) -> list[_Health]:
+        """End the call's probes and return their entries. The caller must hold the lock."""
         probed = [h for h in self._known(model, caller) if h.probe is caller]
         for health in probed:
             health.probe = None
         return probed
 
     def _known(self, model: Hashable, caller: Caller) -> Iterator[_Health]:
-        """Yield what holds for a caller; the lock must be held."""
+        """Yield the entries that apply to a caller. The caller of this must hold the lock."""
         for healths, key in self._keys(model, caller):
             if (health := healths.get(key)) is not None:
                 yield health

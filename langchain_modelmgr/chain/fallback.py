@@ -1,4 +1,4 @@
-"""The chain: asks its candidates in order, under the policy, until one answers."""
+"""The chain: tries its candidates in order until one answers, as the policy decides."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class CandidateChain(RunnableWithFallbacks[Any, Any]):
-    """Candidates in their order of attempt: LangChain's fallbacks under our policy.
+    """An ordered list of candidates: LangChain's fallbacks with the policy of this library.
 
-    It opens no callback run and keeps no chunks. ``exceptions_to_handle`` plays no part: what
-    goes on, and where to, is ``policy.decide``'s alone.
+    It opens no callback run and keeps no chunks. ``exceptions_to_handle`` is not used:
+    ``policy.decide`` alone decides which candidate is tried next.
     """
 
-    # InstanceOf looks into dataclasses before pydantic 2.12, for types that only mypy needs.
+    # Before pydantic 2.12, InstanceOf inspects dataclasses for types that only mypy needs.
     rules: Annotated[ChainRules, GetPydanticSchema(lambda _, handler: handler(Any))]
 
     @property
@@ -61,7 +61,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
     async def ainvoke(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
-        """Return the first answer; the decisions are those of ``invoke``."""
+        """Return the first answer, with the same decisions as ``invoke``."""
         await aresolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:
@@ -75,7 +75,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
     def stream(
         self, input: ChainInput, config: RunnableConfig | None = None, **_: Any
     ) -> Generator[ChatGenerationChunk, None, None]:
-        """Yield the chunks of the first candidate that gives content, then one with metadata."""
+        """Yield the chunks of the first candidate that returns content, then one with metadata."""
         resolve(self.candidates, self._time_budget(input))
         with Call(self.candidates, self.rules, input) as call:
             while True:

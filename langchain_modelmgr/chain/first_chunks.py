@@ -1,4 +1,4 @@
-"""A stream's chunks before its first content, which are held back, and the text handed on since."""
+"""Buffers a stream's chunks until its first content, and keeps the text that was yielded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class FirstChunks:
-    """Holds one attempt's chunks back until the first with content, which commits the stream.
+    """Buffers one attempt's chunks until the first with content, which commits the stream.
 
     Attributes:
-        committed: True once something was handed on: no other model may answer any more.
+        committed: True once a chunk was yielded, after which no other model may answer.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class FirstChunks:
 
     @property
     def text(self) -> str:
-        """The text that was handed on."""
+        """The text that was yielded."""
         return "".join(self._text)
 
     def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
-        """Yield what may be handed on: nothing, until a chunk holds content."""
+        """Yield the chunks to pass on; none until a chunk has content."""
         if self.committed:
             self._text.append(chunk.text)
             yield chunk
@@ -41,7 +41,7 @@ class FirstChunks:
             yield from self.rest()
 
     def rest(self) -> Iterator[ChatGenerationChunk]:
-        """Commit the stream and yield what was held back."""
+        """Commit the stream and yield the buffered chunks."""
         self.committed = True
         held, self._held = self._held, []
         self._text.extend(chunk.text for chunk in held)
@@ -51,7 +51,7 @@ class FirstChunks:
 def holds_content(message: BaseMessage) -> bool:
     """Return whether a chunk holds content of any kind, a tool call, or usage.
 
-    Bedrock's first event (``messageStart``) holds none: handed on, it would commit the stream.
+    Bedrock's first event (``messageStart``) has none; passed on, it would commit the stream.
     """
     if getattr(message, "tool_call_chunks", None) or getattr(message, "usage_metadata", None):
         return True

@@ -1,4 +1,4 @@
-"""The keywords of a call: which there are, and what is said of others."""
+"""Checks the keywords of a call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIELDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
     "timeout",
     "tool_choice",
 }
-"""What a call may set; the two that are left out hold for a whole model."""
+"""Keywords of a call; the two excluded fields apply to a whole model."""
 
 _OF_LANGCHAIN = frozenset(
     {
@@ -35,7 +35,7 @@ _OF_LANGCHAIN = frozenset(
         "tools",
     }
 )
-"""What chat models bind, and what LangChain hands on."""
+"""Keywords that chat models bind or that LangChain passes on."""
 
 _NUMBER = (numbers.Number, "a number")
 _MAP = (Mapping, "a map")
@@ -54,22 +54,22 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "timeout": _NUMBER,
     "top_p": _NUMBER,
 }
-"""What a keyword's value must be, and what to call it."""
+"""Type of each keyword's value, and its name in errors."""
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[str, Any]:
-    """Return a call's keywords by their own names: Bedrock's ``guardrailConfig`` is known too.
+    """Return a call's keywords in snake case; Bedrock's ``guardrailConfig`` is accepted too.
 
     Args:
         given: The call's keywords.
-        of: What was called, for the error's text.
-        langchain: Take LangChain's own keywords, too.
+        of: The method called, for errors.
+        langchain: Accept LangChain's own keywords, too.
 
     Raises:
-        ConfigurationError: A keyword is unknown, or its value of a wrong type or too small.
-            LangChain would name its own private method instead.
+        ConfigurationError: A keyword is unknown, or its value has a wrong type or is too small.
+            LangChain's own error would name a private method instead.
     """
     keywords: dict[str, Any] = {}
     for name, value in given.items():
@@ -97,10 +97,10 @@ def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[s
 
 
 def check_kind(name: str, value: Any, *, of: str) -> None:
-    """Refuse a keyword's value that is of a wrong type; None is none.
+    """Check the type of a keyword's value; None is allowed.
 
     Raises:
-        ConfigurationError: It is.
+        ConfigurationError: The value has a wrong type.
     """
     kinds, what = _KINDS[name]
     if value is None:

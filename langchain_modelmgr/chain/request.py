@@ -1,4 +1,4 @@
-"""A request, before any model's rules are applied to it; and one attempt to serve it."""
+"""A request as the caller made it, one attempt to serve it, and the settings of a candidate."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _FIELDS = "additional_model_request_fields"
 _PATHS = "additional_model_response_field_paths"
 
 _OF_BEDROCK = (None, "bedrock", "bedrock_converse")
-"""Values of ``model_provider`` whose content langchain-aws takes as it is."""
+"""Values of ``model_provider`` with content that langchain-aws accepts unchanged."""
 
 _MOST_BYTES = 8
-"""Characters that one token stands for at most, over a whole prompt."""
+"""Maximum number of characters per token, averaged over a whole prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawConversation:
-    """A conversation in Bedrock's own shapes, which reaches the wire unchanged.
+    """A conversation in Bedrock's own shapes, which LangChain does not convert.
 
     Attributes:
         messages: Converse messages.
@@ -56,18 +56,18 @@ class RawConversation:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What the caller asked, before any model's rules are applied to it.
+    """A request as the caller made it, before it is adapted to a model.
 
     Attributes:
         messages: LangChain messages.
         stop: Stop sequences of this call.
-        kwargs: The call's keywords, tools among them, unformed.
-        needs: What serving it takes.
-        timeout: Seconds that one attempt may wait for its first content, and for each further;
+        kwargs: The call's keywords, including tools, before conversion.
+        needs: The capabilities that a model must have to serve it.
+        timeout: Seconds that one attempt may wait for its first content, and between contents;
             0: the agent's.
         model: A model id in place of the agent's own.
         raw: The conversation in Bedrock's own shapes, in place of ``messages``.
-        keep_content: Keep the answer in Bedrock's shapes.
+        keep_content: Keep the answer in Bedrock's shapes, too.
     """
 
     messages: list[BaseMessage]
@@ -86,11 +86,11 @@ class ChatRequest:
 
     @property
     def least_tokens(self) -> int:
-        """How many tokens the prompt has at least: what fits by this may still overflow."""
+        """A lower bound of the prompt's tokens: a prompt that fits by this may still overflow."""
         return size_of(self.messages if self.raw is None else self.raw.messages) // _MOST_BYTES
 
     def fingerprint(self) -> int:
-        """Return a number that tells its prompt from others; it is known in this process only."""
+        """Return a hash of the prompt, valid in this process only."""
         messages: Sequence[Any] = self.messages if self.raw is None else self.raw.messages
         last = messages[-1] if messages else ""
         content = last["content"] if isinstance(last, dict) else getattr(last, "content", "")
@@ -98,7 +98,7 @@ class ChatRequest:
 
     @property
     def bound(self) -> ChatRequest:
-        """The request as far as the caller's code fixes it, whatever the messages hold."""
+        """The request with only those needs that the caller's code determines."""
         return replace(self, needs=self.needs.bound)
 
 
@@ -110,8 +110,8 @@ def chat_request(
     Args:
         messages: LangChain messages.
         stop: Stop sequences of the call.
-        keywords: The call's keywords, as LangChain hands them on.
-        of: What was called, for an error's text.
+        keywords: The call's keywords, as LangChain passes them on.
+        of: The method called, for errors.
 
     Raises:
         ConfigurationError: A keyword is unknown, or its value is wrong.
@@ -137,46 +137,46 @@ class AttemptRequest:
         return BedrockTimeoutError(reason, code=code)
 
     def closed(self, reason: str) -> ModelManagerError:
-        """Return the error for an attempt that is ended because its manager is closed."""
+        """Return the error for an attempt that ends because its manager was closed."""
         return ModelManagerError(f"{reason}: its ModelManager was closed")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a chain's requests may go.
+    """The geography that a chain's requests must not leave.
 
     Attributes:
-        home: Where the chain's primary serves them.
-        region: The region that the fallback is asked in; None: not known.
+        home: Where the chain's primary serves requests.
+        region: The region of the fallback; None if unknown.
     """
 
     home: Place
     region: str | None
 
     def why_outside(self, model: ModelConfig) -> str | None:
-        """Return why a fallback with this model would take them elsewhere, or None."""
+        """Return why a fallback to this model would leave the geography, or None."""
         return why_outside(self.home, place_of(model, self.region))
 
     def doubt_about(self, model: ModelConfig) -> str | None:
-        """Return what a user should know of where the model takes them, or None."""
+        """Return a warning if the model may leave the geography, or None."""
         return doubt_about(self.home, place_of(model, self.region))
 
 
 @dataclass(frozen=True)
 class CandidateSettings:
-    """One model of a chain and how this agent asks it.
+    """One model of a chain and the agent's request settings for it.
 
     Attributes:
-        model: The catalog's facts; ``model.model_id`` goes to Bedrock.
+        model: The catalog's facts; ``model.model_id`` is sent to Bedrock.
         region: Its own region; None: the manager's.
-        request_fields: ChatBedrockConverse's request fields, those that were set and no others.
-        inherited: The names of those that a fallback has from the agent.
-        provider: Whose words the agent's and a call's request fields are in: the primary's
-            provider. None: the model's own.
-        given: ``request_fields`` before those were left out that the model does not take.
-        left_out: The names of those.
-        bounds: Where the chain's requests may go; None: nothing bounds it.
-        outside: Why this model would take them elsewhere; None: it would not.
+        request_fields: The request fields of ChatBedrockConverse that are set.
+        inherited: Names of the fields that a fallback inherits from the agent.
+        provider: The provider whose request fields the agent and its calls use: the primary's.
+            None: the model's own.
+        given: ``request_fields`` including those that the model does not accept.
+        left_out: Names of the fields that the model does not accept.
+        bounds: The geography of the chain's requests; None: no restriction.
+        outside: Why this model would leave the geography; None if it would not.
     """
 
     model: ModelConfig
@@ -190,7 +190,7 @@ class CandidateSettings:
     outside: str | None = None
 
     def of(self, model: ModelConfig) -> CandidateSettings:
-        """Return the settings with ``model``, and the request fields that it takes."""
+        """Return the settings for ``model``, with the request fields that it accepts."""
         given = self.given or self.request_fields
         inherited = {name: value for name, value in given.items() if name in self.inherited}
         taken, left_out = self.taken(inherited, model)
@@ -209,7 +209,7 @@ class CandidateSettings:
         )
 
     def health_key(self, request: ChatRequest) -> tuple[str | None, ...]:
-        """Return what its health is kept by: region, model, and the capacity that is asked for."""
+        """Return the key of its health: region, model, service tier and latency mode."""
         given, own = request.kwargs, self.request_fields
         tier = given.get("service_tier") or own.get("service_tier")
         performance = given.get("performance_config") or own.get("performance_config")
@@ -219,7 +219,7 @@ class CandidateSettings:
 
     @property
     def label(self) -> str:
-        """The model as an error names it, told from others of the same id in its chain."""
+        """The model's name in errors, distinct from others with the same id in its chain."""
         tier = self.request_fields.get("service_tier")
         return "".join(
             (
@@ -231,13 +231,13 @@ class CandidateSettings:
 
     @property
     def doubt(self) -> str | None:
-        """What a user should know of where this model takes the chain's requests."""
+        """A warning if this model may leave the geography, or None."""
         return None if self.bounds is None else self.bounds.doubt_about(self.model)
 
     def taken(
         self, fields: Mapping[str, Any], model: ModelConfig | None = None
     ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        """Return request fields without those in another provider's words, and their names."""
+        """Return request fields without another provider's, and the names of those removed."""
         model = model or self.model
         if self.provider is None:
             return fields, ()
@@ -264,7 +264,7 @@ def _takes_effort(effort: str, model: ModelConfig, provider: str) -> bool:
 
 
 def size_of(messages: Sequence[Any]) -> int:
-    """Return the characters of text that messages hold, LangChain's or Bedrock's."""
+    """Return the number of characters of text in LangChain or Bedrock messages."""
     size = 0
     for message in messages:
         content = message["content"] if isinstance(message, dict) else message.content
@@ -280,8 +280,8 @@ def size_of(messages: Sequence[Any]) -> int:
 def own_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return the messages for one attempt, which langchain-aws may change.
 
-    It puts converted messages in the place of the list's own, and strips white space off the
-    end of the last one, if that is the model's (langchain-aws 1.9.1). Nothing else is copied.
+    langchain-aws 1.9.1 replaces messages in the list by converted ones, and strips trailing white
+    space from the last one if it is the model's. Nothing else is copied.
     """
     own = [
         _without_blank_texts(_without_foreign_server_tools(message))
@@ -298,9 +298,9 @@ def own_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _without_blank_texts(message: AIMessage) -> AIMessage:
-    """Return the message without texts of white space, which models put between citations.
+    """Return the message without blank texts, which models put between citations.
 
-    langchain-aws would send a full stop in the place of each (1.9.1).
+    langchain-aws would send a full stop instead of each (1.9.1).
     """
     content = message.content
     kept = [b for b in content if not (isinstance(b, dict) and _is_blank(b))]
@@ -315,9 +315,9 @@ def _is_blank(block: Mapping[str, Any]) -> bool:
 
 
 def _without_foreign_server_tools(message: AIMessage) -> AIMessage:
-    """Return the message without what another provider's own tools did: no model here takes it.
+    """Return the message without server tool blocks of another provider, which Bedrock rejects.
 
-    langchain-aws dies on their results: ``KeyError: 'toolUseId'`` (1.9.1).
+    langchain-aws fails on their results: ``KeyError: 'toolUseId'`` (1.9.1).
     """
     if message.response_metadata.get("model_provider") in _OF_BEDROCK:
         return message
@@ -330,7 +330,7 @@ def _without_foreign_server_tools(message: AIMessage) -> AIMessage:
 
 
 def capped(max_tokens: int, model: ModelConfig) -> int:
-    """Return ``max_tokens``, or the model's limit where that is lower."""
+    """Return ``max_tokens``, or the model's limit if that is lower."""
     return max_tokens if model.max_tokens is None else min(max_tokens, model.max_tokens)
 
 
@@ -341,13 +341,13 @@ def thinking_parameters(
     model: ModelConfig | None = None,
     as_given: bool = False,
 ) -> dict[str, Any]:
-    """Return the parameters that may switch thinking on; empty: none is set.
+    """Return the parameters that may turn thinking on; empty if none is set.
 
     Args:
-        parameters: The candidate's.
-        kwargs: The call's, which go over them as langchain-aws merges them.
-        model: Leave out thinking that this model does not take, as its requests do.
-        as_given: Leave out what langchain-aws does not see in them.
+        parameters: The candidate's parameters.
+        kwargs: The call's keywords, which take precedence as in langchain-aws.
+        model: Ignore thinking that this model does not accept, as its requests do.
+        as_given: Ignore what langchain-aws does not recognise.
     """
     fields = {**(parameters.get(_FIELDS) or {}), **(kwargs.get(_FIELDS) or {})}
     if not as_given and REASONING_CONFIG in fields:
@@ -361,10 +361,10 @@ def thinking_parameters(
 
 
 def fit_tool_choice(choice: str | None, supported: Sequence[str], tool_count: int) -> str | None:
-    """Return the choice in a form that the model takes; None: leave it out.
+    """Return the choice in a form that the model accepts; None to omit it.
 
-    A forced choice that the model can't take gives None too: ``unsuited_because`` drops such a
-    model before anything is formed. With one tool bound, its name and "any" say the same.
+    Also returns None for a forced choice that the model does not accept: ``unsuited_because``
+    skips such a model before. With one tool bound, its name and "any" are equivalent.
     """
     if choice in (None, "auto"):
         return choice if "auto" in supported else None

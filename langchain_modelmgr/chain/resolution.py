@@ -1,4 +1,4 @@
-"""Resolves the ARNs of a chain before its first call, without waiting for long."""
+"""Resolves the ARNs of a chain before its first call, with a limited wait."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def resolve(candidates: Iterable[Candidate], seconds: float) -> None:
-    """Find out which models the candidates' ARNs stand for.
+    """Look up the underlying models of the candidates' ARNs.
 
     Args:
         candidates: A chain.
-        seconds: How long to wait for that at most; it goes on in the background.
+        seconds: Maximum wait in seconds; lookups continue in the background after it.
     """
     unresolved = [candidate for candidate in candidates if candidate.is_unresolved]
     if searches := _searches(unresolved):
@@ -27,7 +27,7 @@ def resolve(candidates: Iterable[Candidate], seconds: float) -> None:
 
 
 async def aresolve(candidates: Iterable[Candidate], seconds: float) -> None:
-    """Find out as ``resolve`` does, asynchronously."""
+    """Asynchronous version of ``resolve``."""
     unresolved = [candidate for candidate in candidates if candidate.is_unresolved]
     if searches := _searches(unresolved):
         await asyncio.wait([asyncio.wrap_future(s) for s in searches], timeout=seconds)
@@ -35,7 +35,7 @@ async def aresolve(candidates: Iterable[Candidate], seconds: float) -> None:
 
 
 def _searches(unresolved: list[Candidate]) -> list[Future[None]]:
-    """Return what may be waited for; what was found meanwhile is taken."""
+    """Start lookups and return the futures to wait for; apply results that are known."""
     searches = [search for c in unresolved if (search := c.search()) is not None]
     _take(unresolved)
     return searches

@@ -1,4 +1,4 @@
-"""Parses answers by a schema: pydantic classes, TypedDicts, JSON schemas; whole and streamed."""
+"""Parses answers, complete or streamed, by a pydantic class, TypedDict or JSON schema."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def schema_from_text(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
-    """Return a parser of JSON text by ``schema``."""
+    """Return a parser of JSON text for ``schema``."""
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         return PydanticOutputParser(pydantic_object=schema)
     return JsonOutputParser()
@@ -41,11 +41,11 @@ def schema_from_text(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
 def schema_from_call(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
     """Return a parser of the one tool call that carries ``schema``.
 
-    A list or an object that arrives as JSON text is taken for what the schema declares.
+    A list or object that arrives as JSON text is parsed if the schema declares it so.
 
     Raises:
-        OutputParserException: From the parser, if the model called no tool and could not be
-            forced to.
+        OutputParserException: Raised by the parser if the model called no tool and could not
+            be forced to.
     """
     function = convert_to_openai_tool(schema)["function"]
     declared = function.get("parameters") or {}
@@ -57,7 +57,7 @@ def schema_from_call(schema: dict[str, Any] | type) -> Runnable[Any, Any]:
 def parsed(
     model: Runnable[LanguageModelInput, Any], parser: Runnable[Any, Any], *, include_raw: bool
 ) -> Runnable[LanguageModelInput, Any]:
-    """Return ``model | parser``; with ``include_raw`` LangChain's raw, parsed, parsing_error."""
+    """Return ``model | parser``; with ``include_raw``, a map of raw, parsed, parsing_error."""
     if not include_raw:
         return model | parser
     with_parsed = RunnablePassthrough.assign(
@@ -65,12 +65,12 @@ def parsed(
     )
     without = RunnablePassthrough.assign(parsed=lambda _: None)
     either = with_parsed.with_fallbacks([without], exception_key="parsing_error")
-    # Streamed, the fallback could not take over: ``raw`` was handed on by then.
+    # In a stream the fallback could not run: ``raw`` would have been yielded already.
     return RunnableMap(raw=model) | RunnableLambda(either.invoke, either.ainvoke)
 
 
 class _CallParser(BaseModel):
-    """What both parsers do before LangChain's own: repair, and tell an end from a beginning."""
+    """Base of both parsers: repairs JSON texts and detects the end of a stream."""
 
     declared: dict[str, Any]
     """The JSON schema of the tool's input."""
@@ -79,7 +79,7 @@ class _CallParser(BaseModel):
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
         if not isinstance(message, AIMessage):
             return super().parse_result(result, partial=partial)  # type: ignore[misc]
-        # The last chunk of a stream says how the call went: what is not there now never comes.
+        # Only the last chunk of a stream has this metadata: after it the message is complete.
         managed = message.response_metadata.get("model_manager")
         partial = partial and managed is None
         if not partial and not message.tool_calls and managed and _was_unforced(managed):
@@ -111,9 +111,9 @@ def _was_unforced(managed: Mapping[str, Any]) -> bool:
 
 
 def repaired(value: Any, schema: Mapping[str, Any], *, partial: bool = False) -> Any:
-    """Return ``value`` with lists and objects in place of texts that hold them as JSON.
+    """Return ``value`` with JSON texts replaced by the lists and objects that they contain.
 
-    Claude writes nested input so at times. A text stays where the schema allows one.
+    Claude sometimes writes nested input as text. Texts that the schema allows are kept.
 
     Args:
         value: A tool's input.
@@ -124,14 +124,14 @@ def repaired(value: Any, schema: Mapping[str, Any], *, partial: bool = False) ->
 
 
 _MAX_REFERENCES = 16
-"""References and unions of a schema that are followed for one value: some lead in a circle."""
+"""Maximum number of references and unions followed for one value: schemas may be recursive."""
 
 
 class _Repair:
     """Repairs the parts of one value.
 
     Args:
-        root: The whole schema, which references point into.
+        root: The whole schema, in which references are resolved.
         read: Reads JSON text; raises ValueError.
     """
 
@@ -168,7 +168,7 @@ class _Repair:
         return found if fits else text
 
     def _branches(self, schema: Any, followed: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield the schemas of which the value may follow one, references resolved."""
+        """Yield the alternative schemas of a value, with references resolved."""
         if not isinstance(schema, Mapping) or followed > _MAX_REFERENCES:
             return
         yield {k: v for k, v in schema.items() if k not in _COMPOSED}

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.chain.builder import Overrides
-from langchain_modelmgr.chain.check import members_of
+from langchain_modelmgr.chain.check import checks_of
 from langchain_modelmgr.metrics import MemorySink
 from tests.models import HAIKU, SONNET, TITAN
 
@@ -35,7 +35,7 @@ def _on(
     chain = manager.chains.chain(agent, Overrides())
     today = dt.date.fromisoformat(day)
     given = manager.config.agent(agent)
-    told = members_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)
+    told = checks_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)
     return list(told)
 
 
