@@ -123,10 +123,13 @@ class Agent:
         """
         agent = self.config.agent(self.name)
         timeout = request.timeout or self.overrides.timeout or agent.timeout_seconds
+        needs = request.needs
+        if agent.requires:
+            needs |= Needs.of_agent(agent.requires)
         completed = replace(
             request,
             kwargs={"cache_control": agent.cache_control, **request.kwargs},
-            needs=request.needs | Needs.of_agent(agent.requires),
+            needs=needs,
             timeout=timeout,
         )
         return self.chain(request.model), ChainInput(completed, self.usage(run))

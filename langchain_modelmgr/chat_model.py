@@ -24,9 +24,9 @@ from langchain_modelmgr.chain.compatibility import needs_of_blocks
 from langchain_modelmgr.chain.request import chat_request
 from langchain_modelmgr.chain.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.config import ConfigurationManager
-from langchain_modelmgr.config.problems import unknown_field
-from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.config.problems import check_field_names
 from langchain_modelmgr.manager import ModelManager
+from langchain_modelmgr.runtime.signatures import with_signature
 from langchain_modelmgr.tools import (
     bound_tools,
     json_schema_format,
@@ -130,18 +130,12 @@ class ManagedBedrockChat(BaseChatModel):
     def __init__(self, agent_name: str, **kwargs: Unpack[ChatFields]) -> None:
         if isinstance(kwargs.get("profile"), ChainProfile):
             del kwargs["profile"]  # passed when configurable_fields rebuilds a model
-        self._check_names(kwargs)
+        check_field_names(type(self), kwargs)
         super().__init__(agent_name=agent_name, **kwargs)
         # Not in a validator: pydantic would turn a ConfigurationError into its own.
         self._agent().check()
         if self.profile is None:
             self.profile = self._agent().profile()  # type: ignore[assignment]
-
-    @classmethod
-    def _check_names(cls, given: Mapping[str, Any]) -> None:
-        known = {*cls.model_fields, *(f.alias for f in cls.model_fields.values() if f.alias)}
-        if cls.model_config["extra"] == "forbid" and (unknown := sorted({*given} - known)):
-            raise ConfigurationError(unknown_field(cls.__name__, unknown[0], known))
 
     # -- the agent that the fields select
 
@@ -189,6 +183,12 @@ class ManagedBedrockChat(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return self._agent().identifying_params()
 
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        # The base class calls the deprecated dict() and filters its warning, in every call.
+        return {**self.asdict(), "stop": stop, **kwargs}
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return self._agent().langsmith_params(kwargs, stop)
 
@@ -202,6 +202,7 @@ class ManagedBedrockChat(BaseChatModel):
         request = chat_request(messages, stop, kwargs, of=f"agent {self.agent_name!r}")
         return self._resolve(for_a_call=True).agent.open(request, run_of(run_manager))
 
+    @with_signature
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -212,6 +213,7 @@ class ManagedBedrockChat(BaseChatModel):
         chain, given = self._open(messages, stop, run_manager, kwargs)
         return chain.invoke(given)
 
+    @with_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],
@@ -373,8 +375,6 @@ class ManagedBedrockChat(BaseChatModel):
     def _require(self, bound: dict[str, Any]) -> None:
         needs, count = needs_of_blocks([], settled(bound)), len(bound.get("tools", ()))
         self._agent().require(needs, model=bound.get("model"), tool_count=count)
-
-    # -- counting, without a call to AWS
 
     def get_num_tokens(self, text: str) -> int:
         """Return the approximate number of tokens of a text, without a call to AWS."""

@@ -139,7 +139,9 @@ class ConfigurationManager:
             raise ConfigurationError(
                 f"{self._where}: agents.{name}: the agent is disabled: set enabled: true"
             )
-        return agent.model_copy(update={"model": agent.model or self.default_model})
+        if agent.model or not self.default_model:
+            return agent
+        return agent.model_copy(update={"model": self.default_model})
 
     def fallbacks_of(
         self, agent: AgentConfig, *, primary: str, region: str | None

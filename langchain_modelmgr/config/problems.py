@@ -27,6 +27,7 @@ from langchain_modelmgr.config.schema import (
     UnknownParameterError,
 )
 from langchain_modelmgr.config.yaml_tree import Located, Problem
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.aws_regions import nearest_region
 
 if TYPE_CHECKING:
@@ -70,10 +71,18 @@ _PATTERNS = {
 }
 
 
-def unknown_field(owner: str, name: str, known: Iterable[str]) -> str:
-    """Return the error message for an unknown field of a class."""
-    hint = f": in the YAML, {PLACES[name]}" if name in PLACES else nearest(name, known)
-    return f"{owner} has no field {name!r}{hint}"
+def check_field_names(model: type[BaseModel], given: Iterable[str]) -> None:
+    """Check that a pydantic class which forbids unknown fields has all of the given ones.
+
+    Raises:
+        ConfigurationError: It does not have one of them.
+    """
+    fields = model.model_fields
+    known = {*fields, *(field.alias for field in fields.values() if field.alias)}
+    if model.model_config.get("extra") == "forbid" and (unknown := sorted({*given} - known)):
+        name = unknown[0]
+        hint = f": in the YAML, {PLACES[name]}" if name in PLACES else nearest(name, known)
+        raise ConfigurationError(f"{model.__name__} has no field {name!r}{hint}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
