@@ -12,8 +12,10 @@ from langchain_modelmgr import (
     ConfigurationError,
     ManagedBedrockChat,
     ModelManager,
+    UsageTable,
     UsageTrack,
 )
+from langchain_modelmgr.local import LocalAWS
 
 if TYPE_CHECKING:
     from tests.agents import Configure
@@ -59,6 +61,20 @@ def test_type_checkers_know_the_results_of_calls(configured: Configure) -> None:
     assert_type(answer, AIMessage)
     assert_type(track, UsageTrack)
     assert answer.content
+
+
+def test_type_checkers_know_what_a_manager_tells_of_usage(configured: Configure) -> None:
+    with LocalAWS.running() as aws, ModelManager(configured(AGENT), sinks=[]) as manager:
+        summary = manager.get_usage_summary()
+        table = manager.usage("today")
+        checks = manager.check_chains()
+
+    assert_type(aws, LocalAWS)
+    assert_type(summary["by_agent"]["a"]["calls"] if summary["calls"] else 0, int)
+    assert_type([row["model"] for row in summary["by_agent_and_model"]], list[str])
+    assert_type(table, UsageTable)
+    assert_type([check.ok for check in checks], list[bool])
+    assert len(checks) == 1
 
 
 def test_type_checkers_know_the_public_names_that_are_imported_lazily() -> None:
