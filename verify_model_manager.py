@@ -119,7 +119,7 @@ def report(all_checks: Iterator[Check]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the checks that the arguments ask for, and return the exit status."""
+    """Run the checks selected by the arguments, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--aws", action="store_true", help="run against the real AWS")
     parser.add_argument("--environment", default="dev")

@@ -1,4 +1,4 @@
-"""Concurrent async calls beside what a user would take instead, as ratios in one run.
+"""Compares concurrent async calls with the alternatives, as ratios within one run.
 
 Measures, against the local AWS in a process of its own: 500 ``ainvoke`` of 200 ms each, and the
 time from a throttled primary to its fallback's answer. Plain ``ChatBedrockConverse`` with
@@ -35,7 +35,7 @@ LATENCY_SECONDS = 0.2
 
 
 def serve() -> Iterator[str]:
-    """Run the local AWS in another process, so that its work is not measured as ours."""
+    """Run the local AWS in another process, so that its work is not measured."""
     code = (
         "import sys, time\n"
         "from langchain_modelmgr.local import LocalAWS\n"

@@ -1,4 +1,4 @@
-"""What recording costs: a million attempts over a hundred series, beside what one would use.
+"""Measures the cost of recording a million attempts in a hundred series, and of alternatives.
 
     python benchmarks/metrics.py [--records 1000000]
 
@@ -88,7 +88,7 @@ def microseconds(work: Callable[[ModelUsageMetrics], Any], count: int) -> float:
 
 
 def ours(aws: LocalAWS, count: int) -> float:
-    """Return what the two lines of an attempt cost the caller; print what follows them."""
+    """Return the cost of an attempt's two lines to the caller; print the cost of the rest."""
     ledger_module.WAKE_LINES = sys.maxsize  # the ledger's thread waits until it is woken
     clients = FixedClient(boto3.Session, None)
     sink = CloudWatchSink(clients, "bench/Models", interval_seconds=3_600)

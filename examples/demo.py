@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local import ScriptedRequest
 
 FOLDER = Path(__file__).resolve().parent
-"""It has demo.yaml."""
+"""The folder of demo.yaml."""
 
 WIDTH = 100
 SONNET = "us.anthropic.claude-sonnet-5-5"
@@ -112,7 +112,7 @@ def new_console() -> Console:
 
 
 def warm_up(aws: LocalAWS) -> None:
-    """Load libraries, build clients, open connections: what follows is not slowed by them."""
+    """Load libraries, build clients and open connections, so that later calls are not slowed."""
     with ModelManager(config(), sinks=[]) as manager:
         llm = manager.chat_model("sql_agent")
         for model in manager.check_chains():
@@ -140,7 +140,7 @@ def ask(console: Console, agent: Any, question: str) -> list[dict[str, Any]]:
 
 
 def show(console: Console, chunk: AIMessageChunk) -> None:
-    """Print a chunk's text, and what it has of tool calls."""
+    """Print the text and the tool calls of a chunk."""
     if chunk.text:
         console.print(chunk.text, end="")
     for call in chunk.tool_call_chunks:
@@ -150,7 +150,7 @@ def show(console: Console, chunk: AIMessageChunk) -> None:
 
 
 def show_calls(console: Console, manager: ModelManager, calls: list[dict[str, Any]]) -> None:
-    """Print a line a call: each model that was tried, how it ended, how long it took, the cost."""
+    """Print one line per call: the models tried, their outcomes and latencies, and the cost."""
     console.print("\nIts calls", style="bold", end="")
     console.print(": every model tried, milliseconds on this machine, USD", style="dim")
     for number, report in enumerate(calls, 1):
@@ -191,7 +191,7 @@ def without_fallback(console: Console, aws: LocalAWS) -> None:
 
 
 def refuse_tools(console: Console, manager: ModelManager, tools: list[Any]) -> None:
-    """Bind tools to a model that has none."""
+    """Show the error of binding tools to a model that does not support them."""
     console.print("\nChecked before anything is sent", style="bold", end="")
     console.print(f": tools on {short_name(manager, R1)}", style="dim")
     try:
@@ -254,7 +254,7 @@ def show_metrics(console: Console, aws: LocalAWS, manager: ModelManager) -> None
 
 
 def stat(metric: dict[str, Any]) -> str:
-    """Return the statistic that says something of this metric."""
+    """Return the useful statistic of this metric."""
     return "Average" if metric["MetricName"] == "ModelLatency" else "Sum"
 
 

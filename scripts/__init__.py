@@ -1,1 +1,1 @@
-"""What writes generated files: the catalog, the tables of the docs."""
+"""Scripts that write generated files: the catalog, and tables of the documentation."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 _BUSY = "import os\nwhile os.getppid() == {parent}: sum(range(100_000))"
-"""What a busy process runs: it ends with its parent, however that ends."""
+"""Code of a busy process, which ends when its parent ends for any reason."""
 
 
 def main(arguments: list[str]) -> int:

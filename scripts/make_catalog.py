@@ -1,4 +1,4 @@
-"""Writes ``langchain_modelmgr/data/models.json`` from what is known of Bedrock's models.
+"""Writes ``langchain_modelmgr/data/models.json`` from the sources of facts about Bedrock's models.
 
     python -m scripts.make_catalog            show what would change, and change it
     python -m scripts.make_catalog --check    show it, change nothing; exit 1 if there is any
@@ -39,7 +39,7 @@ LITELLM_KEYS = re.compile(
     r"(_flex|_priority|_above_\d+k_tokens)?|cache_(read|creation)_input_token_cost"
     r"(_flex|_priority|_above_1hr)?)$"
 )
-"""What the snapshot keeps of LiteLLM's entries."""
+"""The fields of LiteLLM's entries that the snapshot keeps."""
 LITELLM_IDS = re.compile(r"^(bedrock/(us-gov-(west|east)-1/)?|bedrock_mantle/)?[^/.]+\.[^/]+$")
 """Model ids; those of AWS GovCloud's regions; those of the endpoint bedrock-mantle, which has the
 OpenAI-compatible APIs and not Converse."""
@@ -48,9 +48,9 @@ OpenAI-compatible APIs and not Converse."""
 def main() -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
-    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--check", action="store_true", help="only compare")
     parser.add_argument("--litellm", type=Path, help="LiteLLM's table, to take facts from")
-    parser.add_argument("--litellm-version", help="its version", default="unknown")
+    parser.add_argument("--litellm-version", help="version of that table", default="unknown")
     arguments = parser.parse_args()
     logging.getLogger("langchain_aws").setLevel(logging.ERROR)  # it warns of each model
     if arguments.litellm:
@@ -69,7 +69,7 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 
 def make() -> dict[str, Any]:
-    """Return the whole catalog, as the file holds it."""
+    """Return the complete catalog, as it is written to the file."""
     overlay = yaml.safe_load((HERE / "overlay.yaml").read_text("utf-8"))
     litellm = json.loads((HERE / "litellm.json").read_text("utf-8"))
     lists = Lists(litellm["models"], date.fromisoformat(overlay["read_on"]))
@@ -93,12 +93,12 @@ def make() -> dict[str, Any]:
 
 
 def as_text(catalog: dict[str, Any]) -> str:
-    """Return the file's text: one line a fact, so that a change is one line in a diff."""
+    """Return the file's text: one line per fact, so that a change is one line in a diff."""
     return json.dumps(catalog, indent=1, ensure_ascii=False) + "\n"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return what differs between two catalogs, a line for each fact."""
+    """Return the differences between two catalogs, one line per fact."""
     before, after = dict(_flat(old["models"])), dict(_flat(new["models"]))
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
@@ -183,7 +183,7 @@ def _model(base: str, prefixes: list[str | None], overlay: Any, lists: Lists) ->
 
 
 class _Entry:
-    """Facts with the source of each; a later one takes the place of an earlier."""
+    """Facts with the source of each; a later source overrides an earlier one."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
@@ -239,12 +239,12 @@ def _of_profile(base: str, prefixes: list[str | None]) -> dict[str, Any]:
 
 
 def _lifecycle(profile: Mapping[str, Any]) -> str | None:
-    """Return what models.dev says: a model that it does not list may be anything."""
+    """Return the facts in models.dev; none for a model that it does not list."""
     return ("legacy" if profile.get("status") == "deprecated" else "active") if profile else None
 
 
 def _of_rules(base: str, tools: Any) -> dict[str, Any]:
-    """Ask ChatBedrockConverse what it makes of the id; no call to AWS."""
+    """Return the facts that ChatBedrockConverse derives from the id, without a call to AWS."""
     from langchain_aws import ChatBedrockConverse
 
     model = ChatBedrockConverse(model_id=base, client=object(), bedrock_client=object())

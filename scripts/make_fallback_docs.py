@@ -52,7 +52,7 @@ _KINDS: list[tuple[str, type[errors.BedrockError], dict[str, Any]]] = [
         {"is_substitute": True},
     ),
     (
-        "the model can't do what is asked",
+        "the model can't do what the request needs",
         errors.BedrockInvalidRequestError,
         {"concerns_model": True},
     ),

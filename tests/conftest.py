@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.metrics_fixtures"]
 
-# A loaded machine is slow; that is no property of what is tested.
+# A loaded machine is slow, which must not fail a test.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

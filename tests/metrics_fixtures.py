@@ -33,7 +33,7 @@ MakeServer = Callable[[], AbstractContextManager["FaultyCloudWatch"]]
 
 @pytest.fixture(scope="session")
 def usage() -> MakeUsage:
-    """Make the record of an answered attempt, changed as asked."""
+    """Make the record of an answered attempt, with some fields changed."""
     return make
 
 

@@ -71,5 +71,5 @@ class _Server(ThreadingTCPServer):
 
 class _Handler(BaseRequestHandler):
     def handle(self) -> None:
-        if request := self.request.recv(200):  # a connection alone is no request
+        if request := self.request.recv(200):  # a connection without a request does not count
             cast("_Server", self.server).owner.add(request)

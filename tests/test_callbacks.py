@@ -160,8 +160,8 @@ async def test_openinference_books_tokens_under_the_model_that_served(
     finally:
         instrumentor.uninstrument()
 
-    told = [dict(s.attributes or {}) for s in spans.get_finished_spans()]
-    (called,) = [span for span in told if "llm.model_name" in span]
+    shown = [dict(s.attributes or {}) for s in spans.get_finished_spans()]
+    (called,) = [span for span in shown if "llm.model_name" in span]
     assert called["llm.model_name"] == HAIKU
     assert called["llm.token_count.total"]
 

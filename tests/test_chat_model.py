@@ -48,18 +48,18 @@ def test_an_answer_says_how_it_came_about(llm: ManagedBedrockChat, local_aws: Lo
 
     reply = llm.invoke("how many pallets?")
 
-    told = json.loads(json.dumps(reply.response_metadata["model_manager"]))
+    report = json.loads(json.dumps(reply.response_metadata["model_manager"]))
     assert reply.response_metadata["model_name"] == HAIKU
-    assert told["agent_name"] == "sql_agent"
-    assert (told["model_id"], told["fallback_used"], told["cached"]) == (HAIKU, True, False)
-    assert [(a["model_id"], a["error"]) for a in told["attempts"]] == [
+    assert report["agent_name"] == "sql_agent"
+    assert (report["model_id"], report["fallback_used"], report["cached"]) == (HAIKU, True, False)
+    assert [(a["model_id"], a["error"]) for a in report["attempts"]] == [
         (SONNET, "BedrockRateLimitError"),
         (HAIKU, None),
     ]
-    assert all(a["request_id"] for a in told["attempts"])
-    assert told["latency_ms"] >= told["attempts"][1]["latency_ms"] > 0
-    assert float(told["cost_usd"]) > 0
-    assert told["skipped"] == []
+    assert all(a["request_id"] for a in report["attempts"])
+    assert report["latency_ms"] >= report["attempts"][1]["latency_ms"] > 0
+    assert float(report["cost_usd"]) > 0
+    assert report["skipped"] == []
 
 
 def test_only_what_was_set_is_sent(configured: Configure, local_aws: LocalAWS) -> None:
@@ -246,10 +246,10 @@ def test_a_cached_answer_says_so_and_costs_nothing(
 
     first, second = cached.invoke("x"), cached.invoke("x")
 
-    told = second.response_metadata["model_manager"]
+    report = second.response_metadata["model_manager"]
     assert local_aws.requests() == 1
     assert not first.response_metadata["model_manager"]["cached"]
-    assert (told["cached"], told["cost_usd"]) == (True, "0")
+    assert (report["cached"], report["cost_usd"]) == (True, "0")
     assert llm.model_manager.get_usage_summary()["attempts"] == 1
 
 
@@ -344,16 +344,16 @@ def test_latencies_are_what_was_waited(
         reply = llm.invoke("x")
 
     waited = (time.perf_counter() - started) * 1000
-    told = reply.response_metadata["model_manager"]
-    failed, answered = (attempt["latency_ms"] for attempt in told["attempts"])
-    assert 200 <= answered <= answered + failed <= told["latency_ms"] <= waited
+    report = reply.response_metadata["model_manager"]
+    failed, answered = (attempt["latency_ms"] for attempt in report["attempts"])
+    assert 200 <= answered <= answered + failed <= report["latency_ms"] <= waited
     assert [r.latency_ms for r in sink.records] == pytest.approx([failed, answered], abs=0.01)
     first = sink.records[-1].time_to_first_token_ms
     assert (first is not None) is streamed
     if first is not None:
         assert 200 <= first < answered
     summary = llm.model_manager.get_usage_summary()
-    assert summary["average_latency_ms"] == pytest.approx(told["latency_ms"], abs=0.01)
+    assert summary["average_latency_ms"] == pytest.approx(report["latency_ms"], abs=0.01)
 
 
 def test_the_agent_name_may_be_given_by_position(configured: Configure) -> None:

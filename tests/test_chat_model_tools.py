@@ -78,9 +78,9 @@ def test_a_fallback_without_tools_drops_out_with_its_reason(
 
     reply = llm.invoke("x")
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert told["skipped"] == [{"model_id": TITAN, "reason": "Model does not support tools"}]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == HAIKU
+    assert report["skipped"] == [{"model_id": TITAN, "reason": "Model does not support tools"}]
     assert local_aws.requests(TITAN) == 0
 
 
@@ -138,8 +138,8 @@ def test_a_forced_choice_drops_a_model_that_thinks(
 
     reply = llm.with_structured_output(Pallets, include_raw=True).invoke("12")
 
-    told = reply["raw"].response_metadata["model_manager"]
-    assert told["model_id"] in (OPUS, HAIKU)
+    report = reply["raw"].response_metadata["model_manager"]
+    assert report["model_id"] in (OPUS, HAIKU)
     for call in local_aws.calls():
         assert "auto" not in call.body["toolConfig"].get("toolChoice", {})
 
@@ -187,9 +187,9 @@ def test_what_an_agent_requires_its_fallbacks_must_have_too(
 
     reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == SONNET
-    assert told["skipped"] == [{"model_id": HAIKU, "reason": "Model does not support images"}]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == SONNET
+    assert report["skipped"] == [{"model_id": HAIKU, "reason": "Model does not support images"}]
 
 
 @pytest.mark.parametrize("mode", ["invoke", "stream"])

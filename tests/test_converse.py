@@ -73,7 +73,7 @@ def test_plain_text_is_content(manager: ModelManager, local_aws: LocalAWS) -> No
         ([HI, AIMessage("secret")], "messages[1] is a LangChain message among Converse messages"),
     ],
 )
-async def test_what_is_no_conversation_is_told_at_every_door(
+async def test_an_invalid_conversation_is_an_error_at_every_entry_point(
     manager: ModelManager, local_aws: LocalAWS, messages: Any, said: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -132,7 +132,7 @@ def test_tools_of_every_form_are_taken(
         ([{"type": "function", "parameters": {}}], "tools[0]: the tool has no name"),
     ],
 )
-def test_what_is_no_tool_is_told_at_both_doors(
+def test_an_invalid_tool_is_an_error_at_both_entry_points(
     manager: ModelManager, local_aws: LocalAWS, tools: Any, said: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:

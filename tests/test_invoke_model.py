@@ -186,7 +186,7 @@ def test_every_content_block_of_the_service_model_reaches_the_wire_unchanged(
 ) -> None:
     messages = [{"role": "user", "content": [{"text": "look"}, {name: block}]}]
 
-    try:  # a model that nobody knows gets all
+    try:  # an unknown model gets everything
         manager.invoke_model(
             "sql_agent", messages, tools=TOOLS, use_fallback=False, model="acme.unheard-of"
         )

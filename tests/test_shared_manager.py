@@ -196,11 +196,11 @@ def test_an_arn_that_hides_its_model_is_known_by_base_model_without_a_call(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
-    told = configured(
+    report = configured(
         f"a: {{model: '{arn}', fallbacks: []}}", f"models: {{'{arn}': {{base_model: {OPUS}}}}}"
     )
 
-    reply = ManagedBedrockChat(agent_name="a", config=told).invoke("x")
+    reply = ManagedBedrockChat(agent_name="a", config=report).invoke("x")
 
     assert reply.response_metadata["model_name"] == arn
     assert [c.operation for c in local_aws.calls()] == ["Converse"]

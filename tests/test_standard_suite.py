@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def agents(local_aws: LocalAWS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both models can all that is tested, so that no test is about which model is asked.
+    # Both models support all that is tested, so that no test depends on the model that is called.
     local_aws.facts(HAIKU, supports_images=True)
     (tmp_path / "suite.yaml").write_text(
         f"aws: {{region: us-east-1, endpoint_url: '{local_aws.url}'}}\n"

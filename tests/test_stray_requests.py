@@ -1,4 +1,4 @@
-"""The server that stands for the account of whoever runs the tests sees every stray request."""
+"""The server that replaces the AWS account of the tests' user sees every stray request."""
 
 from __future__ import annotations
 

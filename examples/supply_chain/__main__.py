@@ -1,4 +1,4 @@
-"""``python -m examples.supply_chain``: three questions, three personas, one through a fallback."""
+"""``python -m examples.supply_chain``: asks three questions, one answered by a fallback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUESTIONS = (
 
 
 def main() -> None:
-    """Ask the three questions, of the local AWS or (``--aws``) of the real one."""
+    """Ask the three questions, using the local AWS or with ``--aws`` the real one."""
     parser = argparse.ArgumentParser(prog="python -m examples.supply_chain", description=__doc__)
     parser.add_argument("--aws", action="store_true", help="ask real models: config/aws.yaml")
     arguments = parser.parse_args()

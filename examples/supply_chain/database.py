@@ -1,4 +1,4 @@
-"""The application's data: a SQLite database made from a seed, and a safe way to ask it."""
+"""The application's data: a SQLite database made from a seed, and safe queries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 FIRST_DAY = date(2026, 1, 1)
 DAYS = 180
 MAX_ROWS = 50
-"""Rows that one query may return to a model: more would fill its window."""
+"""Largest number of rows of one query: more would fill the model's context window."""
 MAX_SECONDS = 2.0
-"""How long one query may run."""
+"""Longest time that one query may run."""
 
 CITIES = ("Hamburg", "Rotterdam", "Trieste", "Lyon", "Gdansk", "Porto")
 SUPPLIERS = (

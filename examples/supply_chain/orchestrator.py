@@ -1,4 +1,4 @@
-"""SupplyChainOrchestrator: routes a question to the agents that its asker may see."""
+"""SupplyChainOrchestrator: routes a question to the agents that its persona may use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PERSONAS: dict[str, tuple[str, ...]] = {
 
 
 class Routing(BaseModel):
-    """Which agents a question needs."""
+    """The agents that a question needs."""
 
     agents: list[str] = Field(min_length=1, description="Names of agents, in the order to ask")
 
@@ -36,7 +36,7 @@ class UnknownPersonaError(ValueError):
 
 
 class SupplyChainOrchestrator:
-    """The application: one manager, four agents, and the way from a question to its answer.
+    """The application: one manager and four agents that answer questions.
 
     Args:
         environment: ``config/<environment>.yaml``; None: ``MODELMGR_ENV``, else ``dev``.
@@ -65,7 +65,7 @@ class SupplyChainOrchestrator:
             ModelManagerError: No model could answer.
         """
         if persona not in PERSONAS:
-            raise UnknownPersonaError(f"no persona {persona!r}: there are {', '.join(PERSONAS)}")
+            raise UnknownPersonaError(f"unknown persona {persona!r}; known: {', '.join(PERSONAS)}")
         with self.manager.track() as usage:
             routed = self._route(query, persona)
             context = {"persona": persona}
@@ -94,7 +94,7 @@ class SupplyChainOrchestrator:
         self.close()
 
     def _route(self, query: str, persona: str) -> list[str]:
-        """Return the agents to ask: the model's choice, within what the persona may see."""
+        """Return the agents to ask: the model's choice among those that the persona may use."""
         seen = [name for name in PERSONAS[persona] if name in self._agents]
         offered = "\n".join(f"{name}: {REGISTRY[name][0].purpose}" for name in seen)
         routing = self._router.invoke(

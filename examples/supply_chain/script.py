@@ -1,4 +1,4 @@
-"""What the local model says in this application: enough to show every way through it."""
+"""The local model's script for this application, which covers every path through it."""
 
 from __future__ import annotations
 

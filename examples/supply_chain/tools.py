@@ -1,4 +1,4 @@
-"""The agents' tools: each does real work on the database."""
+"""The agents' tools, which work on the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVICE_LEVEL_Z = 1.645
 ORDER_COST = 60.0
 """USD to place one order."""
 HOLDING_RATE = 0.25
-"""Share of a unit's cost that a year in stock costs."""
+"""Cost of keeping a unit in stock for a year, as a share of its cost."""
 
 
 def sql_tools(path: Path) -> list[BaseTool]:

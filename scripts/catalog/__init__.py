@@ -1,1 +1,1 @@
-"""The sources of the catalog, and how its prices are chosen."""
+"""Reads the sources of the catalog, and chooses its prices."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 COMMERCIAL = ("eu", "apac", "jp", "au", "ca", "in")
-"""Geographies beside the US. GovCloud is a partition: its prices tell nothing of these."""
+"""Geographies beside the US. GovCloud is a separate partition: its prices do not apply to these."""
 
 Rates = dict[str, Decimal]
 
@@ -44,7 +44,7 @@ _ONE_ONLY = (
 _GOV_DIFFERS = "LiteLLM's prices of us-gov-west-1 and us-gov-east-1 differ; this is the former"
 _GOV_REGIONS = ("us-gov-west-1", "us-gov-east-1")
 MANTLE = "bedrock_mantle/"
-"""What LiteLLM's ids begin with that the endpoint bedrock-mantle serves."""
+"""Prefix of LiteLLM's ids of models that the endpoint bedrock-mantle serves."""
 _MANTLE_APIS = {"chat": ["chat_completions", "responses"], "responses": ["responses"]}
 """LiteLLM's mode of such an id -> the APIs that serve it."""
 _LONG = "only LiteLLM has a price for long contexts"
@@ -55,7 +55,7 @@ class Lists:
 
     Args:
         litellm: LiteLLM's entries.
-        read_on: The day whose prices genai-prices is asked for.
+        read_on: The day at which prices of genai-prices are read.
     """
 
     def __init__(self, litellm: Mapping[str, Mapping[str, Any]], read_on: date) -> None:
@@ -63,12 +63,12 @@ class Lists:
         self._at = datetime.combine(read_on, time(12), UTC)
 
     def litellm_of(self, base: str, prefixes: Iterable[str | None]) -> dict[str, Any]:
-        """Return LiteLLM's entry of a model, in whatever id form it has one."""
+        """Return LiteLLM's entry of a model, under any form of its id."""
         forms = [*_forms(base, prefixes), MANTLE + base]
         return dict(next((self._litellm[form] for form in forms if form in self._litellm), {}))
 
     def other_apis(self, base: str, prefixes: Iterable[str | None]) -> list[str] | None:
-        """Return which APIs serve a model that only bedrock-mantle has; None for all others."""
+        """Return the APIs of a model that only bedrock-mantle serves; None for all others."""
         entry = self._litellm.get(MANTLE + base)
         if entry is None or any(form in self._litellm for form in _forms(base, prefixes)):
             return None
@@ -100,7 +100,7 @@ class Lists:
         return rates, _long_of_litellm(entry, rates), {t: r for t, r in tiers.items() if r}
 
     def genai(self, model_id: str) -> Listed:
-        """Return what genai-prices says of an id."""
+        """Return the prices of an id in genai-prices."""
         return genai_prices(model_id, self._at)
 
 
@@ -181,7 +181,7 @@ def _choose(
 def _price(
     rates: Rates, source: str, long: Mapping[str, Any] | None, tiers: Mapping[str, Rates]
 ) -> dict[str, Any]:
-    """Return a price as the catalog holds it."""
+    """Return a price in the form of the catalog."""
     price: dict[str, Any] = {name: float(rates[name]) for name in FIELDS if name in rates}
     if long:
         price["long_context"] = long
@@ -191,7 +191,7 @@ def _price(
 
 
 def _settle(ours: Rates, theirs: Rates, *, in_region: bool) -> tuple[Rates, str, list[str]]:
-    """Return the rates that win, the lists they are from, and why they are disputed."""
+    """Return the chosen rates, their lists, and why they are disputed."""
     if not (ours and theirs):
         return (ours, "genai-prices", []) if ours else (theirs, "litellm", [])
     if all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys()):
@@ -211,7 +211,7 @@ def _noted(price: dict[str, Any] | None, reason: str) -> dict[str, Any] | None:
 
 
 def _own(base: str, lists: Lists, own: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
-    """Return the guide's prices, with the lists' for the cache where the guide has none."""
+    """Return the guide's prices, completed by the lists' prices for the cache."""
     names = {f"cost_per_1k_{name}_tokens": name for name in FIELDS}
     given = {names[key]: value for key, (value, _) in own.items()}
     listed = lists.genai(base).rates or lists.litellm(base)[0]

@@ -82,7 +82,7 @@ def test_what_is_no_geography_is_no_prefix(model_id: str) -> None:
         (f"eu.{SONNET}", f"eu.{HAIKU}"),
         ("us.amazon.nova-lite-v1:0", "us.anthropic.claude-sonnet-5"),
         ("ca.amazon.nova-lite-v1:0", None),
-        ("acme.unheard-of", None),  # nobody knows what could stand in for it
+        ("acme.unheard-of", None),  # no known fallback
         ("anthropic.claude-sonnet-9", None),
         (f"eu.{SONNET_45}", f"eu.{HAIKU_45}"),
         (f"us.{HAIKU_45}", "us.anthropic.claude-sonnet-4-6"),
@@ -171,7 +171,7 @@ def test_a_model_newer_than_the_catalog_is_known_as_langchain_aws_knows_it(
     assert not model.in_catalog
 
 
-def test_a_model_that_nobody_knows_is_allowed_everything() -> None:
+def test_an_unknown_model_is_assumed_to_support_everything() -> None:
     model = ModelCatalog().resolve("acme.unheard-of-v1:0")
 
     assert model.provider == "acme"
@@ -243,7 +243,7 @@ def test_a_discount_and_an_agreed_price_win_over_the_lists() -> None:
     assert agreed.service_tiers == {}  # the list's tiers say nothing of an agreed price
 
 
-def test_a_price_that_nobody_knows_says_why() -> None:
+def test_an_unknown_price_has_a_reason() -> None:
     catalog = ModelCatalog()
 
     assert catalog.resolve("ca.amazon.nova-micro-v1:0").price_unknown == (
@@ -253,7 +253,7 @@ def test_a_price_that_nobody_knows_says_why() -> None:
     assert catalog.resolve("global.amazon.nova-lite-v1:0").price_unknown == (
         "no public list has a price for its global id"
     )
-    assert catalog.resolve("ai21.jamba-9-v1:0").price_unknown is None  # nobody knows the model
+    assert catalog.resolve("ai21.jamba-9-v1:0").price_unknown is None  # an unknown model
 
 
 def test_a_lookup_reads_the_disk_once() -> None:
@@ -262,8 +262,8 @@ def test_a_lookup_reads_the_disk_once() -> None:
         "from langchain_modelmgr.catalog import ModelCatalog\n"
         "opened = []\n"
         f"ModelCatalog().resolve('us.{HAIKU_45}')\n"
-        "told = ('open', 'socket.connect')\n"
-        "sys.addaudithook(lambda event, args: opened.append(args) if event in told else 0)\n"
+        "shown = ('open', 'socket.connect')\n"
+        "sys.addaudithook(lambda event, args: opened.append(args) if event in shown else 0)\n"
         "catalog = ModelCatalog()\n"
         f"for prefix in ('eu', 'us', 'global'): catalog.resolve(prefix + '.{SONNET_45}')\n"
         "print(opened)"

@@ -43,7 +43,7 @@ ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
         ("nova-micro", "amazon.nova-micro-v1:0"),
     ],
 )
-def test_a_model_that_is_not_known_is_told_with_what_was_meant(
+def test_an_unknown_model_is_reported_with_the_closest_known_id(
     caplog: pytest.LogCaptureFixture, typed: str, meant: str
 ) -> None:
     ModelCatalog().resolve(typed)

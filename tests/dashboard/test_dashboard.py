@@ -106,8 +106,8 @@ def test_dashboard_and_alarms_round_trip(moto: Any) -> None:
         properties = resource["Properties"]
         if resource["Type"] == "AWS::CloudWatch::Dashboard":
             moto.put_dashboard(**properties)
-            told = moto.get_dashboard(DashboardName=properties["DashboardName"])
-            assert json.loads(told["DashboardBody"]) == json.loads(properties["DashboardBody"])
+            shown = moto.get_dashboard(DashboardName=properties["DashboardName"])
+            assert json.loads(shown["DashboardBody"]) == json.loads(properties["DashboardBody"])
         else:
             moto.put_metric_alarm(AlarmName=logical_id, **properties)
     alarms = {a["AlarmName"]: a for a in moto.describe_alarms(MaxRecords=100)["MetricAlarms"]}
@@ -283,7 +283,7 @@ agents:
     through = next(s for s in policy["Statement"] if s["Sid"] == "InvokeModelsThroughThem")
     assert through["Condition"]["StringLike"]["bedrock:InferenceProfileArn"] == profiles
     assert set(through["Resource"]) == {
-        "arn:aws:bedrock:*::foundation-model/*",  # behind the ARN: nobody has told
+        "arn:aws:bedrock:*::foundation-model/*",  # the model of the unresolved ARN
         f"arn:aws:bedrock:*::foundation-model/{HAIKU_45}",
         f"arn:aws:bedrock:*::foundation-model/{SONNET_45}",
         f"arn:aws:bedrock:::foundation-model/{HAIKU_45}",

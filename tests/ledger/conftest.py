@@ -1,4 +1,4 @@
-"""The folder of a ledger whose AWS is the local one."""
+"""Fixtures for a ledger that uses the local AWS."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m tests.ledger.equal_figures --calls 20000
 
 Invokes, streams, asynchronous and guide-style calls from several threads, under random throttles,
-server errors, cut and abandoned streams, with a model whose price is unknown. At the end it must
+server errors, cut and abandoned streams, with an unpriced model. At the end it must
 hold: requests that the server received = attempts in the summary, in the usage table and in
 CloudWatch; and tokens, money and unpriced answers are equal in the last three, and in the replies
 that callers got.
@@ -51,7 +51,7 @@ agents:
 
 @dataclass
 class Replies:
-    """What callers were told of the tokens of their answers."""
+    """The token counts that callers received with their answers."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     tokens: Counter[str] = field(default_factory=Counter)
@@ -192,9 +192,9 @@ def prove(calls: int, folder: Path) -> dict[str, Any]:
         assert figures == summary, f"{name}: {figures} is not the summary's {summary}"
     assert received == summary["attempts"], f"the server received {received}: {summary}"
     assert replies.failed, "no call failed: the faults did not meet any"
-    told = replies.tokens
-    assert told["input"] <= summary["input_tokens"]
-    assert told["output"] <= summary["output_tokens"]
+    shown = replies.tokens
+    assert shown["input"] <= summary["input_tokens"]
+    assert shown["output"] <= summary["output_tokens"]
     return {**summary, "calls": calls, "answered": replies.answered, "failed": replies.failed}
 
 

@@ -192,7 +192,7 @@ def _leave_odd_lines(folder: Path, dice: random.Random) -> None:
 
 
 def _count(folder: Path, acknowledged: Path, aws: LocalAWS, kills: int) -> Found:
-    told = acknowledged.read_text().split()
+    shown = acknowledged.read_text().split()
     with closing(open_readonly(folder)) as store:
         names = [row[0] for row in store.execute("SELECT run_id FROM attempts") if row[0]]
 
@@ -200,8 +200,8 @@ def _count(folder: Path, acknowledged: Path, aws: LocalAWS, kills: int) -> Found
             return int(store.execute(query).fetchone()[0] or 0)
 
         return Found(
-            acknowledged=len(told),
-            missing=len(set(told) - set(names)),
+            acknowledged=len(shown),
+            missing=len(set(shown) - set(names)),
             doubled=len(names) - len(set(names)),
             stored=len(names),
             lost=one("SELECT count(*) FROM attempts WHERE outcome = 'lost'"),

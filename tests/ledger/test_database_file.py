@@ -118,7 +118,7 @@ def test_threads_that_open_a_new_ledger_at_once_create_one(tmp_path: Path, _: in
         try:
             with closing(open_store(tmp_path)) as store, transaction(store):
                 insert(store)
-        except Exception as error:  # noqa: BLE001 - told below
+        except Exception as error:  # noqa: BLE001 - checked below
             failed.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(8)]

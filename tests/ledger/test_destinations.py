@@ -89,7 +89,7 @@ def test_a_key_and_a_role_of_one_account_deliver_each_others_usage_once_it_is_kn
     role, role_sink = opened(folder)
     write(role, role_sink)
     role.flush()
-    assert invocations(local_aws) == 1  # nobody has said whose the key is
+    assert invocations(local_aws) == 1  # the account of the key is unknown
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "STATIC")
     monkeypatch.delenv("AWS_SESSION_TOKEN")
@@ -141,7 +141,7 @@ def test_a_role_that_names_its_account_is_known_before_its_first_minute(
     manager.close()
 
 
-def test_nobody_asks_again_and_again_for_an_account(
+def test_the_account_is_not_requested_again_and_again(
     folder: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")

@@ -174,7 +174,7 @@ def test_temporary_credentials_of_the_same_account_deliver_each_others_usage(
     ledger.close()
 
 
-def test_a_batch_whose_sender_died_is_ambiguous_and_not_sent_again(
+def test_a_batch_of_a_dead_sender_is_ambiguous_and_not_sent_again(
     folder: Path, local_aws: LocalAWS
 ) -> None:
     local_aws.metrics.hang(30)
@@ -331,7 +331,7 @@ def test_a_damaged_database_is_kept_aside_and_a_new_one_made(
     folder: Path, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir(parents=True)
-    (folder / "ledger.db").write_bytes(b"this is no database" * 100)
+    (folder / "ledger.db").write_bytes(b"not a database " * 100)
     ledger, sink = opened(folder)
 
     write(ledger, sink)
@@ -350,7 +350,7 @@ def test_a_large_backlog_is_moved_on_a_part_each_time_ones_own_first(folder: Pat
     moved = []
 
     for _ in range(2):
-        ledger._work(Order(deadline=0.0, publish=False))  # there is no time but for one part
+        ledger._work(Order(deadline=0.0, publish=False))  # there is time for one part only
         with ledger._working, ledger._database.reading() as connection:
             moved += connection.execute("select count(*) from attempts").fetchone()
 

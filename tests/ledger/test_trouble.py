@@ -1,4 +1,4 @@
-"""What stands in the ledger's way is noticed, costs nothing else, and is overcome once it is gone."""
+"""The ledger reports obstacles, loses nothing else to them, and recovers once they are gone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ODD_FILES = [
 
 @pytest.mark.parametrize("spoil", ODD_FILES)
 @pytest.mark.parametrize("suffix", [".lock", "-000001.jsonl"])
-def test_a_file_of_another_process_that_cant_be_opened_stops_nobody(
+def test_a_file_of_another_process_that_cant_be_opened_stops_no_other(
     folder: Path, local_aws: LocalAWS, spoil: Callable[[Path], None], suffix: str
 ) -> None:
     in_another_process(folder, "write(ledger, sink, 3)")
@@ -98,7 +98,7 @@ def test_another_programs_database_is_named_and_left_as_it_is(
 
 
 @pytest.mark.parametrize("version", [1, 7])
-def test_another_programs_database_with_a_version_is_told_by_its_tables(
+def test_another_programs_database_with_a_version_is_recognised_by_its_tables(
     folder: Path, version: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir()

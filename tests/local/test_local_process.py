@@ -59,7 +59,7 @@ def test_the_command_says_how_to_point_boto3_here_and_stops_on_ctrl_c() -> None:
     assert process.returncode == 0
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_left(
+def test_a_port_that_is_taken_is_an_error_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

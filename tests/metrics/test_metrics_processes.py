@@ -138,7 +138,7 @@ def test_four_forked_children_and_their_parent_lose_and_double_nothing(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_child_that_nobody_reset_notices_the_fork_itself(faulty: FaultyCloudWatch) -> None:
+def test_a_child_that_was_not_reset_notices_the_fork_itself(faulty: FaultyCloudWatch) -> None:
     program = """
         record('parent')
         pid = os.fork()

@@ -74,7 +74,7 @@ def test_a_sink_that_fails_keeps_no_other_from_being_flushed(
     ]
 
 
-def test_a_sink_that_nobody_holds_is_not_kept_alive() -> None:
+def test_a_sink_without_references_is_not_kept_alive() -> None:
     at_exit = AtExit()
 
     at_exit.remember(Sink())

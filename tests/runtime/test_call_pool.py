@@ -51,7 +51,7 @@ async def test_work_runs_on_a_thread_of_the_pool() -> None:
     pool.close()
 
 
-async def test_a_cancelled_call_is_told_at_once_and_not_waited_for() -> None:
+async def test_a_cancelled_call_is_notified_at_once_and_not_waited_for() -> None:
     pool, started, release = CallPool(1), threading.Event(), threading.Event()
     tried = attempt(pool)
 

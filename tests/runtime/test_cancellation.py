@@ -61,7 +61,7 @@ async def _cancelled(call: Coroutine[Any, Any, Any], after: Callable[[], bool] |
 
 
 class _Stage:
-    """A place on the way to the wire at which a call's thread waits until it is let go."""
+    """A point before the request is sent at which a call's thread waits until it is released."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()

@@ -68,7 +68,9 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 # -- readers that pause
 
 
-async def test_paused_readers_stop_nobody(configured: Configure, local_aws: LocalAWS) -> None:
+async def test_paused_readers_do_not_block_other_calls(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
     manager = _manager(configured, max_concurrency=2)
     llm = manager.chat_model("a")
     local_aws.script(lambda request: ScriptedReply(f"{request.prompt} {LONG}"))
@@ -109,7 +111,7 @@ async def test_a_stream_s_loop_may_call(
     assert called == 5
 
 
-async def test_a_paused_stream_ends_at_its_deadline_though_nobody_reads(
+async def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = _manager(configured, 4, ", deadline_seconds: 1.5")
@@ -137,7 +139,7 @@ def test_a_paused_sync_stream_closes_its_connection_at_its_deadline_and_ends_whe
     stream = manager.chat_model("a").stream("x")
     said = [next(stream).text]
 
-    closed = local_aws.wait_closed(30)  # though nobody reads
+    closed = local_aws.wait_closed(30)  # although there is no reader
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
         for chunk in stream:
             said.append(chunk.text)
@@ -212,9 +214,9 @@ async def test_what_waited_too_long_for_a_model_goes_to_its_fallback(
 
     for _ in range(5):
         reply = await _soon(manager.chat_model("a").ainvoke("y"))
-        told = reply.response_metadata["model_manager"]
-        assert told["model_id"] == HAIKU
-        assert [a["model_id"] for a in told["attempts"]] == [HAIKU]
+        report = reply.response_metadata["model_manager"]
+        assert report["model_id"] == HAIKU
+        assert [a["model_id"] for a in report["attempts"]] == [HAIKU]
 
     assert local_aws.requests(SONNET) == 4
     await _cancel(*hung)
@@ -356,7 +358,7 @@ def test_slots_are_neither_lost_nor_doubled(total: int, steps: list[tuple[str, i
         assert sum(held.values()) <= total
         assert all(slots.taken(model) == held[model] for model in "xyz")
         free = total - sum(held.values())
-        for turn in waiting:  # nobody waits who may run
+        for turn in waiting:  # no request waits that may run
             mine = held[turn.model]
             assert (free == 0) if not mine else mine >= MODEL_SHARE * (free - 1)
 
@@ -383,7 +385,7 @@ def test_a_wait_that_is_over_is_not_given_up_in_the_next_one() -> None:
     assert slots.give_back(other) == "has"
 
 
-def test_threads_that_take_and_give_back_leave_nothing_behind() -> None:
+def test_threads_that_take_and_give_back_leave_no_slot_taken() -> None:
     slots = Slots(4)
 
     def work(model: str) -> None:

@@ -77,9 +77,9 @@ def test_region_concurrency_and_sinks_travel(configured: Configure, local_aws: L
     llm = manager.chat_model("a")
     llm.invoke("x")
 
-    told = elsewhere(llm, manager.chat_model("a", temperature=0.5))
+    report = elsewhere(llm, manager.chat_model("a", temperature=0.5))
 
-    assert told == "1 3 ['MemorySink'] [2]"
+    assert report == "1 3 ['MemorySink'] [2]"
     assert regions(local_aws) == ["eu-central-1"] * 3
 
 

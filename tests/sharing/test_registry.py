@@ -1,4 +1,4 @@
-"""Which manager models share, and what becomes of managers that nobody uses any more."""
+"""Which manager models share, and how unused managers are closed."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ async def test_threads_and_files_of_many_configurations_are_bounded(tmp_path: Pa
         # Those that are kept may have connected meanwhile (both ends are in this process), and have
         # their ledger's database open.
         assert until(lambda: files() <= files_then + 6 * MANAGERS_KEPT)
-        # What the managers that were let go had recorded is in CloudWatch.
+        # The records of the managers that were closed are in CloudWatch.
         counted = [f"t{i}/Models" for i in range(20)]
         assert until(
             lambda: all(aws.metrics.sum(name, "ModelInvocations") == 2 for name in counted)

@@ -43,8 +43,8 @@ def test_a_refusal_wastes_nothing(configured: Configure, local_aws: LocalAWS, co
 
     reply = manager.chat_model("a").invoke(PROMPT)
 
-    told = reply.response_metadata["model_manager"]
-    assert told["estimated_wasted_cost_usd"] == "0"
+    report = reply.response_metadata["model_manager"]
+    assert report["estimated_wasted_cost_usd"] == "0"
     assert [r.estimated_wasted_cost_usd for r in _records(manager)] == [None, None]
 
 
@@ -57,12 +57,12 @@ def test_a_time_out_wastes_its_input_beside_the_answers_cost(
     with manager.track() as usage:
         reply = manager.chat_model("a").invoke(PROMPT)
 
-    told = reply.response_metadata["model_manager"]
+    report = reply.response_metadata["model_manager"]
     wasted, answered = _records(manager)
-    assert Decimal(told["estimated_wasted_cost_usd"]) == Decimal("0.003")
+    assert Decimal(report["estimated_wasted_cost_usd"]) == Decimal("0.003")
     assert wasted.estimated_wasted_cost_usd == Decimal("0.003")
     assert wasted.cost_usd is None
-    assert Decimal(told["cost_usd"]) == answered.cost_usd
+    assert Decimal(report["cost_usd"]) == answered.cost_usd
     assert answered.estimated_wasted_cost_usd is None
     assert usage.estimated_wasted_cost_usd == 0.003
     summary = manager.get_usage_summary()

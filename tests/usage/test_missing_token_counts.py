@@ -92,8 +92,8 @@ def test_the_log_tells_that_the_counts_are_estimated_and_blames_no_price(
 def test_a_metadata_event_without_usage_is_as_good_as_none(
     manager: ModelManager, local_aws: LocalAWS
 ) -> None:
-    told = ("metadata", {"metrics": {"latencyMs": 1}})
-    answer_with_events(local_aws, SONNET, BEGIN, delta(0, text="12"), stop(0), end(), told)
+    shown = ("metadata", {"metrics": {"latencyMs": 1}})
+    answer_with_events(local_aws, SONNET, BEGIN, delta(0, text="12"), stop(0), end(), shown)
 
     *_, last = manager.stream_model("a", HI)
 

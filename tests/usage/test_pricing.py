@@ -134,7 +134,7 @@ def test_a_long_prompt_reprices_all_its_tokens(
         ("us.amazon.nova-pro-v1:0", TokenCounts(1_000_000, 1_000_000), "default", "4.0"),
         ("us.amazon.nova-pro-v1:0", TokenCounts(1_000_000, 1_000_000), "priority", "7.0"),
         ("us.amazon.nova-pro-v1:0", TokenCounts(1_000_000, 1_000_000), "flex", "2.0"),
-        # What nobody knows is unknown, and never free.
+        # An unknown price is never 0.
         ("us.amazon.nova-pro-v1:0", TokenCounts(1), "reserved", None),
         ("us.amazon.nova-pro-v1:0", TokenCounts(1), LATENCY_OPTIMIZED, None),
         ("global.openai.gpt-6-sol", TokenCounts(cache_write_1h_tokens=1), None, None),

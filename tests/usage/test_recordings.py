@@ -35,7 +35,7 @@ def _body(record: dict[str, Any]) -> bytes:
     return base64.b64decode(record["body_base64"])
 
 
-def _told(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _usage_of(record: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the raw reply's usage and stop reason, read without langchain-aws."""
     if record["operation"] == "Converse":
         reply = json.loads(_body(record))
@@ -87,7 +87,7 @@ def _ask(
 def test_a_recorded_reply_keeps_usage_and_stop_reason(
     record: dict[str, Any], configured: Callable[..., ConfigurationManager], local_aws: LocalAWS
 ) -> None:
-    usage, stop_reason = _told(record)
+    usage, stop_reason = _usage_of(record)
 
     message, sink = _ask(record, configured, local_aws)
 
@@ -114,7 +114,7 @@ _UNPRICED = {"anthropic.claude-v2": "no list has it: it is older than all of the
 
 @pytest.mark.parametrize("record", _named([r for r in _ALL if r["status"] == 200]))
 def test_a_recorded_reply_has_a_price_or_a_reason(record: dict[str, Any]) -> None:
-    usage, _ = _told(record)
+    usage, _ = _usage_of(record)
     model = ModelCatalog().resolve(record["model_id"])
 
     cost = cost_of(token_counts(usage), model)
@@ -153,7 +153,7 @@ def test_a_real_reply_priced_by_hand(
         (usage, r)
         for r in _ALL
         if r["status"] == 200 and r["model_id"].endswith(model_id)
-        for usage in [_told(r)[0]]
+        for usage in [_usage_of(r)[0]]
         if (usage["inputTokens"], usage["outputTokens"]) == (read, written)
     ]
 

@@ -131,11 +131,11 @@ def test_at_most_one_warning_a_minute_and_the_next_counts_the_rest(
 ) -> None:
     log = RateLimitedLog(logging.getLogger("test"), fake_clock.clock().monotonic)
 
-    told = [log.warning("sink %s failed", name) for name in "abc"]
+    shown = [log.warning("sink %s failed", name) for name in "abc"]
     fake_clock.pass_time(60)
     log.warning("sink %s failed", "d")
 
-    assert told == [True, False, False]
+    assert shown == [True, False, False]
     assert [r.getMessage() for r in caplog.records] == [
         "sink a failed",
         "sink d failed (2 earlier warnings suppressed)",

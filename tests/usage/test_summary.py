@@ -69,7 +69,7 @@ def test_a_call_with_a_fallback_is_one_invocation_and_two_attempts(usage: MakeUs
     assert found["by_model"][HAIKU].keys() == KEYS
 
 
-def test_a_fallback_that_answers_is_told_from_one_that_was_only_asked() -> None:
+def test_a_fallback_that_answers_is_distinguished_from_one_that_was_only_called() -> None:
     summary = UsageSummary()
 
     for answered in (True, False, None):

@@ -105,7 +105,7 @@ async def test_two_hours_of_caching_cost_more_than_five_minutes(
 
     (record,) = records(sink)
     assert (record.cache_write_5m_tokens, record.cache_write_1h_tokens) == (0, 9)
-    assert record.cost_usd is None  # nobody told the price of a 1-hour write
+    assert record.cost_usd is None  # the price of a 1-hour write is unknown
     assert manager.get_usage_summary()["unpriced_invocations"] == 1
 
 

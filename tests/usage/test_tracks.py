@@ -311,10 +311,10 @@ async def test_a_fastapi_dependency_may_track(
     app.get("/blocking")(blocking)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        told = [(await client.get(path)).json() for path in ("/awaiting", "/blocking")]
+        shown = [(await client.get(path)).json() for path in ("/awaiting", "/blocking")]
     await llm.ainvoke("x")
 
-    assert told == [1, 1]
+    assert shown == [1, 1]
     assert [usage.calls for usage in tracked] == [1, 1]
 
 

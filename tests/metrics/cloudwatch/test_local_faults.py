@@ -163,8 +163,8 @@ def test_the_first_publication_tells_where_and_what_it_costs_once(
             sink.record(usage(agent_name=f"a{n}"))
             sink.flush()
 
-    told = [r.message for r in caplog.records if "metrics go to" in r.message]
-    assert told == [
+    report = [r.message for r in caplog.records if "metrics go to" in r.message]
+    assert report == [
         "metrics go to namespace x/Models in us-east-1: 5 custom metrics so far, "
         "about 1.50 USD a month"
     ]
@@ -209,9 +209,9 @@ def test_what_is_opted_into_is_published_with_a_roll_up(
     by_agent = sum(metrics.sum(NAMESPACE, "ModelInvocations", Agent=agent) for agent in "ab")
     assert everywhere == 2 * by_agent == 10
     assert (stats.kept, stats.sent) == (0, stats.recorded)
-    told = manager.get_usage_summary()["metrics"]
-    assert told["sent"] == stats.sent
-    assert told.keys() >= {"kept", "dropped", "ambiguous", "oldest_age_seconds"}
+    report = manager.get_usage_summary()["metrics"]
+    assert report["sent"] == stats.sent
+    assert report.keys() >= {"kept", "dropped", "ambiguous", "oldest_age_seconds"}
 
 
 @pytest.mark.parametrize("trouble", ["dead", "slow", "failing"])

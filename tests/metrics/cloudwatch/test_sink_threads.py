@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ("reason", "errors"),
     [
         ("can't start new thread", 1),
-        ("can't create new thread at interpreter shutdown", 0),  # nobody can act on it
+        ("can't create new thread at interpreter shutdown", 0),  # not actionable
     ],
 )
 def test_where_no_thread_can_be_started_a_flush_delivers_in_the_callers(
