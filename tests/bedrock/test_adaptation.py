@@ -1,4 +1,4 @@
-"""A request fits each model that is asked, and what was changed is told."""
+"""Requests are adapted to each model, and the changes are reported."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_model_without_system_prompts_reads_it_first() -> None:
     assert changes == ("system prompt sent as text of the first turn",)
 
 
-def test_a_tools_error_is_told_in_words_where_no_status_is_taken() -> None:
+def test_a_tools_error_status_is_sent_as_text_to_models_without_it() -> None:
     formed, changes = _fit(LLAMA_33, [TEXT], [USE], [RESULT])
 
     result = formed["messages"][2]["content"][0]["toolResult"]
@@ -129,7 +129,7 @@ def test_thinking_rests_while_another_models_tool_call_is_answered() -> None:
         assert _fit(CLAUDE, *turns, additionalModelRequestFields=fields)[1] == ()
 
 
-def test_a_model_that_nobody_knows_gets_the_request_as_it_is() -> None:
+def test_an_unknown_model_gets_the_request_unchanged() -> None:
     params = {"messages": [{"role": "assistant", "content": [SIGNED, CACHE]}], "system": [CACHE]}
 
     for model in (

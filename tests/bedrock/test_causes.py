@@ -1,4 +1,4 @@
-"""What a cause shows as soon as somebody logs it holds no account id and no refused value."""
+"""The causes of errors contain no account ids and no rejected values."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_report_that_imitates_a_second_one_shows_nothing_of_it() -> None:
     )
 
 
-def test_errors_behind_and_inside_the_cause_are_masked_too() -> None:
+def test_errors_linked_to_and_stored_in_the_cause_are_masked_too() -> None:
     inner = OSError(f"no route to {ARN}")
     outer = botocore.exceptions.HTTPClientError(error=inner)
     outer.__context__ = ValueError(f"while asking {ARN}")

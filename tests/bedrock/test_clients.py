@@ -1,4 +1,4 @@
-"""What the YAML's aws: does to the clients, and whose mistake it is when they can't be made."""
+"""The YAML's ``aws:`` configures the clients, and errors name the setting to correct."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_managers_with_other_headers_do_not_share_clients(
         ("[X-Team]", "default_headers: must be a map"),
     ],
 )
-def test_what_can_be_no_header_is_a_mistake(manager: Any, headers: str, told: str) -> None:
+def test_an_invalid_header_is_a_configuration_error(manager: Any, headers: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=r"dev\.yaml:1: aws\.default_headers") as caught:
         manager(f", region: us-east-1, default_headers: {headers}")
 
@@ -79,7 +79,7 @@ def test_what_can_be_no_header_is_a_mistake(manager: Any, headers: str, told: st
     assert "Bearer" not in str(caught.value)
 
 
-def test_a_parameter_of_that_name_is_told_its_place(manager: Any) -> None:
+def test_an_error_for_a_parameter_of_that_name_says_where_it_belongs(manager: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"default_headers.*use aws.default_headers"):
         manager(", region: us-east-1", ", parameters: {default_headers: {a: b}}")
 
@@ -122,7 +122,7 @@ def test_one_that_the_file_names_is_the_files(
         ("us-gov-wset-1", "us-gov-west-1"),
     ],
 )
-def test_a_region_with_a_typo_is_told_with_the_nearest(
+def test_an_error_for_a_mistyped_region_suggests_the_nearest(
     manager: Any, region: str, meant: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -136,7 +136,7 @@ def test_a_region_with_a_typo_is_told_with_the_nearest(
 
 
 @pytest.mark.parametrize("region", ["us-esat-1", "us_esat_1"])
-def test_one_that_comes_from_elsewhere_is_told_so_too(
+def test_an_error_for_a_region_from_elsewhere_says_so(
     manager: Any, monkeypatch: pytest.MonkeyPatch, region: str
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
@@ -170,7 +170,7 @@ class OneAtATime(boto3.Session):
             self.building -= 1
 
 
-def test_a_session_builds_clients_for_one_thread_at_a_time_whoever_asks(
+def test_a_session_builds_clients_for_one_thread_at_a_time(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     session = OneAtATime()

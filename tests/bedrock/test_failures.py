@@ -1,4 +1,4 @@
-"""Every failure has one name."""
+"""Every error of a request is mapped to one failure class."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_failure_of_transport_or_of_langchain_is_named(
         botocore.exceptions.NoRegionError(),
     ],
 )
-def test_what_another_model_could_not_mend_is_no_failure(error: BaseException) -> None:
+def test_an_error_that_no_other_model_could_avoid_is_not_a_failure(error: BaseException) -> None:
     assert classify(error) is None
 
 
@@ -314,7 +314,9 @@ def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
         ("InternalServerException", "daily trouble", False),
     ],
 )
-def test_what_lasts_is_told_from_what_passes(code: str, message: str, lasts: bool) -> None:
+def test_lasting_failures_are_distinguished_from_passing_ones(
+    code: str, message: str, lasts: bool
+) -> None:
     failure = classify(client_error(code, message))
 
     assert failure is not None
@@ -330,7 +332,7 @@ def test_what_lasts_is_told_from_what_passes(code: str, message: str, lasts: boo
         ("us-gov-west-1", None),
     ],
 )
-def test_an_endpoint_of_an_unknown_region_is_told_with_the_nearest(
+def test_an_error_for_an_endpoint_of_an_unknown_region_suggests_the_nearest(
     region: str, told: str | None
 ) -> None:
     url = f"https://bedrock-runtime.{region}.amazonaws.com/model/m/converse"

@@ -1,4 +1,4 @@
-"""ARNs that hide their model: found once by GetInferenceProfile, or unknown with a reason."""
+"""The model of an ARN is looked up once with GetInferenceProfile, or unknown with a reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _manager(configured: Configure, agents: str = f"a: {{model: '{ARN}'}}") -> M
     return ModelManager(configured(agents), sinks=[MemorySink()])
 
 
-def _asked(aws: LocalAWS) -> int:
+def _lookups(aws: LocalAWS) -> int:
     return sum(call.operation == "GetInferenceProfile" for call in aws.calls())
 
 
@@ -64,13 +64,13 @@ def test_a_profile_is_resolved_once_and_priced_by_its_geography(
     local_aws.inference_profile(ARN, HAIKU_45, US)
     manager = _manager(configured, f"a: {{model: '{ARN}'}}\nb: {{model: '{ARN}'}}")
     a, b = manager.chat_model("a"), manager.chat_model("b")
-    assert _asked(local_aws) == 0  # construction calls nobody
+    assert _lookups(local_aws) == 0  # construction sends no request
 
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(a.invoke, ["x"] * 8))
     b.invoke("x")
 
-    assert _asked(local_aws) == 1
+    assert _lookups(local_aws) == 1
     assert local_aws.calls(ARN)[-1].body["messages"]
     model = manager.get_model_config(ARN)
     assert model is not None
@@ -90,7 +90,7 @@ async def test_async_calls_resolve_without_blocking_their_loop(
     streamed = [chunk async for chunk in llm.astream("x")]
 
     assert streamed
-    assert _asked(local_aws) == 1
+    assert _lookups(local_aws) == 1
 
 
 def test_what_the_found_model_cannot_do_drops_it_out(
@@ -170,7 +170,7 @@ def test_an_arn_streams_whether_its_model_was_found_or_not(
         ("meta.llama3-3-70b-instruct-v1:0", "", "ConverseStream", "Converse"),
     ],
 )
-def test_an_arn_streams_as_the_catalog_says_of_the_model_behind_it(
+def test_an_arn_streams_as_the_catalog_says_of_its_model(
     configured: Configure,
     local_aws: LocalAWS,
     behind: str,
@@ -188,7 +188,7 @@ def test_an_arn_streams_as_the_catalog_says_of_the_model_behind_it(
     assert [c.operation for c in local_aws.calls(ARN)] == [plain, with_tools]
 
 
-def test_a_profile_that_failed_is_asked_for_again_later(
+def test_a_failed_lookup_of_a_profile_is_repeated_later(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local_aws.fail(ARN, "ThrottlingException", times=1, at="profile")
@@ -196,13 +196,13 @@ def test_a_profile_that_failed_is_asked_for_again_later(
     llm = _manager(configured).chat_model("a")
 
     costs = [_cost(llm.invoke("x")) for _ in range(3)]
-    asked = _asked(local_aws)
+    asked = _lookups(local_aws)
     monkeypatch.setattr(f"{MODULE}.RETRY_LOOKUP_SECONDS", 0.0)
 
     assert costs == [None, None, None]
     assert asked == 1
     _until(lambda: _cost(llm.invoke("x")) is not None)
-    assert _asked(local_aws) == 2
+    assert _lookups(local_aws) == 2
 
 
 def test_metrics_and_errors_name_an_arn_without_its_account(
@@ -257,7 +257,7 @@ async def test_a_control_plane_that_hangs_delays_a_call_by_seconds_at_most(
             *_, reply = [chunk async for chunk in llm.astream("x")]
         assert _cost(reply) is None
 
-    assert _asked(local_aws) == 1
+    assert _lookups(local_aws) == 1
     (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
     assert "GetInferenceProfile" in told
 
@@ -270,7 +270,7 @@ def test_a_profile_that_hangs_delays_no_other(configured: Configure, local_aws: 
 
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(manager.chat_model("a").invoke, "x")
-        _until(lambda: _asked(local_aws) == 1)
+        _until(lambda: _lookups(local_aws) == 1)
         reply = manager.chat_model("b").invoke("x")
         first_done = hanging.done()
 
@@ -291,7 +291,7 @@ def test_a_search_after_one_that_failed_is_not_waited_for(
     local_aws.stall(ARN, HUNG, at="profile")
 
     assert [_cost(llm.invoke("x")) for _ in range(3)] == [None] * 3
-    _until(lambda: _asked(local_aws) == 2)
+    _until(lambda: _lookups(local_aws) == 2)
 
 
 def test_an_answer_that_comes_late_is_taken_all_the_same(
@@ -307,7 +307,7 @@ def test_an_answer_that_comes_late_is_taken_all_the_same(
     _until(lambda: _cost(llm.invoke("x")) is not None)
 
     assert _cost(first) is None
-    assert _asked(local_aws) == 1
+    assert _lookups(local_aws) == 1
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_an_answer_that_comes_late_is_taken_all_the_same(
         "default-prompt-router/anthropic.claude:1",
     ],
 )
-def test_an_arn_that_is_no_profile_is_not_asked_for(
+def test_an_arn_of_another_kind_is_not_looked_up(
     configured: Configure,
     local_aws: LocalAWS,
     caplog: pytest.LogCaptureFixture,
@@ -332,6 +332,6 @@ def test_an_arn_that_is_no_profile_is_not_asked_for(
     for _ in range(2):
         assert _cost(manager.chat_model("a").invoke("x")) is None
 
-    assert _asked(local_aws) == 0
+    assert _lookups(local_aws) == 0
     (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
     assert "not an inference profile" in told

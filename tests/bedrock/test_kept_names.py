@@ -1,4 +1,4 @@
-"""What the caller named inside his own data keeps its name, whatever way it goes in."""
+"""Names in the caller's own data are preserved by every method."""
 
 from __future__ import annotations
 

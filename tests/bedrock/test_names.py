@@ -232,7 +232,7 @@ def test_document_names_are_mapped_and_citations_name_the_callers(
     assert documents == before
 
 
-def test_documents_of_one_name_are_told_apart_over_the_whole_request(
+def test_documents_with_one_name_get_distinct_names_in_the_whole_request(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     call = {"name": "look", "args": {}, "id": "t1", "type": "tool_call"}

@@ -1,4 +1,4 @@
-"""Fields that a model refuses are left out or changed, and told; those that it takes stay."""
+"""Fields that a model rejects are removed or changed, and reported; others are sent."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def test_an_old_catalog_says_so_once_an_agent(configured: Configure) -> None:
     assert old[1].warnings == ()
 
 
-def test_what_is_not_known_is_told(configured: Configure) -> None:
+def test_unknown_facts_are_warnings(configured: Configure) -> None:
     config = configured(
         f"a: {{model: '{HAIKU}', fallbacks: ['{ARN}', acme.unheard-of]}}\n"
         f"b: {{model: ca.amazon.nova-lite-v1:0, requires: [images]}}\n"

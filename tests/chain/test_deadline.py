@@ -145,7 +145,7 @@ def test_a_stream_of_events_without_content_falls_back_in_time(
     assert local_aws.wait_closed(60)
 
 
-def test_a_time_out_too_short_for_its_answer_is_told_once(
+def test_a_timeout_too_short_for_its_answer_is_logged_once(
     configured: Configure, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:
     llm = _model(configured, "timeout_seconds: 10, max_tokens: 8000")

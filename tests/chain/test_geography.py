@@ -1,4 +1,4 @@
-"""A fallback never takes a request out of its geography, however the geography is told."""
+"""A fallback never takes a request out of its geography, however the geography is set."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_fallback_inside_the_geography_is_none(
     assert not any("geography" in text for text in (*member.problems, *member.warnings))
 
 
-def test_a_model_behind_an_arn_that_models_tells_counts_too(configured: Configure) -> None:
+def test_the_base_model_that_the_yaml_sets_for_an_arn_counts_too(configured: Configure) -> None:
     told = f"models: {{'{arn('eu-west-1')}': {{base_model: 'us.{HAIKU_45}'}}}}"
 
     with pytest.raises(ConfigurationError, match="'eu' cannot fall back to one in 'us'"):
@@ -118,7 +118,7 @@ def test_a_bare_id_that_falls_to_a_global_one_is_a_warning(configured: Configure
     )
 
 
-def test_a_geography_that_nobody_knows_is_a_warning(
+def test_an_unknown_geography_is_a_warning(
     configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -167,7 +167,7 @@ def test_a_calls_own_model_does_not_fall_to_the_agents_geography(
     assert local_aws.requests(f"us.{HAIKU_45}") == 0
 
 
-def test_an_arn_that_turns_out_to_be_global_is_not_asked(
+def test_an_arn_that_turns_out_to_be_global_is_not_used(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)
@@ -200,7 +200,7 @@ def test_the_family_rule_stays_in_the_geography(
     assert (member.model_id, member.ok) == (fallback, True)
 
 
-def test_the_family_rule_gives_an_arn_the_geography_behind_it(configured: Configure) -> None:
+def test_the_family_rule_gives_an_arn_the_geography_of_its_model(configured: Configure) -> None:
     primary = arn("eu-central-1")
     told = f"models: {{'{primary}': {{base_model: 'eu.{SONNET_45}'}}}}"
     config = configured(f"a: {{model: '{primary}'}}", told, region="us-east-1")

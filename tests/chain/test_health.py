@@ -37,7 +37,7 @@ def _manager(configured: Configure, more: str = "") -> ModelManager:
     return ModelManager(config, sinks=[MemorySink()])
 
 
-def test_a_dead_model_is_asked_three_times_and_then_no_more(
+def test_a_dead_model_is_called_three_times_and_then_skipped(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = _manager(configured).chat_model("a")
@@ -80,7 +80,7 @@ def test_a_model_that_is_well_again_is_found_by_one_call(
     assert llm.invoke("x").response_metadata["model_name"] == SONNET
 
 
-def test_the_last_model_is_asked_whatever_its_health(
+def test_the_last_model_is_called_whatever_its_health(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(f"a: {{model: '{SONNET}', fallbacks: []}}")
@@ -363,7 +363,7 @@ def test_different_prompts_that_fail_are_the_models_failure(
     assert _served(b) == HAIKU
 
 
-def test_an_agent_without_cooldowns_asks_whatever_others_found(
+def test_an_agent_without_cooldowns_ignores_failures_of_others(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     _, a, b = _two(configured, b=", cooldown_seconds: 0")
@@ -374,7 +374,7 @@ def test_an_agent_without_cooldowns_asks_whatever_others_found(
     assert _served(b) == SONNET
 
 
-def test_an_agents_cooldown_is_as_long_as_it_says_whoever_started_it(
+def test_an_agents_cooldown_has_its_own_length_even_if_another_agent_started_it(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager, a, b = _two(configured, ", cooldown_seconds: 3600", ", cooldown_seconds: 5")

@@ -51,7 +51,7 @@ def llm(manager: ModelManager) -> ManagedBedrockChat:
         ({"reasoning_effort": 3}, "reasoning_effort must be a string, got int"),
     ],
 )
-def test_a_wrong_keyword_is_told_at_both_doors_and_nothing_is_sent(
+def test_a_wrong_keyword_raises_in_both_interfaces_and_nothing_is_sent(
     manager: ModelManager,
     llm: ManagedBedrockChat,
     local_aws: LocalAWS,
@@ -82,7 +82,9 @@ def test_bedrocks_own_spelling_reaches_the_wire_too(
     assert local_aws.calls(SONNET)[0].body["guardrailConfig"] == GUARDRAIL
 
 
-def test_a_value_that_botocore_refuses_is_told_by_its_place_alone(llm: ManagedBedrockChat) -> None:
+def test_an_error_for_a_value_that_botocore_rejects_names_its_place_only(
+    llm: ManagedBedrockChat,
+) -> None:
     with pytest.raises(
         BedrockInvalidRequestError,
         match=r"\(a value of type list; give str\): Invalid type for parameter requestMetadata\.k$",

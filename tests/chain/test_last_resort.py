@@ -1,4 +1,4 @@
-"""A model that cools down is asked all the same before a call fails, or waits."""
+"""A model in a cooldown is tried as a last resort before a call fails or waits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_healthy_model_in_its_cooldown_answers_when_its_fallback_fails(
     assert local_aws.requests(HAIKU) == before + 1  # not retried before the other was asked
 
 
-def test_of_several_in_their_cooldown_the_one_that_ends_first_is_asked_first(
+def test_of_several_models_in_a_cooldown_the_one_that_ends_first_is_tried_first(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = _manager(configured, [OPUS, HAIKU])
@@ -108,7 +108,7 @@ def test_of_several_in_their_cooldown_the_one_that_ends_first_is_asked_first(
     assert [c.model_id for c in local_aws.calls()[before:]] == [HAIKU, OPUS, SONNET]
 
 
-def test_where_all_cool_down_the_one_that_ends_first_is_asked(
+def test_if_all_models_cool_down_the_one_that_ends_first_is_tried(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = _manager(configured, [HAIKU])
@@ -172,7 +172,9 @@ def test_after_an_overflow_only_a_larger_window_is_a_last_resort(
     assert f"skipped {SONNET}: Model has no larger context window" in str(caught.value)
 
 
-def test_expired_credentials_ask_no_last_resort(configured: Configure, local_aws: LocalAWS) -> None:
+def test_expired_credentials_cause_no_last_resort(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
     manager = _manager(configured, [HAIKU])
     llm = manager.chat_model("a")
     _trip(local_aws, llm, SONNET)

@@ -1,4 +1,4 @@
-"""After a failure there is one thing to do next."""
+"""The policy decides what to do after each failure."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_replaced_connection_is_not_one_of_those_attempts() -> None:
     assert decisions == [Retry(0.5), Retry(1.0), Stop()]
 
 
-def test_a_denied_or_missing_model_is_not_asked_again() -> None:
+def test_a_denied_or_missing_model_is_not_retried() -> None:
     assert _decide(BedrockPermissionDeniedError("x"), left=0) == Stop()
     assert _decide(BedrockNotFoundError("x"), left=0) == Stop()
 

@@ -120,7 +120,7 @@ def test_a_fallbacks_refusal_moves_on_while_the_primary_cools_down(
     assert _errors(told) == ["BedrockInvalidRequestError"] * 2 + [None]
 
 
-def test_a_refusal_after_which_nobody_is_left_hides_no_passing_failure(
+def test_a_refusal_of_the_last_candidate_hides_no_passing_failure(
     llm: Any, local_aws: LocalAWS
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException")

@@ -104,7 +104,7 @@ def test_content_of_version_1_is_converted_anew_for_each_attempt(
     assert point == {"cachePoint": {"type": "default"}}
 
 
-def test_what_langchain_aws_leaves_out_is_told_like_what_we_leave_out(
+def test_content_that_langchain_aws_removes_is_reported_like_our_changes(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(
@@ -139,7 +139,7 @@ def test_what_langchain_aws_leaves_out_is_told_like_what_we_leave_out(
 
 
 @pytest.mark.filterwarnings("ignore:Tool messages were passed:RuntimeWarning")
-def test_tool_calls_without_tools_are_told_to_be_sent_as_text(
+def test_tool_calls_without_tools_are_reported_as_sent_as_text(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = ModelManager(configured(f"a: {{model: '{CLAUDE}', fallbacks: []}}"), sinks=[]).chat_model(
@@ -159,7 +159,7 @@ def test_tool_calls_without_tools_are_told_to_be_sent_as_text(
 
 
 @pytest.mark.filterwarnings("ignore:Model anthropic.claude-opus-5 does not support:UserWarning")
-def test_sampling_that_langchain_aws_drops_is_told(
+def test_sampling_parameters_that_langchain_aws_drops_are_reported(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(

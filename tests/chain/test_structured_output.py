@@ -1,4 +1,4 @@
-"""Structured output whose nested lists and objects arrive as JSON text."""
+"""Structured output with nested lists and objects that arrive as JSON text."""
 
 from __future__ import annotations
 

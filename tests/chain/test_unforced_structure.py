@@ -67,7 +67,7 @@ def adapted(message: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("model", THINKERS)
-def test_a_model_that_thinks_is_asked_unforced(
+def test_a_model_that_thinks_gets_no_forced_choice(
     configured: Configure, local_aws: LocalAWS, model: str
 ) -> None:
     local_aws.reply(model, FOUND)
@@ -132,7 +132,7 @@ def test_a_reasoning_effort_of_a_call_counts(configured: Configure, local_aws: L
 
 @pytest.mark.parametrize("model", UNFORCEABLE)
 @pytest.mark.parametrize("ask", ["invoke", "stream"])
-def test_a_model_that_takes_no_forced_choice_is_asked_unforced(
+def test_a_model_without_forced_choice_gets_none(
     configured: Configure, local_aws: LocalAWS, model: str, ask: str
 ) -> None:
     local_aws.reply(model, FOUND)
@@ -159,7 +159,7 @@ def test_an_answer_without_the_call_is_langchains_parser_error(
     assert "twelve" not in str(caught.value)
 
 
-async def test_with_the_raw_message_the_parser_error_is_told(
+async def test_with_the_raw_message_the_parser_error_is_returned(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     local_aws.reply(THINKER, PROSE)
@@ -267,7 +267,7 @@ def test_the_hint_never_names_the_model_that_can_not(configured: Configure) -> N
     assert f"configured models that can: {SONNET}" in str(caught.value)
 
 
-def test_the_check_of_chains_tells_what_thinking_keeps_a_model_from(configured: Configure) -> None:
+def test_check_chains_warns_if_thinking_prevents_a_forced_choice(configured: Configure) -> None:
     thinking = manager_of(configured, THINKER, THINKING).check_chains()[0]
     not_thinking = manager_of(configured, THINKER).check_chains()[0]
 
