@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
 
-_ABILITIES = (
+ABILITIES = (
     "tools",
     "streaming",
     "streaming_tools",
@@ -99,5 +99,5 @@ def _today() -> date:
 
 def _abilities(model: ModelConfig, *, able: bool) -> list[str]:
     """Return what a model is known to take, or known not to."""
-    found = (name for name in _ABILITIES if getattr(model, f"supports_{name}") is able)
+    found = (name for name in ABILITIES if getattr(model, f"supports_{name}") is able)
     return [name.replace("_", " ") for name in found]
