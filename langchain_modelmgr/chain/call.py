@@ -1,4 +1,4 @@
-"""One call: who may still be asked, what was tried, and what may be said of it."""
+"""Call: decides which candidate is tried next, from the first attempt to the answer or error."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class CallOutcome:
-    """What a call came to; filled when it is answered.
+    """The result of a call, apart from its answer; set when it is answered.
 
     Attributes:
-        meter: The answering attempt's meter.
-        report: What ``response_metadata["model_manager"]`` tells.
+        meter: The meter of the attempt that was answered.
+        report: The content of ``response_metadata["model_manager"]``.
     """
 
     meter: Meter | None = None
@@ -70,16 +70,16 @@ class ChainInput:
 
 @dataclass(frozen=True, slots=True)
 class ChainRules:
-    """What holds for every call of a chain.
+    """The settings of a chain's calls.
 
     Attributes:
         agent_name: The agent, for logs and errors.
-        max_retries: Further attempts that the last candidate has for passing failures.
-        deadline_seconds: How long a whole call may take.
-        cooldown_seconds: How long a model that keeps failing is passed over at first; 0: never.
+        max_retries: Further attempts of the last candidate after transient failures.
+        deadline_seconds: Longest time of a whole call.
+        cooldown_seconds: Length of the first cooldown of a model that keeps failing; 0: none.
         cooldowns: The health of all models.
         watchdog: The thread that ends streams which wait too long.
-        alternatives: Gives the configured models that can serve some needs, for an error's text.
+        alternatives: Returns the configured models that meet some needs, for an error's text.
     """
 
     agent_name: str
@@ -92,7 +92,19 @@ class ChainRules:
 
 
 class Call:
-    """The state of one call: who may still be asked, what was tried, what may be said of it."""
+    """The state of one call: the candidates left, the attempts made, and its report.
+
+    A context manager: entering it chooses the first candidate, leaving it records the call.
+
+    Args:
+        candidates: The chain's candidates, the primary first.
+        rules: The chain's settings.
+        given: The call's input.
+
+    Raises:
+        ModelCompatibilityError: On entering: no candidate can serve the request, or the primary
+            can't serve what is bound to it.
+    """
 
     def __init__(
         self, candidates: Sequence[Candidate], rules: ChainRules, given: ChainInput
@@ -111,22 +123,27 @@ class Call:
             timeout=min(given.request.timeout, rules.deadline_seconds),
             prompt=given.request.fingerprint,
         )
-        self._order = CandidateOrder(self._fitting(), given.request, rules.cooldowns, self._caller)
+        self._order = CandidateOrder(given.request, rules.cooldowns, self._caller)
+        self._chunks = FirstChunks()
+        self._meter: Meter | None = None
+        self._time_budget = self._new_time_budget()
+        self._began = self._started
         self._answered: bool | None = None
         self._left_by_reader = False
 
     @property
     def candidate(self) -> Candidate:
-        """The model that is asked now."""
+        """The model that is called now."""
         return self._order.current.candidate
 
     def __enter__(self) -> Self:
+        self._order.start(self._fitting())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception) and not self._left_by_reader:
             self._answered = False
-        # A probe that had no end of its own.
+        # Ends a probe that neither failed nor was answered.
         self._rules.cooldowns.left(self._order.current.key, self._caller)
         primary = self._candidates[0]
         self._usage.call_ended(
@@ -140,18 +157,25 @@ class Call:
     def attempt(self) -> AttemptRequest:
         """Return the next attempt."""
         self._chunks = FirstChunks()
-        self._meter = Meter(
+        self._meter = meter = Meter(
             self.candidate.model_id,
             self._attempt_ended,
             on_send=self._attempt_started,
             keep_content=self._request.keep_content,
         )
-        self._time_budget = TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
+        self._time_budget = self._new_time_budget()
         self._began = self._rules.cooldowns.now()
-        return AttemptRequest(self._request, self._meter, self._time_budget)
+        return AttemptRequest(self._request, meter, self._time_budget)
+
+    def _new_time_budget(self) -> TimeBudget:
+        return TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
 
     def after(self, failure: BedrockError) -> float:
-        """Return the seconds to wait before ``candidate`` is asked; raise if that is all."""
+        """Choose the next candidate, and return the seconds to wait before it is called.
+
+        Raises:
+            ModelManagerError: No candidate is left, or none should be tried after this failure.
+        """
         state = self._order.current
         self._report.failures.append((state.candidate.settings.label, failure))
         self._note_health(state, failure)
@@ -198,7 +222,7 @@ class Call:
         return decide(state.failure, history, max_retries=retries, jitter=uniform)
 
     def _is_substitute(self, state: CandidateState) -> bool:
-        """Return whether a fallback is asked because a model before it failed in passing."""
+        """Return whether a fallback is called because of a transient failure before it."""
         if state.candidate is self._candidates[0]:
             return False
         return self._order.passed_over or any(f.is_retryable for _, f in self._report.failures)
@@ -216,14 +240,14 @@ class Call:
         self._rules.cooldowns.failed(state.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
-        """Take the answer and say in it how it came about."""
-        result.generations[0].message.response_metadata["model_manager"] = self._told()
+        """Return the answer with its report in ``response_metadata["model_manager"]``."""
+        result.generations[0].message.response_metadata["model_manager"] = self._end_answered()
         return result
 
     # -- a stream's chunks
 
     def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
-        """Return what may be handed on: nothing, until this candidate gives content."""
+        """Return the chunks to yield now: none before this candidate's first content."""
         if self._chunks.committed:
             return self._chunks.release(chunk)
         return self._first(chunk)
@@ -236,16 +260,16 @@ class Call:
         return iter(released)
 
     def rest(self) -> Iterator[ChatGenerationChunk]:
-        """Yield what was held back of an empty answer, then the chunk that says how it came."""
+        """Yield the chunks of an answer without content, then the chunk with the report."""
         yield from self._chunks.rest()
-        metadata = {"model_manager": self._told()}
+        metadata = {"model_manager": self._end_answered()}
         last = AIMessageChunk(content="", response_metadata=metadata, chunk_position="last")
         yield ChatGenerationChunk(message=last)
 
     # -- candidates
 
     def _fitting(self) -> list[Candidate]:
-        """Return the candidates that can serve the request, and note why others can't."""
+        """Return the candidates that can serve the request, and report why others can't."""
         fitting = []
         for position, candidate in enumerate(self._candidates):
             reason = candidate.unsuited_because(self._request)
@@ -280,11 +304,11 @@ class Call:
         )
 
     def _note_passed_over(self) -> None:
-        """Put in the report who cooled down and was not asked as a last resort either."""
+        """Report the models in a cooldown that were not tried as a last resort either."""
         for state in self._order.resting:
             self._report.skip(state.candidate.model_id, state.passed_over)
 
-    # -- what is told
+    # -- attempts and the call's end
 
     def _attempt_started(self, meter: Meter) -> None:
         self._usage.attempt_started(
@@ -307,8 +331,8 @@ class Call:
     def _latency_ms(self) -> float:
         return round((self._last_byte - self._started) * 1000, 3)
 
-    def _told(self) -> dict[str, Any]:
-        """Note that the call was answered, and return how."""
+    def _end_answered(self) -> dict[str, Any]:
+        """Record that the call was answered, and return its report."""
         self._answered = True
         self._rules.cooldowns.answered(self._order.current.key, self._caller, self._began)
         self._note_passed_over()
@@ -326,7 +350,7 @@ class Call:
         committed = self._chunks.committed
         if committed:
             failure.partial_text = self._chunks.text
-            usage = self._meter.usage
+            usage = None if self._meter is None else self._meter.usage
             failure.usage = None if usage is None else asdict(usage)
         logger.warning(
             "agent %s: gave up on %s after %s (attempts: %d, request id %s)",

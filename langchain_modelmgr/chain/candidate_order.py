@@ -21,7 +21,7 @@ class CandidateState:
 
     Attributes:
         candidate: The candidate.
-        key: What its health is kept by.
+        key: The key of its health in ``Cooldowns``.
         failures: Its failed attempts in this call.
         stale_retry_used: True if a dead connection to it was already replaced once.
         failure: Its last failure.
@@ -45,13 +45,11 @@ class CandidateOrder:
     cooldown that ends first is tried first.
 
     Args:
-        candidates: Those that can serve the request, in order; at least one.
         request: The request.
         cooldowns: The health of all models.
         caller: The call.
 
     Attributes:
-        current: The candidate that is tried now.
         last: The last one that was tried in order; None: all are in a cooldown.
         resting: Those that were passed over and not tried so far.
         passed_over: True once a candidate was passed over.
@@ -59,7 +57,6 @@ class CandidateOrder:
 
     def __init__(
         self,
-        candidates: Iterable[Candidate],
         request: ChatRequest,
         cooldowns: Cooldowns,
         caller: Caller,
@@ -67,11 +64,31 @@ class CandidateOrder:
         self._cooldowns = cooldowns
         self._caller = caller
         self._request = request
-        self._waiting = deque(candidates)
+        self._waiting: deque[Candidate] = deque()
+        self._current: CandidateState | None = None
         self.resting: list[CandidateState] = []
         self.passed_over = False
         self.last: CandidateState | None = None
-        self.current = self._next()
+
+    def start(self, candidates: Iterable[Candidate]) -> None:
+        """Make the first candidate that isn't in a cooldown the current one.
+
+        Args:
+            candidates: Those that can serve the request, in order; at least one.
+        """
+        self._waiting.extend(candidates)
+        self.go_on()
+
+    @property
+    def current(self) -> CandidateState:
+        """The candidate that is tried now.
+
+        Raises:
+            RuntimeError: The order was not started.
+        """
+        if self._current is None:
+            raise RuntimeError("no candidate is tried before start()")
+        return self._current
 
     @property
     def left(self) -> int:
@@ -106,12 +123,12 @@ class CandidateOrder:
 
     def go_on(self) -> None:
         """Make the next candidate the current one."""
-        self.current = self._next()
+        self._current = self._next()
 
     def go_back(self) -> None:
         """Make the last candidate in order the current one again, after the last resorts."""
         if self.last is not None:
-            self.current = self.last
+            self._current = self.last
 
     def _next(self) -> CandidateState:
         while self._waiting:

@@ -1,4 +1,4 @@
-"""What is said of a model's life on Bedrock: active, legacy, retired or unknown."""
+"""Findings about a model's lifecycle on Bedrock: active, legacy, retired or unknown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
 
 OLD_DAYS = 60
-"""Days after which the catalog's age is told: prices and lifecycles change every few weeks."""
+"""Days after which the catalog's age is a warning: prices and lifecycles change in weeks."""
 
 
 class Findings(NamedTuple):
-    """What keeps a model from serving, and what its user should know."""
+    """Problems that keep a model from serving, and warnings."""
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -27,21 +27,21 @@ class Findings(NamedTuple):
 def life_of(
     model: ModelConfig, catalog: ModelCatalog, today: dt.date, is_served: Callable[[], bool]
 ) -> Findings:
-    """Return what the catalog knows of a model's life, with its source and that source's date.
+    """Return the findings about a model's lifecycle, with their source and its date.
 
     Args:
         model: The model.
-        catalog: Where its successor is looked up.
-        today: The day that counts.
-        is_served: Asked of a retired model: whether it is served all the same, as by the local AWS.
+        catalog: The catalog, for the model's successor.
+        today: The date to compare with.
+        is_served: Returns whether a retired model is served all the same, as by the local AWS.
     """
     state = model.lifecycle_on(today)
     if state == "retired":
-        text = _told("retired", model.retirement_date and f"on {model.retirement_date}", model)
+        text = _finding("retired", model.retirement_date and f"on {model.retirement_date}", model)
         text += _successor(model, catalog)
         return Findings(warnings=(text,)) if is_served() else Findings(problems=(text,))
     if state == "legacy":
-        text = _told("legacy:", _end(model.retirement_date, today), model)
+        text = _finding("legacy:", _end(model.retirement_date, today), model)
         return Findings(warnings=(text + _successor(model, catalog),))
     if state is None and model.base_model_id in shipped_models():
         return Findings(warnings=("its lifecycle is unknown: no list has it",))
@@ -49,7 +49,7 @@ def life_of(
 
 
 def age_of_catalog(today: dt.date) -> Iterator[str]:
-    """Yield that the shipped catalog is old, if it is."""
+    """Yield a warning if the shipped catalog is old."""
     days = (today - read_on()).days
     if days > OLD_DAYS:
         yield (
@@ -64,7 +64,7 @@ def _end(day: str | None, today: dt.date) -> str:
     return f"retires on {day}, in {(dt.date.fromisoformat(day) - today).days} days"
 
 
-def _told(state: str, when: str | None, model: ModelConfig) -> str:
+def _finding(state: str, when: str | None, model: ModelConfig) -> str:
     checked = model.lifecycle_checked and f"checked {model.lifecycle_checked}"
     source = ", ".join(filter(None, (model.lifecycle_source, checked)))
     return " ".join(filter(None, (state, when, source and f"({source})")))

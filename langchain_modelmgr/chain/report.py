@@ -1,4 +1,4 @@
-"""What an answer and an error say about their call: what was tried, what was skipped, the cost."""
+"""CallReport: the attempts, skipped models and cost of a call, for its answer or its error."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FIELDS = tuple(f.name for f in fields(Attempt))
 
 @dataclass(slots=True)
 class CallReport:
-    """What has happened in one call so far.
+    """The attempts of one call so far, and the models it skipped.
 
     Attributes:
         agent_name: The agent.
-        attempts: What was sent, in order.
-        failures: The model that was asked and its failure, in order.
-        skipped: The models that were not asked, with the reason: plain, for JSON.
+        attempts: The attempts, in order.
+        failures: Each failure with the label of its model, in order.
+        skipped: The models that were not called, with the reason; serializable as JSON.
         cost: USD of the last attempt; None: unknown.
         wasted: USD that Bedrock probably billed for attempts that broke.
     """
@@ -37,11 +37,11 @@ class CallReport:
     wasted: Decimal = field(default_factory=Decimal)
 
     def skip(self, model_id: str, reason: str) -> None:
-        """Note that a model is not asked."""
+        """Record that a model is not called."""
         self.skipped.append({"model_id": model_id, "reason": reason})
 
     def answered_by(self, model_id: str, *, fallback_used: bool, latency_ms: float) -> AnswerReport:
-        """Return ``response_metadata["model_manager"]``: plain, for JSON and checkpoints."""
+        """Return ``response_metadata["model_manager"]``, serializable as JSON."""
         return AnswerReport(
             {
                 "agent_name": self.agent_name,
@@ -57,26 +57,26 @@ class CallReport:
         )
 
     def error(self, *, as_it_is: bool, spent: str = "") -> BedrockError | AllModelsFailedError:
-        """Return the error of the whole call: one class if all failures are of one.
+        """Return the error of the whole call.
 
         Args:
-            as_it_is: The last failure is raised whatever came before it.
-            spent: How the time was spent, of a call that ran out of it.
+            as_it_is: True if the last failure is raised whatever came before it.
+            spent: For a call past its deadline: how its time was spent.
         """
         last = self.failures[-1][1]
-        agent, told = f"agent {self.agent_name!r}: ", self._told() + spent
+        agent, models = f"agent {self.agent_name!r}: ", self._models() + spent
         if as_it_is or len({type(failure) for _, failure in self.failures}) == 1:
             last.attempts = tuple(self.attempts)
-            last.args = (agent + told,)
+            last.args = (agent + models,)
             return last
         return AllModelsFailedError(
-            f"{agent}every model failed: {told}",
+            f"{agent}every model failed: {models}",
             self.attempts,
             is_retryable=any(failure.is_retryable for _, failure in self.failures),
         )
 
-    def _told(self) -> str:
-        """Return every model with its last failure, or with the reason why it was skipped."""
+    def _models(self) -> str:
+        """Return every model with its last failure, or with the reason it was skipped."""
         by_model: dict[str, list[BedrockError]] = {}
         for model_id, failure in self.failures:
             by_model.setdefault(model_id, []).append(failure)
@@ -89,24 +89,24 @@ class CallReport:
         return mask_account_ids("; ".join((*tried, *skipped)))
 
     def spent(self, total: float, deadline: float) -> str:
-        """Return how the time of a call that ran out of it was spent.
+        """Return how a call past its deadline spent its time.
 
         Args:
             total: Seconds that the call took.
-            deadline: Seconds that it might have taken.
+            deadline: Seconds that it was allowed to take.
         """
         by_model: dict[str, list[float]] = {}
         for attempt in self.attempts:
             by_model.setdefault(attempt.model_id, []).append(attempt.latency_ms / 1000)
-        asked = ", ".join(
+        tried = ", ".join(
             f"{sum(took):.1f} s in {len(took)} attempt{'s' if len(took) > 1 else ''} on "
             f"{mask_account_ids(model_id)}"
             for model_id, took in by_model.items()
         )
         waited = max(0.0, total - sum(sum(took) for took in by_model.values()))
-        if not asked:
+        if not tried:
             return f" (deadline of {deadline:g} s: nothing sent in {waited:.1f} s)"
-        return f" (deadline of {deadline:g} s: {asked}, {waited:.1f} s waiting between them)"
+        return f" (deadline of {deadline:g} s: {tried}, {waited:.1f} s waiting between them)"
 
 
 def _plain(attempt: Attempt) -> dict[str, Any]:
