@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
 DECISIONS = [page for page in PAGES if page.startswith("decisions/0")]
 HOW_TO = [page for page in PAGES if page.startswith("howto/") and page != "howto/index.md"]
+GUIDES = ["tutorial.md", "troubleshooting.md", "local.md", "services.md", "dashboard.md"]
 LINK = re.compile(r"\]\((?!http)([^)#]+)(?:#[\w-]*)?\)")
 
 
@@ -73,7 +74,7 @@ def test_the_decisions_are_all_listed() -> None:
     assert listed == {DOCS / page for page in DECISIONS}
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "troubleshooting.md", *HOW_TO])
+@pytest.mark.parametrize("page", [*GUIDES, *HOW_TO])
 def test_a_page_for_a_task_begins_with_when_to_use_it(page: str) -> None:
     _, _, text = (DOCS / page).read_text("utf-8").partition("\n\n")
 
