@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo example test test-loaded check format docs docs-api bench prove lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## an agent, an outage and the bill, against a local AWS
-	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python examples/demo.py
+	@$(BIN)/python -m langchain_modelmgr demo
 
 example: $(VENV)/.demo   ## the design guide's supply chain application: three questions, three personas
 	@LANGSMITH_TRACING=false LANGCHAIN_TRACING_V2=false $(BIN)/python -m examples.supply_chain

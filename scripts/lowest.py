@@ -17,7 +17,7 @@ def main() -> None:
     """Print a pin for the lower bound of every dependency that users get."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
-    for line in [*project["dependencies"], *extras["local"], *extras["demo"]]:
+    for line in [*project["dependencies"], *extras["cli"], *extras["local"], *extras["demo"]]:
         requirement = Requirement(line)
         for bound in requirement.specifier:
             if bound.operator == ">=":

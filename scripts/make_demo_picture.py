@@ -1,6 +1,6 @@
 """Write docs/demo.svg: a picture of a terminal that runs the demo.
 
-Run it with ``python -m scripts.make_demo_picture`` after a change of examples/demo.py.
+Run it with ``python -m scripts.make_demo_picture`` after a change of cli/demo_agent.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from examples.demo import WIDTH, main
+from langchain_modelmgr.cli.demo_agent import WIDTH, main
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "demo.svg"
 

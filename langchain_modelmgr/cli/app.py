@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_modelmgr.cli import dashboard, iam, init, local, migrate, models, show, usage
+from langchain_modelmgr.cli import dashboard, demo, iam, init, local, migrate, models, show, usage
 from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment
 from langchain_modelmgr.cli.output import note
 from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
@@ -75,3 +75,4 @@ app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("iam", epilog=iam.EXAMPLE)(iam.iam)
 app.command("local", epilog=local.EXAMPLE)(local.local)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)

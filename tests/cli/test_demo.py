@@ -23,7 +23,7 @@ def run(**environment: str) -> str:
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "MODELMGR_", "FORCE_COLOR", "NO_COLOR"))
     }
-    command = [sys.executable, "examples/demo.py"]
+    command = [sys.executable, "-m", "langchain_modelmgr", "demo"]
     env = {**settings, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **environment}
     return subprocess.run(
         command, cwd=ROOT, env=env, check=True, capture_output=True, encoding="utf-8"

@@ -1,6 +1,6 @@
 """An agent with tools on a local AWS: a throttled model, its fallback, the cost, the metrics.
 
-Run it with ``make demo``. It needs no AWS account and ignores your AWS settings.
+Run it with ``modelmgr demo``. It needs no AWS account and ignores your AWS settings.
 """
 
 from __future__ import annotations
