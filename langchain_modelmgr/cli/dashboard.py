@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_modelmgr.cli.options import ConfigDir, Environment, EnvironmentArgument, read_config
+from langchain_modelmgr.cli.options import (
+    AsJson,
+    ConfigDir,
+    Environment,
+    EnvironmentArgument,
+    read_config,
+)
 from langchain_modelmgr.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -14,7 +20,10 @@ EXAMPLE = "Example: `modelmgr dashboard prod > monitoring.json`"
 
 
 def dashboard(
-    name: EnvironmentArgument = None, environment: Environment = None, config_dir: ConfigDir = None
+    name: EnvironmentArgument = None,
+    environment: Environment = None,
+    config_dir: ConfigDir = None,
+    as_json: AsJson = False,  # noqa: ARG001 - it always is
 ) -> None:
     """Print a CloudFormation template with a dashboard and alarms.
 

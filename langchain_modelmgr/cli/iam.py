@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from langchain_modelmgr.cli.options import ConfigDir, Environment, EnvironmentArgument, read_config
+from langchain_modelmgr.cli.options import (
+    AsJson,
+    ConfigDir,
+    Environment,
+    EnvironmentArgument,
+    read_config,
+)
 from langchain_modelmgr.cli.output import print_json
 
 EXAMPLE = "Example: `modelmgr iam prod --region eu-west-1 --account 111122223333`"
@@ -31,6 +37,7 @@ def iam(
     ] = "*",
     environment: Environment = None,
     config_dir: ConfigDir = None,
+    as_json: AsJson = False,  # noqa: ARG001 - it always is
 ) -> None:
     """Print an IAM policy with only what the enabled agents need."""
     from langchain_modelmgr.dashboard import iam_policy

@@ -118,6 +118,9 @@ def _takes(model: ModelConfig, needs: str | None) -> bool:
 
 
 def _print(found: list[ModelConfig]) -> None:
+    if not found:
+        note("no model in the catalog matches")
+        return
     print_table(_COLUMNS, map(_row, found), right=_COLUMNS[1:5], optional=["OUTPUT"])
     if any(model.price_disputed for model in found):
         note("* public lists differ on this price: modelmgr models MODEL_ID says how")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +30,8 @@ COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: i
         ["iam", "-e", "prod", "--config-dir", str(CONFIG)],
         ["--config-dir", str(CONFIG), "iam", "prod"],
         ["-e", "dev", "iam", "--environment", "prod", "--config-dir", str(CONFIG)],
+        ["--json", "iam", "prod", "--config-dir", str(CONFIG)],
+        ["iam", "prod", "--json", "--config-dir", str(CONFIG)],
     ],
 )
 def test_options_of_all_commands_stand_before_or_after_the_command(arguments: list[str]) -> None:
@@ -124,6 +128,30 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str, tmp_pa
     assert found.stderr == (
         "modelmgr needs typer and rich: pip install 'langchain-modelmgr[cli]'\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+@pytest.mark.parametrize(("no_color", "styled"), [("", True), ("1", False)])
+def test_colours_are_for_terminals_without_no_color(no_color: str, *, styled: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "COLUMNS": "80"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "langchain_modelmgr", "iam", "--nope"],
+        cwd=ROOT,
+        env=environment,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+    os.close(ours)
+
+    assert b"No such option" in shown
+    assert (b"\x1b[31m" in shown) == styled
 
 
 def test_importing_the_package_does_not_import_the_command_lines_libraries() -> None:

@@ -118,6 +118,13 @@ def test_prices_under_models_in_the_yaml_count(tmp_path: Path) -> None:
     assert "input          $0.5 per 1,000 tokens" in found.stdout
 
 
+def test_a_filter_that_no_model_passes_says_so() -> None:
+    found = run("models", "--retiring", "0d", "--needs", "video")
+
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert "no model in the catalog matches" in found.stderr
+
+
 @pytest.mark.parametrize("command", [[], ["--check"], [*[HAIKU] * 5_000]])
 def test_a_reader_may_leave_early(command: list[str]) -> None:
     with subprocess.Popen(
