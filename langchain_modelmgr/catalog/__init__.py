@@ -26,4 +26,4 @@ __all__ = [
 ]
 
 model_behind = underlying_model
-"""The former name of ``underlying_model``."""
+"""The name of ``underlying_model`` before 0.2.0."""
