@@ -140,3 +140,9 @@ class _Connection(sqlite3.Connection):
     def close(self) -> None:
         with _GATE:
             super().close()
+
+    def __del__(self) -> None:
+        # A connection that is collected closes its database, which is a call into SQLite. Python
+        # 3.13 warns of it.
+        with suppress(sqlite3.Error):
+            self.close()
