@@ -14,7 +14,7 @@ from langchain_modelmgr.local.cloudwatch import CloudWatchStore
 from langchain_modelmgr.local.faults import Fault
 from langchain_modelmgr.local.price_list import PriceList
 from langchain_modelmgr.local.server import HOST, Server
-from langchain_modelmgr.local.state import State
+from langchain_modelmgr.local.state import State, availability
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
@@ -201,6 +201,31 @@ class LocalAWS:
         }
         self._state.add_profile(name, profile)
 
+    def access(
+        self,
+        model_id: str,
+        *,
+        agreed: bool = True,
+        authorized: bool = True,
+        entitled: bool = True,
+        in_region: bool = True,
+    ) -> None:
+        """Set what GetFoundationModelAvailability says of a foundation model.
+
+        Args:
+            model_id: The foundation model.
+            agreed: Whether the model's agreement is available.
+            authorized: Whether the account is authorized.
+            entitled: Whether the account is entitled.
+            in_region: Whether the region has the model.
+        """
+        self._state.set_availability(
+            model_id,
+            availability(
+                agreed=agreed, authorized=authorized, entitled=entitled, in_region=in_region
+            ),
+        )
+
     def account(self, access_key_id: str, account_id: str) -> None:
         """Set the account that GetCallerIdentity returns for an access key."""
         self._state.set_account(access_key_id, account_id)
@@ -231,7 +256,8 @@ class LocalAWS:
             at: ``request``; ``stream``: an error event among the others; ``end``: an error event
                 after messageStop, in place of the token counts; ``profile``: the
                 request is GetInferenceProfile, ``model_id`` the profile; ``identity``: the
-                request is GetCallerIdentity, ``model_id`` the access key id.
+                request is GetCallerIdentity, ``model_id`` the access key id; ``availability``: the
+                request is GetFoundationModelAvailability.
             after: Number of content events before the fault.
             message: The error message; by default AWS's usual text.
             retry_after: Seconds in a ``Retry-After`` header.

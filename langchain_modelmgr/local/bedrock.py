@@ -192,6 +192,8 @@ class Bedrock:
             return _reply({"modelSummaries": summaries})
         if request.method == "GET" and parts[0] == "foundation-models":
             return _reply({"modelDetails": _summary(name)})
+        if request.method == "GET" and parts[0] == "foundation-model-availability":
+            return await self._availability(request, name)
         if request.method == "GET" and parts == ["inference-profiles"]:
             return _reply({"inferenceProfileSummaries": self._state.inference_profiles()})
         if request.method == "GET" and parts[0] == "inference-profiles":
@@ -206,6 +208,14 @@ class Bedrock:
             "UnknownOperationException",
             f"The local AWS does not serve {request.method} /{parts[0]}.",
         )
+
+    async def _availability(self, request: web.BaseRequest, model_id: str) -> web.Response:
+        operation = "GetFoundationModelAvailability"
+        self._state.record(RecordedCall(operation, model_id, {}, dict(request.headers)))
+        await self._meet(request, self._state.faults.take(model_id, frozenset({"availability"})))
+        if self._state.is_unknown(model_id):
+            raise AwsError("ResourceNotFoundException", "The model was not found.")
+        return _reply({"modelId": model_id, **self._state.availability_of(model_id)})
 
 
 def _meets(fault: Fault, kind: str, sent: int) -> bool:

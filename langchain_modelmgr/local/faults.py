@@ -10,7 +10,9 @@ from typing import Literal
 from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall", "trickle"]
-Place = Literal["request", "headers", "body", "stream", "end", "profile", "identity"]
+Place = Literal[
+    "request", "headers", "body", "stream", "end", "profile", "identity", "availability"
+]
 
 _MESSAGES = {
     "ThrottlingException": "Too many requests, please wait before trying again.",

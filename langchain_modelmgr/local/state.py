@@ -23,6 +23,18 @@ DEFAULT_ACCOUNT = "123456789012"
 """The account of access keys without one of their own: AWS's own example."""
 
 
+def availability(
+    *, agreed: bool = True, authorized: bool = True, entitled: bool = True, in_region: bool = True
+) -> dict[str, Any]:
+    """Return the four answers of GetFoundationModelAvailability."""
+    return {
+        "agreementAvailability": {"status": "AVAILABLE" if agreed else "NOT_AVAILABLE"},
+        "authorizationStatus": "AUTHORIZED" if authorized else "NOT_AUTHORIZED",
+        "entitlementAvailability": "AVAILABLE" if entitled else "NOT_AVAILABLE",
+        "regionAvailability": "AVAILABLE" if in_region else "NOT_AVAILABLE",
+    }
+
+
 @dataclass(frozen=True)
 class RecordedCall:
     """One received request.
@@ -67,6 +79,7 @@ class State:
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._profiles: dict[str, dict[str, Any]] = {}
         self._accounts: dict[str, str] = {}
+        self._availability: dict[str, dict[str, Any]] = {}
 
     def record(self, call: RecordedCall) -> None:
         """Add a received request."""
@@ -179,6 +192,16 @@ class State:
         """Return the account that an access key belongs to."""
         with self._lock:
             return self._accounts.get(access_key_id, DEFAULT_ACCOUNT)
+
+    def set_availability(self, model_id: str, availability: dict[str, Any]) -> None:
+        """Set what GetFoundationModelAvailability returns for a model."""
+        with self._lock:
+            self._availability[model_id] = availability
+
+    def availability_of(self, model_id: str) -> dict[str, Any]:
+        """Return what GetFoundationModelAvailability returns for a model, its id excepted."""
+        with self._lock:
+            return self._availability.get(model_id) or availability()
 
     @contextmanager
     def open_stream(self) -> Iterator[None]:
