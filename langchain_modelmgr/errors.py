@@ -4,7 +4,7 @@
 
     ModelManagerError
     ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
-    ├── ModelCompatibilityError         a model can't do what is bound or asked
+    ├── ModelCompatibilityError         a model can't do what is bound or requested
     ├── LedgerError                     the log of attempts can't be read
     ├── AllModelsFailedError            every candidate failed, not all for one reason
     └── BedrockError                    one classified failure of a request
@@ -71,7 +71,7 @@ class Attempt:
     """One request to one model, as it ended.
 
     Attributes:
-        model_id: The model id, inference profile or ARN that was asked.
+        model_id: The model id, inference profile or ARN that was called.
         error: Class name of the failure; None if this attempt answered.
         latency_ms: Milliseconds from the first byte sent to the last byte received.
         request_id: AWS's request id, for support cases; None if no reply came.
@@ -116,7 +116,7 @@ class LedgerError(ModelManagerError):
 
 
 class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):
-    """A model can't do what is bound or asked; nothing was sent to it."""
+    """A model can't do what is bound or requested; nothing was sent to it."""
 
 
 class AllModelsFailedError(ModelManagerError, ModelError):
@@ -140,7 +140,7 @@ class BedrockError(ModelManagerError, ModelError):
         code: AWS's error code or botocore's error class, as it came.
         status: HTTP status; None if the failure has none (mid-stream, no connection).
         request_id: AWS's request id, or None.
-        retry_after: Seconds that the service asked to wait, or None.
+        retry_after: Seconds to wait, as the service requested, or None.
         concerns_model: True if the model, the account or the place is at fault, so that another
             model may answer; False if this request is: its shape, a guardrail, an S3 object.
         is_lasting: True if waiting seconds won't help: a day's quota, a service quota, an

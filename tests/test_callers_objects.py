@@ -96,7 +96,7 @@ _ASKED: list[Any] = [
     [{"type": "image", "base64": PIXEL, "mime_type": "image/png"}],
     [{"type": "file", "base64": PIXEL, "mime_type": "application/pdf", "name": "d"}],
 ]
-asked = st.sampled_from(_ASKED).map(lambda content: HumanMessage(deepcopy(content)))
+questions = st.sampled_from(_ASKED).map(lambda content: HumanMessage(deepcopy(content)))
 systems = st.sampled_from(
     [[], [SystemMessage("Be brief.")], [SystemMessage([{"type": "text", "text": "x"}, POINT])]]
 )
@@ -106,14 +106,14 @@ systems = st.sampled_from(
 def histories(draw: st.DrawFn) -> list[BaseMessage]:
     history: list[BaseMessage] = list(draw(systems))
     for _ in range(draw(st.integers(0, 2))):
-        history.append(draw(asked))
+        history.append(draw(questions))
         answer = draw(_reasoned())
         history.append(answer)
         history += [
             ToolMessage([{"type": "text", "text": "7"}, dict(POINT)], tool_call_id=str(c["id"]))
             for c in answer.tool_calls
         ]
-    history.append(draw(st.one_of(asked, _reasoned())))
+    history.append(draw(st.one_of(questions, _reasoned())))
     return history
 
 
@@ -226,8 +226,8 @@ answers = st.sampled_from(
 def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(0, 3))):
-        asked_for = [{"text": "x"}, *draw(st.lists(blocks, max_size=2))]
-        turns.append({"role": "user", "content": asked_for})
+        content = [{"text": "x"}, *draw(st.lists(blocks, max_size=2))]
+        turns.append({"role": "user", "content": content})
         turns.append({"role": "assistant", "content": draw(answers)})
     turns.append({"role": "user", "content": [{"text": "x"}, *draw(st.lists(blocks, max_size=2))]})
     return turns

@@ -265,7 +265,7 @@ def test_two_agents_do_not_share_cached_answers(
     assert local_aws.requests() == 3
 
 
-def test_a_rate_limiter_is_asked(llm: ManagedBedrockChat) -> None:
+def test_a_rate_limiter_is_used(llm: ManagedBedrockChat) -> None:
     limiter = InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001)
 
     assert llm.model_copy(update={"rate_limiter": limiter}).invoke("x").text

@@ -86,8 +86,8 @@ def test_a_fault_has_the_same_attempts_metrics_and_cost_through_every_door(
 
     summary, metrics = manager.get_usage_summary(), local_aws.metrics
     namespace = "modelmgr/Models"
-    asked = (local_aws.requests(SONNET), local_aws.requests(HAIKU))
-    assert asked == (1, answered)
+    sent = (local_aws.requests(SONNET), local_aws.requests(HAIKU))
+    assert sent == (1, answered)
     assert (summary["total_invocations"], summary["attempts"]) == (1, len(attempts))
     assert summary["fallbacks"] == answered
     assert summary["total_cost_usd"] == pytest.approx(answered * (21 * 0.001 + 13 * 0.005) / 1000)

@@ -89,7 +89,7 @@ def test_a_session_of_the_users_own_is_used(configured: Configure, local_aws: Lo
     assert "/eu-central-1/bedrock/" in authorization
 
 
-def test_a_fallback_of_another_region_is_asked_there(
+def test_a_fallback_of_another_region_is_called_there(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(f"""

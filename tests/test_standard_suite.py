@@ -85,5 +85,5 @@ class TestThrottled(TestHealthy):
     @pytest.fixture(autouse=True)
     def only_the_fallback_answered(self, local_aws: LocalAWS) -> Iterator[None]:
         yield
-        asked = local_aws.requests(SONNET), local_aws.requests(HAIKU)
-        assert asked[0] == min(asked[1], FAILURES_IN_A_ROW)  # then it cools down
+        sent = local_aws.requests(SONNET), local_aws.requests(HAIKU)
+        assert sent[0] == min(sent[1], FAILURES_IN_A_ROW)  # then it cools down

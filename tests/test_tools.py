@@ -110,7 +110,7 @@ def test_bedrocks_own_tools_stay_as_they_are() -> None:
         ({"title": "Count", "description": "d", "type": "object", "properties": {}}, "Count"),
     ],
 )
-def test_a_schema_is_asked_for_by_its_name(schema: Any, name: str) -> None:
+def test_a_schema_is_requested_by_its_name(schema: Any, name: str) -> None:
     form = json_schema_format(schema)
 
     assert form["json_schema"]["name"] == name

@@ -79,7 +79,7 @@ def _ends(model: ModelConfig) -> bool:
 
 
 def _lifecycle(model: ModelConfig) -> str:
-    """Return what becomes of a model, and who says so."""
+    """Return when a model ends, and the source."""
     state = model.lifecycle_on(_today())
     if state is None:
         return "unknown"

@@ -141,8 +141,8 @@ def test_an_unknown_model_gets_the_request_unchanged() -> None:
 
 def test_a_model_that_the_yaml_describes_is_held_to_what_it_says() -> None:
     params = {"messages": [{"role": "assistant", "content": [SIGNED, UNSIGNED, TEXT]}]}
-    told = {"reasoning_history": "signed", "supports_prompt_caching": True}
-    described = ModelCatalog({"acme.new": told, "acme.other": {"supports_tools": True}})
+    report = {"reasoning_history": "signed", "supports_prompt_caching": True}
+    described = ModelCatalog({"acme.new": report, "acme.other": {"supports_tools": True}})
 
     formed, changes = fitted(params, described.resolve("acme.new"))
 
@@ -167,9 +167,9 @@ def _serve(local_aws: LocalAWS, model_id: str) -> None:
 
 
 def _told(reply: AIMessage, model_id: str) -> list[str]:
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == model_id
-    adapted: list[str] = told["attempts"][-1]["adapted"]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == model_id
+    adapted: list[str] = report["attempts"][-1]["adapted"]
     return adapted
 
 
@@ -257,9 +257,9 @@ def test_a_prompt_that_is_too_long_for_a_fallback_drops_it_out(
 
     reply = ModelManager(config, sinks=[]).chat_model("a").invoke("x" * 8 * 8_200)
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert told["skipped"] == [
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == HAIKU
+    assert report["skipped"] == [
         {
             "model_id": LLAMA,
             "reason": "Model's context window of 8192 tokens is smaller than the prompt",

@@ -85,18 +85,18 @@ def test_a_callers_points_stay_where_the_model_takes_them(
     ("model_id", "lifetime", "changes"),
     [(CLAUDE, "1h", ()), (OLDER_CLAUDE, "5m", (NO_HOUR,)), (NOVA, "5m", (NO_HOUR,))],
 )
-def test_an_hour_is_asked_for_where_the_model_caches_for_one(
+def test_an_hour_is_requested_where_the_model_caches_for_one(
     model_id: str, lifetime: str, changes: tuple[str, ...]
 ) -> None:
     request = _request([TEXT, HOUR], system=[TEXT, HOUR])
 
-    formed, told = fitted(request, CATALOG.resolve(model_id))
+    formed, report = fitted(request, CATALOG.resolve(model_id))
 
     assert _places(formed) == {"tools": [], "system": [lifetime], "messages": [[lifetime]]}
-    assert told == changes
+    assert report == changes
 
 
-def test_five_minutes_asked_for_by_name_are_the_default_of_older_models() -> None:
+def test_five_minutes_requested_by_name_are_the_default_of_older_models() -> None:
     point = {"cachePoint": {"type": "default", "ttl": "5m"}}
 
     formed, changes = fitted(_request([TEXT, point]), CATALOG.resolve(NOVA))
@@ -145,7 +145,7 @@ def test_a_request_never_has_more_than_four_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "asked", "places"),
+    ("theirs", "ttl", "places"),
     [
         ({"system": [TEXT, POINT]}, "1h", (["1h"], ["5m"], ["5m"])),
         ({"system": [TEXT, HOUR]}, None, (["1h"], ["1h"], ["5m"])),
@@ -153,12 +153,12 @@ def test_a_request_never_has_more_than_four_points() -> None:
     ],
 )
 def test_the_longest_lifetime_comes_first(
-    theirs: dict[str, Any], asked: str | None, places: Any
+    theirs: dict[str, Any], ttl: str | None, places: Any
 ) -> None:
     request = _request([TEXT], toolConfig={"tools": [TOOL]}, **theirs)
 
     formed, _ = fitted(
-        request, CATALOG.resolve(CLAUDE), OriginalRequest(cache_control={"ttl": asked})
+        request, CATALOG.resolve(CLAUDE), OriginalRequest(cache_control={"ttl": ttl})
     )
 
     found = _places(formed)

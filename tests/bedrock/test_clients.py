@@ -61,7 +61,7 @@ def test_managers_with_other_headers_do_not_share_clients(
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "text"),
     [
         ("{Authorization: Bearer x}", "Authorization: is a header that boto3 sets and signs"),
         ("{x-amz-date: now}", "x-amz-date: is a header that boto3 sets"),
@@ -71,11 +71,11 @@ def test_managers_with_other_headers_do_not_share_clients(
         ("[X-Team]", "default_headers: must be a map"),
     ],
 )
-def test_an_invalid_header_is_a_configuration_error(manager: Any, headers: str, told: str) -> None:
+def test_an_invalid_header_is_a_configuration_error(manager: Any, headers: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"dev\.yaml:1: aws\.default_headers") as caught:
         manager(f", region: us-east-1, default_headers: {headers}")
 
-    assert told in str(caught.value)
+    assert text in str(caught.value)
     assert "Bearer" not in str(caught.value)
 
 

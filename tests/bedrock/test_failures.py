@@ -300,7 +300,7 @@ def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
         ("ThrottlingException", "Too many tokens, please wait before trying again.", False),
         ("ThrottlingException", "Too many tokens per day, please wait before trying again.", True),
         ("ThrottlingException", "Your daily request quota is used up.", True),
-        ("ThrottlingException", "A wording that nobody has seen yet.", False),
+        ("ThrottlingException", "A wording that is not known yet.", False),
         ("ServiceQuotaExceededException", "Whatever it says.", True),
         ("AccessDeniedException", "You don't have access to the model.", False),
         ("AccessDeniedException", "Your agreement is being created; please wait.", True),
@@ -324,7 +324,7 @@ def test_lasting_failures_are_distinguished_from_passing_ones(
 
 
 @pytest.mark.parametrize(
-    ("region", "told"),
+    ("region", "text"),
     [
         ("us-nort-1", "; unknown AWS region 'us-nort-1', did you mean '"),
         ("eu-centrall-9", "; unknown AWS region 'eu-centrall-9', did you mean 'eu-central-"),
@@ -333,11 +333,11 @@ def test_lasting_failures_are_distinguished_from_passing_ones(
     ],
 )
 def test_an_error_for_an_endpoint_of_an_unknown_region_suggests_the_nearest(
-    region: str, told: str | None
+    region: str, text: str | None
 ) -> None:
     url = f"https://bedrock-runtime.{region}.amazonaws.com/model/m/converse"
 
     failure = classify(botocore.exceptions.EndpointConnectionError(endpoint_url=url))
 
     assert failure is not None
-    assert (told in str(failure)) if told else ("unknown AWS region" not in str(failure))
+    assert (text in str(failure)) if text else ("unknown AWS region" not in str(failure))

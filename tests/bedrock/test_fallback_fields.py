@@ -44,9 +44,9 @@ def _served_by_the_second(
     config = configured(CHAIN.format(first=first, second=second) + agent)
     aws.fail(first, "ThrottlingException")
     reply = ModelManager(config, sinks=[]).chat_model("a").invoke("x", **kwargs)
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == second
-    return aws.calls(second)[-1].body, told["attempts"][-1]["adapted"]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == second
+    return aws.calls(second)[-1].body, report["attempts"][-1]["adapted"]
 
 
 def test_an_agents_thinking_goes_to_no_model_that_can_not(

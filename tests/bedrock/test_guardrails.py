@@ -38,13 +38,13 @@ def test_one_yaml_serves_invoke_and_stream(
 ) -> None:
     config = configured(agent(guardrail))
     llm = ManagedBedrockChat(agent_name="a", config=config)
-    asked = [{"role": "user", "content": [{"text": "x"}]}]
+    question = [{"role": "user", "content": [{"text": "x"}]}]
 
     llm.invoke("x")
     list(llm.stream("x"))
     with ModelManager(config) as manager:
-        manager.invoke_model("a", asked)
-        list(manager.stream_model("a", asked))
+        manager.invoke_model("a", question)
+        list(manager.stream_model("a", question))
 
     assert sent(local_aws) == [WHOLE, STREAMED, WHOLE, STREAMED]
 

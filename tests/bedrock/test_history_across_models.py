@@ -87,11 +87,11 @@ def _check_the_last(body: dict[str, Any], first_reply: list[Any]) -> None:
     """Claude gets back what it said, byte for byte, and all that it was given."""
     assert _said(body)[0] == first_reply
     assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 6000
-    asked = body["messages"][0]["content"]
-    document, image = asked[0]["document"], asked[1]["image"]
+    question = body["messages"][0]["content"]
+    document, image = question[0]["document"], question[1]["image"]
     assert document["citations"] == {"enabled": True}
     assert image["source"]["bytes"] == PNG
-    assert asked[-1] == POINT
+    assert question[-1] == POINT
     assert body["system"][-1] == HOUR
     result = body["messages"][2]["content"][0]["toolResult"]
     assert [next(iter(block)) for block in result["content"]] == ["text", "image"]
@@ -137,9 +137,9 @@ def test_in_langchains_shapes(
             for chunk in llm.stream(history):
                 said = chunk if said is None else said + chunk
         history.append(said)
-        told = said.response_metadata["model_manager"]
-        assert told["model_id"] == model_id
-        return set(told["attempts"][-1]["adapted"])
+        report = said.response_metadata["model_manager"]
+        assert report["model_id"] == model_id
+        return set(report["attempts"][-1]["adapted"])
 
     def answer(status: Any = "success") -> None:
         said = history[-1]
@@ -186,8 +186,8 @@ def test_in_bedrocks_shapes(configured: Configure, local_aws: LocalAWS, mode: st
         "source": {"text": "7 pallets"},
         "citations": {"enabled": True},
     }
-    asked = [{"document": document}, png, {"text": "How many?"}, POINT]
-    messages: list[Any] = [{"role": "user", "content": asked}]
+    question = [{"document": document}, png, {"text": "How many?"}, POINT]
+    messages: list[Any] = [{"role": "user", "content": question}]
 
     def turn(model_id: str, reply: ScriptedReply, status: str = "success") -> set[str]:
         _serve(local_aws, model_id, reply)

@@ -76,8 +76,8 @@ def test_a_profile_is_resolved_once_and_priced_by_its_geography(
     assert model is not None
     assert model.cost_per_1k_input_tokens == 0.0011  # as us., not as global.
     assert model.base_model_id == HAIKU_45
-    told = replies[0].response_metadata["model_manager"]
-    assert float(told["cost_usd"]) > 0
+    text = replies[0].response_metadata["model_manager"]
+    assert float(text["cost_usd"]) > 0
 
 
 async def test_async_calls_resolve_without_blocking_their_loop(
@@ -196,11 +196,11 @@ def test_a_failed_lookup_of_a_profile_is_repeated_later(
     llm = _manager(configured).chat_model("a")
 
     costs = [_cost(llm.invoke("x")) for _ in range(3)]
-    asked = _lookups(local_aws)
+    sent = _lookups(local_aws)
     monkeypatch.setattr(f"{MODULE}.RETRY_LOOKUP_SECONDS", 0.0)
 
     assert costs == [None, None, None]
-    assert asked == 1
+    assert sent == 1
     _until(lambda: _cost(llm.invoke("x")) is not None)
     assert _lookups(local_aws) == 2
 
@@ -258,8 +258,8 @@ async def test_a_control_plane_that_hangs_delays_a_call_by_seconds_at_most(
         assert _cost(reply) is None
 
     assert _lookups(local_aws) == 1
-    (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
-    assert "GetInferenceProfile" in told
+    (text,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
+    assert "GetInferenceProfile" in text
 
 
 def test_a_profile_that_hangs_delays_no_other(configured: Configure, local_aws: LocalAWS) -> None:
@@ -333,5 +333,5 @@ def test_an_arn_of_another_kind_is_not_looked_up(
         assert _cost(manager.chat_model("a").invoke("x")) is None
 
     assert _lookups(local_aws) == 0
-    (told,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
-    assert "not an inference profile" in told
+    (text,) = [m for m in caplog.messages if "the model of" in m and "base_model" in m]
+    assert "not an inference profile" in text

@@ -116,8 +116,8 @@ def test_keys_of_a_calls_request_metadata_stay(
     list(llm.stream("hi", request_metadata=METADATA))
     streamed = sent(local_aws)
     with ModelManager(configured(AGENT)) as manager:
-        asked = [{"role": "user", "content": [{"text": "hi"}]}]
-        manager.invoke_model("a", asked, request_metadata=METADATA)
+        question = [{"role": "user", "content": [{"text": "hi"}]}]
+        manager.invoke_model("a", question, request_metadata=METADATA)
 
     assert whole["requestMetadata"] == METADATA
     assert streamed["requestMetadata"] == METADATA
@@ -264,8 +264,8 @@ def replayed(local_aws: LocalAWS, operation: str) -> None:
         answer_with_json(local_aws, SONNET, {**reply, "metrics": {"latencyMs": 1}})
         return
     part = delta(0, toolResult=[{"json": RESULT}])
-    told = (BEGIN, start(0, toolResult=head), part, stop(0), delta(1, text="3"), end(), TOLD)
-    answer_with_events(local_aws, SONNET, *told)
+    report = (BEGIN, start(0, toolResult=head), part, stop(0), delta(1, text="3"), end(), TOLD)
+    answer_with_events(local_aws, SONNET, *report)
 
 
 @pytest.mark.parametrize("operation", ["Converse", "ConverseStream"])

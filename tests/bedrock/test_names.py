@@ -71,9 +71,9 @@ async def test_names_come_back_whatever_way_they_went(
         streamed += chunk
     replies.append(streamed)
     with ModelManager(configured(f"a: {{model: '{CLAUDE}'}}")) as manager:
-        asked = [{"role": "user", "content": [{"text": "x"}]}]
-        result = manager.invoke_model("a", asked, tools=[tool_named(name)], tool_choice="any")
-        *_, last = manager.stream_model("a", asked, tools=[tool_named(name)], tool_choice="any")
+        question = [{"role": "user", "content": [{"text": "x"}]}]
+        result = manager.invoke_model("a", question, tools=[tool_named(name)], tool_choice="any")
+        *_, last = manager.stream_model("a", question, tools=[tool_named(name)], tool_choice="any")
 
     assert [reply.tool_calls[0]["name"] for reply in replies] == [name] * 3
     assert [block["name"] for block in streamed.content if block["type"] == "tool_use"] == [name]
@@ -130,8 +130,8 @@ def test_a_hyphen_is_mapped_for_nova_and_stays_for_claude(
     assert sent_names(local_aws.calls()[0].body) == ["look-up"]
     assert sent_names(local_aws.calls()[-1].body) == ["look_up"]
     assert [r.tool_calls[0]["name"] for r in (whole, fallen)] == ["look-up", "look-up"]
-    told = fallen.response_metadata["model_manager"]["attempts"]
-    assert [attempt["adapted"] for attempt in told] == [
+    attempts = fallen.response_metadata["model_manager"]["attempts"]
+    assert [attempt["adapted"] for attempt in attempts] == [
         [],
         ["tool names mapped to names that the model accepts"],
     ]
@@ -318,7 +318,7 @@ def test_two_tools_of_one_name_are_refused_before_anything_is_sent(
         ModelManager(configured(f"a: {{model: '{CLAUDE}'}}")) as manager,
         pytest.raises(ConfigurationError, match="tool 'look' is bound twice"),
     ):
-        asked = [{"role": "user", "content": [{"text": "x"}]}]
-        manager.invoke_model("a", asked, tools=[tool_named("look")] * 2)
+        question = [{"role": "user", "content": [{"text": "x"}]}]
+        manager.invoke_model("a", question, tools=[tool_named("look")] * 2)
 
     assert local_aws.requests() == 0

@@ -198,9 +198,9 @@ def test_a_callers_own_points_are_neither_doubled_nor_put_out_of_order(
 def test_a_point_of_an_hour_in_a_message_lifts_what_comes_before(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    asked = HumanMessage([{"type": "text", "text": "x"}, HOUR])
+    question = HumanMessage([{"type": "text", "text": "x"}, HOUR])
 
-    llm_with(configured).bind_tools([count_pallets]).invoke([SystemMessage(PROMPT), asked])
+    llm_with(configured).bind_tools([count_pallets]).invoke([SystemMessage(PROMPT), question])
 
     assert last(local_aws) == {"tools": [HOUR], "system": [HOUR], "messages[0]": [HOUR]}
 

@@ -205,8 +205,8 @@ def _next(result: Any) -> dict[str, Any]:
         {"toolResult": {"toolUseId": use["toolUseId"], "content": [{"text": "7"}]}}
         for use in result["tool_uses"]
     ]
-    asked: list[Any] = [*results] or [{"text": "and?"}]
-    return {"role": "user", "content": asked}
+    question: list[Any] = [*results] or [{"text": "and?"}]
+    return {"role": "user", "content": question}
 
 
 def _tools_of(content: list[dict[str, Any]]) -> list[dict[str, Any]] | None:

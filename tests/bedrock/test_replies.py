@@ -267,7 +267,7 @@ def test_input_of_a_tool_call_that_did_not_start_is_left_out(
 @pytest.mark.parametrize(
     "output", [{}, {"output": {}}, {"output": {"message": None}}, {"output": {"message": {}}}]
 )
-def test_an_empty_output_is_an_empty_answer_and_asked_for_once(
+def test_an_empty_output_is_an_empty_answer_after_one_request(
     manager: ModelManager, local_aws: LocalAWS, output: dict[str, Any]
 ) -> None:
     reply = {"stopReason": "end_turn", "usage": USAGE, "metrics": {"latencyMs": 1}, **output}

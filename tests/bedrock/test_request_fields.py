@@ -70,10 +70,10 @@ def _fit(model_id: str, **sections: Any) -> tuple[dict[str, Any], tuple[str, ...
 def test_thinking_is_sent_in_the_form_that_the_model_takes(
     model_id: str, given: Any, sent: Any, changes: tuple[str, ...]
 ) -> None:
-    formed, told = _fit(model_id, additionalModelRequestFields={"thinking": given})
+    formed, report = _fit(model_id, additionalModelRequestFields={"thinking": given})
 
     assert formed.get("additionalModelRequestFields") == ({"thinking": sent} if sent else None)
-    assert told == changes
+    assert report == changes
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_thinking_budget_stays_below_max_tokens(
 ) -> None:
     fields = {"thinking": ENABLED, **({"anthropic_beta": flags} if flags else {})}
 
-    formed, told = _fit(
+    formed, report = _fit(
         SONNET_45,
         inferenceConfig={"maxTokens": max_tokens},
         additionalModelRequestFields=fields,
@@ -99,7 +99,7 @@ def test_a_thinking_budget_stays_below_max_tokens(
 
     thinking = formed.get("additionalModelRequestFields", {}).get("thinking", {})
     assert thinking.get("budget_tokens") == budget
-    assert told == changes
+    assert report == changes
 
 
 def test_sampling_that_thinking_excludes_is_left_out_while_the_model_thinks() -> None:
@@ -186,10 +186,10 @@ def test_parameters_that_a_model_refuses_are_not_sent() -> None:
 def test_stop_sequences_are_sent_as_far_as_the_model_takes_them(
     model_id: str, stops: list[str], sent: Any, changes: tuple[str, ...]
 ) -> None:
-    formed, told = _fit(model_id, inferenceConfig={"stopSequences": stops})
+    formed, report = _fit(model_id, inferenceConfig={"stopSequences": stops})
 
     assert formed.get("inferenceConfig", {}).get("stopSequences") == sent
-    assert told == changes
+    assert report == changes
 
 
 @pytest.mark.parametrize(
@@ -201,18 +201,18 @@ def test_stop_sequences_are_sent_as_far_as_the_model_takes_them(
         (SONNET_35, [INTERLEAVED], None),
         (SONNET_45, [EFFORT, INTERLEAVED], [INTERLEAVED]),
         (OPUS_47, [TOOL_SEARCH, "claude-code-20250219"], None),
-        (OPUS_46, [EFFORT], [EFFORT]),  # nobody knows: it stays
-        (SONNET_5, ["some-later-flag"], ["some-later-flag"]),  # nobody knows: it stays
+        (OPUS_46, [EFFORT], [EFFORT]),  # unknown: it stays
+        (SONNET_5, ["some-later-flag"], ["some-later-flag"]),  # unknown: it stays
     ],
 )
 def test_beta_flags_are_sent_to_the_models_that_take_them(
     model_id: str, flags: list[str], sent: Any
 ) -> None:
-    formed, told = _fit(model_id, additionalModelRequestFields={"anthropic_beta": flags})
+    formed, report = _fit(model_id, additionalModelRequestFields={"anthropic_beta": flags})
 
     assert formed.get("additionalModelRequestFields", {}).get("anthropic_beta") == sent
     left_out = [flag for flag in flags if flag not in (sent or ())]
-    assert told == tuple(
+    assert report == tuple(
         f"anthropic_beta {flag} not sent: the model does not accept it" for flag in left_out
     )
 
@@ -223,13 +223,13 @@ def test_a_beta_flag_that_no_model_is_known_to_take_is_sent_with_a_warning(
     monkeypatch.setattr(request_fields, "_quiet", RateLimitedLog(request_fields.logger))
     fields = {"anthropic_beta": ["some-later-flag", MILLION]}
 
-    formed, told = _fit(HAIKU_45, additionalModelRequestFields=fields)
+    formed, report = _fit(HAIKU_45, additionalModelRequestFields=fields)
     again, _ = _fit(HAIKU_45, additionalModelRequestFields=fields)
     none, _ = _fit(SONNET_3, additionalModelRequestFields=fields)
 
     assert formed["additionalModelRequestFields"] == {"anthropic_beta": ["some-later-flag"]}
     assert again == formed
-    assert told == (f"anthropic_beta {MILLION} not sent: the model does not accept it",)
+    assert report == (f"anthropic_beta {MILLION} not sent: the model does not accept it",)
     assert none == {}  # one that takes no flag at all gets none
     (warned,) = caplog.messages
     assert "some-later-flag" in warned
@@ -244,16 +244,16 @@ def test_a_beta_flag_that_no_model_is_known_to_take_is_sent_with_a_warning(
         (SONNET_45, "reserved", True),
         (LLAMA, "priority", False),
         (LLAMA, "default", True),
-        ("amazon.nova-lite-v1:0", "priority", True),  # nobody knows: it stays
+        ("amazon.nova-lite-v1:0", "priority", True),  # unknown: it stays
     ],
 )
-def test_a_service_tier_is_asked_for_where_the_model_has_it(
+def test_a_service_tier_is_requested_where_the_model_has_it(
     model_id: str, tier: str, sent: bool
 ) -> None:
-    formed, told = _fit(model_id, serviceTier={"type": tier})
+    formed, report = _fit(model_id, serviceTier={"type": tier})
 
     assert ("serviceTier" in formed) == sent
-    assert told == (
+    assert report == (
         () if sent else (f"service_tier {tier} not sent: the model does not support it",)
     )
 
@@ -261,12 +261,12 @@ def test_a_service_tier_is_asked_for_where_the_model_has_it(
 def test_awss_name_for_thinking_is_thinking_too() -> None:
     fields = {"reasoning_config": ENABLED}
 
-    formed, told = _fit(
+    formed, report = _fit(
         SONNET_37, inferenceConfig={"maxTokens": 1500}, additionalModelRequestFields=fields
     )
 
     assert formed["additionalModelRequestFields"]["reasoning_config"]["budget_tokens"] == 1499
-    assert len(told) == 1
+    assert len(report) == 1
     for model_id in (NOVA, SONNET_35):
         assert _fit(model_id, additionalModelRequestFields=fields)[0] == {}
 
@@ -274,10 +274,10 @@ def test_awss_name_for_thinking_is_thinking_too() -> None:
 def test_an_effort_that_the_model_does_not_know_is_left_out() -> None:
     fields = {"thinking": ADAPTIVE, "output_config": {"effort": "xhigh"}}
 
-    formed, told = _fit(OPUS_46, additionalModelRequestFields=fields)
+    formed, report = _fit(OPUS_46, additionalModelRequestFields=fields)
 
     assert formed["additionalModelRequestFields"] == {"thinking": ADAPTIVE}
-    assert told == ("output_config.effort not sent: the model does not accept it",)
+    assert report == ("output_config.effort not sent: the model does not accept it",)
     assert _fit(OPUS_47, additionalModelRequestFields=fields)[1] == ()
 
 

@@ -94,9 +94,9 @@ async def test_a_unary_reply_that_trickles_falls_back_and_is_billed(
 
     reply = await _ask(manager, mode)
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert float(told["estimated_wasted_cost_usd"]) > 0
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == HAIKU
+    assert float(report["estimated_wasted_cost_usd"]) > 0
     assert _outcomes(manager) == [(SONNET, "failed"), (HAIKU, "answered")]
 
 

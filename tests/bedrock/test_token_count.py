@@ -182,12 +182,12 @@ def test_trimming_keeps_a_question_about_a_document(
     llm: ManagedBedrockChat, local_aws: LocalAWS, data: bytes
 ) -> None:
     file = {"type": "file", "mime_type": "application/pdf", "base64": b64(data), "name": "a"}
-    asked = HumanMessage([file, {"type": "text", "text": "How many pallets are in it?"}])
+    question = HumanMessage([file, {"type": "text", "text": "How many pallets are in it?"}])
     old = [HumanMessage("x" * 20_000), AIMessage("y")]
 
-    kept = trim_messages([*old, asked], max_tokens=4_000, token_counter=llm, strategy="last")
+    kept = trim_messages([*old, question], max_tokens=4_000, token_counter=llm, strategy="last")
 
-    assert kept == [AIMessage("y"), asked]
+    assert kept == [AIMessage("y"), question]
     assert local_aws.requests() == 0
 
 

@@ -101,8 +101,8 @@ def test_a_union_at_the_top_is_merged_for_claude_and_told_in_the_description(
         "required": ["kind"],
     }
     assert '"anyOf": [{"type": "object"' in spec["description"]
-    told = reply.response_metadata["model_manager"]["attempts"][0]["adapted"]
-    assert told == ["tool schemas converted to a form that the model accepts"]
+    report = reply.response_metadata["model_manager"]["attempts"][0]["adapted"]
+    assert report == ["tool schemas converted to a form that the model accepts"]
 
 
 def test_a_union_at_the_top_stays_where_the_model_takes_it(
@@ -177,7 +177,7 @@ def test_arguments_that_are_no_object_are_refused_with_the_tools_name(
     llm = model_of(configured, CLAUDE)
     own = {"toolSpec": {"name": "pick", "inputSchema": {"json": schema}}}
     titled = {"title": "pick", "description": "x", **schema}
-    asked = [{"role": "user", "content": [{"text": "x"}]}]
+    question = [{"role": "user", "content": [{"text": "x"}]}]
 
     for tool in (tool_with(schema), own, titled):
         with pytest.raises(ConfigurationError, match=f"tool 'pick': the schema has type '{kind}'"):
@@ -188,7 +188,7 @@ def test_arguments_that_are_no_object_are_refused_with_the_tools_name(
             ModelManager(configured(f"a: {{model: '{CLAUDE}'}}")) as manager,
             pytest.raises(ConfigurationError, match="tool 'pick'"),
         ):
-            manager.invoke_model("a", asked, tools=[tool])
+            manager.invoke_model("a", question, tools=[tool])
 
     assert local_aws.requests() == 0
 

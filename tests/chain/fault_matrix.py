@@ -112,7 +112,7 @@ KINDS = [
         falls_back=False,
     ),
     Kind(
-        "the model can't do what is asked",
+        "the model can't do what is requested",
         "BedrockInvalidRequestError",
         _code("ValidationException", "This model doesn't support tool use."),
         FIRST,

@@ -63,7 +63,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self.pauses: list[int] = []
 
     def perf_counter(self) -> float:
@@ -73,7 +73,7 @@ class World:
         assert seconds <= BACKOFF_CAP_SECONDS
         self.now += seconds
         if seconds:
-            self.pauses.append(len(self.asked))
+            self.pauses.append(len(self.calls))
 
     async def asleep(self, seconds: float) -> None:
         self.sleep(seconds)
@@ -120,7 +120,7 @@ class Fake(Runnable[AttemptRequest, Any]):
 
     def _fate(self, attempt: AttemptRequest) -> tuple[int, BedrockError | None]:
         step = self.script.pop(0) if self.script else Step(seconds=0.1, failure=None, said=1)
-        self.world.asked.append(self.called)
+        self.world.calls.append(self.called)
         attempt.meter.sent = True
         allowed = attempt.time_budget.begun_with
         self.world.now += min(step.seconds, allowed)
@@ -233,29 +233,29 @@ def test_no_failures_break_the_promises(
     order = [name for name in names if name not in resting] + resting
     # An end, with exactly one call and one entry an attempt.
     assert account.calls == [error is None]
-    assert account.attempts == len(world.asked)
+    assert account.attempts == len(world.calls)
     # Never beyond the deadline: an attempt has what is left, a sleep too.
     assert world.now - begun <= deadline + 0.01
     # Never more requests than promised: one a model, one for a dead connection, the last's retries.
-    assert len(world.asked) <= 2 * len(names) + retries
+    assert len(world.calls) <= 2 * len(names) + retries
     # In order, then who cools down, the first to end first; and back to the last in order alone.
-    runs = [name for name, _ in groupby(world.asked)]
+    runs = [name for name, _ in groupby(world.calls)]
     positions = [order.index(name) for name in runs]
     last_in_order = [name for name in runs if name not in resting][-1:]
     if positions != sorted(positions):
         assert runs[-1:] == last_in_order
         assert positions[:-1] == sorted(positions[:-1])
-    # Nobody waits for another model: whoever is asked after a pause was asked before it.
+    # No pause is for another model: one that is called after a pause was called before it.
     for done in world.pauses:
-        assert set(world.asked[done : done + 1]) <= set(world.asked[:done])
+        assert set(world.calls[done : done + 1]) <= set(world.calls[:done])
     # Never two models' text, nothing twice.
     assert len(set(handed_on)) <= 1
     if error is not None:
         assert isinstance(error, ModelManagerError)
-        assert len(error.attempts) == len(world.asked)
+        assert len(error.attempts) == len(world.calls)
         if handed_on and isinstance(error, BedrockError):
             assert error.partial_text == "".join(handed_on)
-        # Nobody is forgotten: every model is named, as tried or as skipped.
+        # No model is missing: every one is named, as tried or as skipped.
         if not handed_on and _could_go_on(error):
             assert all(f"{name}: " in str(error) for name in names)
 
@@ -328,5 +328,5 @@ def test_bugs_interrupts_and_cancellation_are_never_hidden(error: BaseException)
         chain.invoke(_given(account))
 
     assert caught.value is error
-    assert world.asked == []
+    assert world.calls == []
     assert account.calls == [False if isinstance(error, Exception) else None]

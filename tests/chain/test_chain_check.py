@@ -35,8 +35,8 @@ def _on(
     chain = manager.chains.chain(agent, Overrides())
     today = dt.date.fromisoformat(day)
     given = manager.config.agent(agent)
-    told = checks_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)
-    return list(told)
+    text = checks_of(agent, given, chain.candidates, manager.catalog, today, lambda: served)
+    return list(text)
 
 
 def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> None:
@@ -125,7 +125,7 @@ def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "text"),
     [
         (HAIKU, 'retired (AWS, "Model lifecycle", as awslabs/startups#131 quotes it on 2026-07-17'),
         ("anthropic.claude-3-7-sonnet-20250219-v1:0", "retired on 2026-04-28 (AWS, "),
@@ -133,12 +133,12 @@ def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None
         ("ai21.jamba-1-5-mini-v1:0", "retired on 2026-11-26 (LiteLLM "),
     ],
 )
-def test_a_model_past_its_end_is_a_problem(configured: Configure, model: str, told: str) -> None:
+def test_a_model_past_its_end_is_a_problem(configured: Configure, model: str, text: str) -> None:
     manager = ModelManager(configured(f"a: {{model: '{model}', fallbacks: []}}"), sinks=[])
 
     (member,) = _on(manager, "a", "2026-11-27")
 
-    assert member.problems[0].startswith(told)
+    assert member.problems[0].startswith(text)
 
 
 def test_the_local_aws_serves_what_is_past_its_end(configured: Configure) -> None:
@@ -179,7 +179,7 @@ def test_a_model_without_a_region_is_checked_too(
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "text"),
     [
         ("lifecycle: active", ()),
         ("retirement_date: 2030-01-01", ("legacy: retires on 2030-01-01, in 1131 days (models:",)),
@@ -187,7 +187,7 @@ def test_a_model_without_a_region_is_checked_too(
     ],
 )
 def test_what_models_says_of_a_life_wins(
-    configured: Configure, own: str, told: tuple[str, ...]
+    configured: Configure, own: str, text: tuple[str, ...]
 ) -> None:
     config = configured(
         f"a: {{model: '{HAIKU}', fallbacks: []}}", f"models: {{'{HAIKU}': {{{own}}}}}"
@@ -197,8 +197,8 @@ def test_what_models_says_of_a_life_wins(
 
     assert member.ok
     life = [w for w in member.warnings if w.startswith(("legacy", "retired"))]
-    assert len(life) == len(told)
-    assert all(w.startswith(t) for w, t in zip(life, told, strict=True))
+    assert len(life) == len(text)
+    assert all(w.startswith(t) for w, t in zip(life, text, strict=True))
 
 
 def test_a_life_that_no_list_has_is_unknown(configured: Configure) -> None:
@@ -242,7 +242,7 @@ def test_unknown_facts_are_warnings(configured: Configure) -> None:
     assert sonnet.problems == ("Model does not support structured output",)
 
 
-def test_live_each_model_is_asked_for_one_token_that_is_accounted(
+def test_live_each_model_gets_a_request_for_one_token_that_is_recorded(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws.url)

@@ -122,7 +122,7 @@ def test_a_clients_mistake_neither_starts_nor_ends_a_cooldown(
     clock.now += 31
     assert cooldowns.admits(M, CALL)
     cooldowns.failed(M, CALL, NO_EFFECT, clock.now)
-    assert cooldowns.admits(M, CALL)  # the probe told nothing: another one
+    assert cooldowns.admits(M, CALL)  # the probe had no result: another follows
 
 
 @pytest.mark.parametrize(("effect", "seconds"), [(OPENS, SECONDS), (LONG, LONG_SECONDS)])

@@ -140,8 +140,8 @@ def test_a_stream_of_events_without_content_falls_back_in_time(
 
     chunks = list(llm.stream("x")) if mode == "stream" else asyncio.run(streamed())
 
-    told = chunks[-1].response_metadata["model_manager"]
-    assert [a["error"] for a in told["attempts"]] == ["BedrockTimeoutError", None]
+    text = chunks[-1].response_metadata["model_manager"]
+    assert [a["error"] for a in text["attempts"]] == ["BedrockTimeoutError", None]
     assert local_aws.wait_closed(60)
 
 
@@ -155,8 +155,8 @@ def test_a_timeout_too_short_for_its_answer_is_logged_once(
         llm.invoke("x")
         list(llm.stream("x"))
 
-    (told,) = [r.message for r in caplog.records if "takes longer than" in r.message]
-    assert "generating 8000 tokens without streaming takes longer than timeout_seconds 10" in told
+    (text,) = [r.message for r in caplog.records if "takes longer than" in r.message]
+    assert "generating 8000 tokens without streaming takes longer than timeout_seconds 10" in text
 
 
 def test_what_broke_has_its_usage_where_it_was_known(

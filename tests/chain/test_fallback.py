@@ -147,9 +147,9 @@ async def test_a_silent_model_is_left_when_its_time_is_over(
 
     reply = await call(llm.model_copy(update={"timeout": 0.2}), mode)
 
-    told = reply.response_metadata["model_manager"]["attempts"]
+    report = reply.response_metadata["model_manager"]["attempts"]
     assert reply.response_metadata["model_name"] == HAIKU
-    assert told[0]["error"] == "BedrockTimeoutError"
+    assert report[0]["error"] == "BedrockTimeoutError"
 
 
 async def test_each_call_has_its_own_timeout_on_shared_clients(
@@ -185,7 +185,7 @@ async def test_missing_credentials_stop_at_once(
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_the_last_model_is_asked_twice_more(
+async def test_the_last_model_is_called_twice_more(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException", times=1)
@@ -271,9 +271,11 @@ async def test_an_overflow_goes_only_to_a_larger_window(
 
     reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert told["skipped"] == [{"model_id": small, "reason": "Model has no larger context window"}]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == HAIKU
+    assert report["skipped"] == [
+        {"model_id": small, "reason": "Model has no larger context window"}
+    ]
 
 
 async def test_an_overflow_of_the_largest_window_is_langchains_own_error(
@@ -346,9 +348,9 @@ async def test_a_guardrail_of_another_region_drops_the_model(
 
     reply = ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == HAIKU
-    assert told["skipped"][0]["reason"] == "Model is in a different region from the guardrail"
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == HAIKU
+    assert report["skipped"][0]["reason"] == "Model is in a different region from the guardrail"
 
 
 async def test_one_providers_own_fields_go_to_no_other_provider(

@@ -74,8 +74,8 @@ class Door:
 
     def _create_agent(self) -> None:
         agent = create_agent(self._manager.chat_model("a"), self._tools)
-        asked: Any = {"messages": [("user", "x")]}
-        for chunk, _ in agent.stream(asked, stream_mode="messages"):
+        question: Any = {"messages": [("user", "x")]}
+        for chunk, _ in agent.stream(question, stream_mode="messages"):
             self._took(chunk)
 
     def _took(self, message: Any) -> None:

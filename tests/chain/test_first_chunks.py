@@ -56,14 +56,14 @@ async def test_a_failure_before_the_first_content_goes_on_unseen(
     chunks = await chunks_of(llm, mode)
 
     assert "".join(c.text for c in chunks) == TEXT
-    told = [
+    report = [
         c.response_metadata["model_manager"]
         for c in chunks
         if "model_manager" in c.response_metadata
     ]
-    assert len(told) == 1
-    assert told[0]["model_id"] == HAIKU
-    assert [a["error"] for a in told[0]["attempts"]] == ["BedrockRateLimitError", None]
+    assert len(report) == 1
+    assert report[0]["model_id"] == HAIKU
+    assert [a["error"] for a in report[0]["attempts"]] == ["BedrockRateLimitError", None]
 
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])

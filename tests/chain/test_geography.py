@@ -100,10 +100,10 @@ def test_a_fallback_inside_the_geography_is_none(
 
 
 def test_the_base_model_that_the_yaml_sets_for_an_arn_counts_too(configured: Configure) -> None:
-    told = f"models: {{'{arn('eu-west-1')}': {{base_model: 'us.{HAIKU_45}'}}}}"
+    report = f"models: {{'{arn('eu-west-1')}': {{base_model: 'us.{HAIKU_45}'}}}}"
 
     with pytest.raises(ConfigurationError, match="'eu' cannot fall back to one in 'us'"):
-        configured(_chain(f"eu.{SONNET_45}", f"'{arn('eu-west-1')}'"), told, region=None)
+        configured(_chain(f"eu.{SONNET_45}", f"'{arn('eu-west-1')}'"), report, region=None)
 
 
 def test_a_bare_id_that_falls_to_a_global_one_is_a_warning(configured: Configure) -> None:
@@ -202,8 +202,8 @@ def test_the_family_rule_stays_in_the_geography(
 
 def test_the_family_rule_gives_an_arn_the_geography_of_its_model(configured: Configure) -> None:
     primary = arn("eu-central-1")
-    told = f"models: {{'{primary}': {{base_model: 'eu.{SONNET_45}'}}}}"
-    config = configured(f"a: {{model: '{primary}'}}", told, region="us-east-1")
+    report = f"models: {{'{primary}': {{base_model: 'eu.{SONNET_45}'}}}}"
+    config = configured(f"a: {{model: '{primary}'}}", report, region="us-east-1")
 
     _, member = ModelManager(config, sinks=[]).check_chains()
 
@@ -214,8 +214,8 @@ def test_the_family_rule_leaves_no_region_of_an_arn(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     primary = arn("eu-central-1")
-    told = f"models: {{'{primary}': {{base_model: '{SONNET}'}}}}"
-    config = configured(f"a: {{model: '{primary}'}}", told, region="us-east-1")
+    report = f"models: {{'{primary}': {{base_model: '{SONNET}'}}}}"
+    config = configured(f"a: {{model: '{primary}'}}", report, region="us-east-1")
     manager = ModelManager(config, sinks=[])
     local_aws.fail(primary, "AccessDeniedException")
 

@@ -47,11 +47,11 @@ def test_a_dead_model_is_called_three_times_and_then_skipped(
 
     assert local_aws.requests(SONNET) == FAILURES_IN_A_ROW
     assert local_aws.requests(HAIKU) == 10
-    told = replies[-1].response_metadata["model_manager"]
-    (skipped,) = told["skipped"]
+    report = replies[-1].response_metadata["model_manager"]
+    (skipped,) = report["skipped"]
     assert skipped["model_id"] == SONNET
     assert skipped["reason"].startswith("Model is cooling down after failures, for ")
-    assert len(told["attempts"]) == 1
+    assert len(report["attempts"]) == 1
 
 
 def test_a_model_that_is_well_again_is_found_by_one_call(
@@ -319,9 +319,9 @@ def test_a_prompt_that_keeps_failing_is_not_another_prompts_failure(
         a.invoke("poison")
 
     assert _served(b) == SONNET
-    asked = local_aws.requests(SONNET)
+    sent = local_aws.requests(SONNET)
     assert a.invoke("poison").response_metadata["model_name"] == HAIKU
-    assert local_aws.requests(SONNET) == asked
+    assert local_aws.requests(SONNET) == sent
 
 
 def test_a_prompt_that_one_call_retries_is_not_another_prompts_failure(

@@ -63,8 +63,8 @@ def _ask(manager: Any, mode: str) -> dict[str, Any]:
             return [chunk async for chunk in llm.astream("x")][-1]
 
         reply = asyncio.run(streamed())
-    told: dict[str, Any] = reply.response_metadata["model_manager"]
-    return told
+    report: dict[str, Any] = reply.response_metadata["model_manager"]
+    return report
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -78,16 +78,16 @@ def test_a_healthy_model_in_its_cooldown_answers_when_its_fallback_fails(
     before = local_aws.requests(HAIKU)
     local_aws.fail(HAIKU, code, times=None)
 
-    told = _ask(manager, mode)
+    report = _ask(manager, mode)
 
-    assert told["model_id"] == SONNET
-    assert [(a["model_id"], bool(a["error"])) for a in told["attempts"]] == [
+    assert report["model_id"] == SONNET
+    assert [(a["model_id"], bool(a["error"])) for a in report["attempts"]] == [
         (HAIKU, True),
         (SONNET, False),
     ]
-    assert not told["fallback_used"]
-    assert told["skipped"] == []  # it was passed over at first, and asked
-    assert local_aws.requests(HAIKU) == before + 1  # not retried before the other was asked
+    assert not report["fallback_used"]
+    assert report["skipped"] == []  # it was passed over at first, and called
+    assert local_aws.requests(HAIKU) == before + 1  # not retried before the other was called
 
 
 def test_of_several_models_in_a_cooldown_the_one_that_ends_first_is_tried_first(
@@ -117,15 +117,15 @@ def test_if_all_models_cool_down_the_one_that_ends_first_is_tried(
     with pytest.raises(BedrockPermissionDeniedError):
         llm.invoke("x")  # Sonnet's cooldown starts first, then Haiku's
 
-    told = llm.invoke("x").response_metadata["model_manager"]
+    report = llm.invoke("x").response_metadata["model_manager"]
 
-    assert told["model_id"] == SONNET
-    (skipped,) = told["skipped"]
+    assert report["model_id"] == SONNET
+    (skipped,) = report["skipped"]
     assert skipped["model_id"] == HAIKU
     assert skipped["reason"].startswith("Model is cooling down after failures, for ")
 
 
-def test_the_last_model_in_turn_has_its_retries_after_the_last_resort_was_asked(
+def test_the_last_model_in_turn_has_its_retries_after_the_last_resort_was_called(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = _manager(configured, [HAIKU], ", retries: 2")
@@ -135,10 +135,10 @@ def test_the_last_model_in_turn_has_its_retries_after_the_last_resort_was_asked(
     local_aws.fail(HAIKU, "ThrottlingException", times=2)
     before = len(local_aws.calls())
 
-    told = llm.invoke("x").response_metadata["model_manager"]
+    report = llm.invoke("x").response_metadata["model_manager"]
 
     assert [c.model_id for c in local_aws.calls()[before:]] == [HAIKU, SONNET, HAIKU, HAIKU]
-    assert told["model_id"] == HAIKU
+    assert report["model_id"] == HAIKU
 
 
 def test_a_last_resort_is_retried_where_no_other_model_may_answer(
@@ -178,13 +178,13 @@ def test_expired_credentials_cause_no_last_resort(
     manager = _manager(configured, [HAIKU])
     llm = manager.chat_model("a")
     _trip(local_aws, llm, SONNET)
-    asked = local_aws.requests(SONNET)
+    sent = local_aws.requests(SONNET)
     local_aws.fail(HAIKU, "ExpiredTokenException")
 
     with pytest.raises(BedrockAuthenticationError):
         llm.invoke("x")
 
-    assert local_aws.requests(SONNET) == asked
+    assert local_aws.requests(SONNET) == sent
 
 
 def test_an_exhausted_call_names_every_model_that_was_tried_with_its_error_code(

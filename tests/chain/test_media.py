@@ -24,8 +24,8 @@ S3: dict[str, Any] = {"s3Location": {"uri": "s3://bucket/key"}}
 def _served(aws: LocalAWS, config: Any, first: str, content: list[Any]) -> dict[str, Any]:
     aws.fail(first, "ThrottlingException")
     reply = ModelManager(config, sinks=[]).chat_model("a").invoke([HumanMessage(content)])
-    told: dict[str, Any] = reply.response_metadata["model_manager"]
-    return told
+    report: dict[str, Any] = reply.response_metadata["model_manager"]
+    return report
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def test_claude_is_passed_over_for_what_nova_alone_takes(
         f"a: {{model: '{NOVA}', fallbacks: ['{CLAUDE}', amazon.nova-lite-v1:0], retries: 0}}"
     )
 
-    told = _served(local_aws, config, NOVA, [TEXT, block])
+    report = _served(local_aws, config, NOVA, [TEXT, block])
 
-    assert told["model_id"] == "amazon.nova-lite-v1:0"
-    assert told["skipped"] == [{"model_id": CLAUDE, "reason": f"Model does not support {reason}"}]
+    assert report["model_id"] == "amazon.nova-lite-v1:0"
+    assert report["skipped"] == [{"model_id": CLAUDE, "reason": f"Model does not support {reason}"}]
     assert local_aws.requests(CLAUDE) == 0
 
 
@@ -61,10 +61,10 @@ def test_nova_is_passed_over_for_search_results(configured: Configure, local_aws
         "citations": {"enabled": True},
     }
 
-    told = _served(local_aws, config, CLAUDE, [TEXT, found])
+    report = _served(local_aws, config, CLAUDE, [TEXT, found])
 
-    assert told["model_id"] == CLAUDE_46
-    assert told["skipped"][0]["reason"] == "Model does not support search results"
+    assert report["model_id"] == CLAUDE_46
+    assert report["skipped"][0]["reason"] == "Model does not support search results"
 
 
 def test_audio_goes_to_a_model_that_hears(configured: Configure, local_aws: LocalAWS) -> None:
@@ -90,9 +90,9 @@ def test_a_begun_answer_goes_to_a_model_that_goes_on_with_it(
 
     if shape == "langchain":
         history = [HumanMessage("JSON, please."), AIMessage('{"count":')]
-        told = manager.chat_model("a").invoke(history).response_metadata["model_manager"]
+        report = manager.chat_model("a").invoke(history).response_metadata["model_manager"]
     else:
-        told = manager.invoke_model(
+        report = manager.invoke_model(
             "a",
             [
                 {"role": "user", "content": [{"text": "JSON, please."}]},
@@ -100,8 +100,8 @@ def test_a_begun_answer_goes_to_a_model_that_goes_on_with_it(
             ],
         )
 
-    assert told["model_id"] == CLAUDE
-    assert told["skipped"][0]["model_id"] == CLAUDE_46
+    assert report["model_id"] == CLAUDE
+    assert report["skipped"][0]["model_id"] == CLAUDE_46
 
 
 def test_what_no_model_of_the_chain_takes_is_an_error_before_anything_is_sent(

@@ -166,11 +166,11 @@ def test_a_denied_or_missing_model_is_not_retried() -> None:
 
 
 def test_a_time_that_the_service_asks_for_is_honoured_and_capped() -> None:
-    def slept(asked: float, jitter: Callable[[float, float], float]) -> Decision:
-        return _decide(BedrockRateLimitError("x", retry_after=asked), left=0, jitter=jitter)
+    def slept(delay: float, jitter: Callable[[float, float], float]) -> Decision:
+        return _decide(BedrockRateLimitError("x", retry_after=delay), left=0, jitter=jitter)
 
     assert slept(3, _least) == Retry(3)
-    assert slept(3, _most) == Retry(3.5)  # others were asked for the same three seconds
+    assert slept(3, _most) == Retry(3.5)  # other calls got the same three seconds
     assert slept(999, _most) == slept(999, _least) == Retry(BACKOFF_CAP_SECONDS)
 
 
@@ -193,13 +193,13 @@ def test_without_time_nothing_is_begun() -> None:
 
 
 def test_no_sleep_outlives_the_deadline() -> None:
-    asked, throttled = BedrockRateLimitError("x", retry_after=3), BedrockRateLimitError("x")
+    delayed, throttled = BedrockRateLimitError("x", retry_after=3), BedrockRateLimitError("x")
 
-    for failure, room in ((asked, 3.25), (throttled, 0.25)):  # its jitter could be 0.5 s
+    for failure, room in ((delayed, 3.25), (throttled, 0.25)):  # its jitter could be 0.5 s
         found = _decide(failure, left=0, seconds=room + LEAST_ATTEMPT_SECONDS)
         assert isinstance(found, Retry)
         assert found.delay == pytest.approx(room)
-    assert _decide(asked, left=0, seconds=3) == Stop(out_of_time=True)
+    assert _decide(delayed, left=0, seconds=3) == Stop(out_of_time=True)
 
 
 def test_what_lasts_is_not_waited_for() -> None:

@@ -67,8 +67,8 @@ def _refuse(aws: LocalAWS, model_id: str, text: str = MALFORMED, times: int = 1)
     aws.fail(model_id, "ValidationException", message=text, times=times)
 
 
-def _errors(told: dict[str, Any]) -> list[str]:
-    return [attempt["error"] for attempt in told["attempts"]]
+def _errors(report: dict[str, Any]) -> list[str]:
+    return [attempt["error"] for attempt in report["attempts"]]
 
 
 @pytest.mark.parametrize("mode", ["invoke", "stream", "ainvoke", "astream"])
@@ -88,9 +88,9 @@ def test_a_fallbacks_refusal_moves_on_where_the_primary_failed_for_a_passing_rea
     else:
         reply = list(llm.stream("x"))[-1] if mode == "stream" else asyncio.run(streamed())
 
-    told = reply.response_metadata["model_manager"]
-    assert told["model_id"] == NOVA
-    assert _errors(told) == ["BedrockRateLimitError", "BedrockInvalidRequestError", None]
+    report = reply.response_metadata["model_manager"]
+    assert report["model_id"] == NOVA
+    assert _errors(report) == ["BedrockRateLimitError", "BedrockInvalidRequestError", None]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_a_fallbacks_refusal_moves_on_while_the_primary_cools_down(
     _refuse(local_aws, HAIKU)
     _refuse(local_aws, NOVA)
 
-    told = llm.invoke("x").response_metadata["model_manager"]
+    report = llm.invoke("x").response_metadata["model_manager"]
 
-    assert told["model_id"] == SONNET  # the last resort
-    assert _errors(told) == ["BedrockInvalidRequestError"] * 2 + [None]
+    assert report["model_id"] == SONNET  # the last resort
+    assert _errors(report) == ["BedrockInvalidRequestError"] * 2 + [None]
 
 
 def test_a_refusal_of_the_last_candidate_hides_no_passing_failure(
@@ -190,11 +190,11 @@ def test_a_refusal_about_model_account_or_place_is_that_models_failure(
     local_aws.fail(SONNET, code, message=text)
     local_aws.fail(HAIKU, code, message=text)
 
-    told = llm.invoke("x").response_metadata["model_manager"]
+    report = llm.invoke("x").response_metadata["model_manager"]
 
-    assert told["model_id"] == NOVA
+    assert report["model_id"] == NOVA
     if code == "ValidationException":
-        assert _errors(told) == [kind.__name__] * 2 + [None]
+        assert _errors(report) == [kind.__name__] * 2 + [None]
 
 
 @pytest.mark.parametrize(("text", "kind"), OF_THE_MODEL, ids=lambda value: str(value)[:40])

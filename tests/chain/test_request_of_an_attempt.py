@@ -88,7 +88,7 @@ def test_claude_gets_its_own_signed_reasoning_after_nova_failed(
 def test_content_of_version_1_is_converted_anew_for_each_attempt(
     configured: Configure, local_aws: LocalAWS, mode: str, fault: str, failing: str
 ) -> None:
-    others = f"'{CLAUDE}'" if failing == NOVA else ""  # else the same model is asked again
+    others = f"'{CLAUDE}'" if failing == NOVA else ""  # else the same model is called again
     chain = f"a: {{model: '{failing}', fallbacks: [{others}], cooldown_seconds: 0}}"
     llm = ModelManager(configured(chain), sinks=[]).chat_model("a")
     if fault == "throttle":
@@ -116,7 +116,7 @@ def test_content_that_langchain_aws_removes_is_reported_like_our_changes(
         response_metadata={"model_provider": "openai", "model_name": "gpt-5"},
     )
     foreign = "content blocks of another provider left out"
-    told = []
+    report = []
 
     for history in (
         [HumanMessage("a"), _reasoned(), HumanMessage("b")],
@@ -125,11 +125,11 @@ def test_content_that_langchain_aws_removes_is_reported_like_our_changes(
     ):
         local_aws.fail(CLAUDE, "ThrottlingException")
         reply = llm.invoke(history)
-        told.append(reply.response_metadata["model_manager"]["attempts"][-1]["adapted"])
+        report.append(reply.response_metadata["model_manager"]["attempts"][-1]["adapted"])
 
-    assert told[0] == [LEFT_OUT]
-    assert {LEFT_OUT, "citations sent as text"} <= set(told[1])
-    assert told[2] == [foreign]
+    assert report[0] == [LEFT_OUT]
+    assert {LEFT_OUT, "citations sent as text"} <= set(report[1])
+    assert report[2] == [foreign]
     assert (
         llm.invoke([HumanMessage("a"), _reasoned(), HumanMessage("b")]).response_metadata[
             "model_manager"
@@ -154,8 +154,8 @@ def test_tool_calls_without_tools_are_reported_as_sent_as_text(
 
     reply = llm.invoke(history)
 
-    told = reply.response_metadata["model_manager"]["attempts"][-1]["adapted"]
-    assert told == ["tool calls and results sent as text: no tools are bound"]
+    report = reply.response_metadata["model_manager"]["attempts"][-1]["adapted"]
+    assert report == ["tool calls and results sent as text: no tools are bound"]
 
 
 @pytest.mark.filterwarnings("ignore:Model anthropic.claude-opus-5 does not support:UserWarning")

@@ -45,11 +45,11 @@ def test_a_tier_without_capacity_falls_to_another(
     manager = _flex_first(configured)
     local_aws.fail(NOVA, code)
 
-    told = manager.chat_model("a").invoke("x").response_metadata["model_manager"]
+    report = manager.chat_model("a").invoke("x").response_metadata["model_manager"]
 
     assert _tiers(local_aws) == ["flex", "default"]
-    assert told["fallback_used"]
-    assert [a["model_id"] for a in told["attempts"]] == [NOVA, NOVA]
+    assert report["fallback_used"]
+    assert [a["model_id"] for a in report["attempts"]] == [NOVA, NOVA]
 
 
 def test_a_tier_that_cools_down_does_not_cool_the_other(

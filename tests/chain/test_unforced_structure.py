@@ -59,8 +59,8 @@ def choice_of(aws: LocalAWS) -> Any:
 
 
 def adapted(message: Any) -> list[str]:
-    told = message.response_metadata["model_manager"]["attempts"][-1]["adapted"]
-    return list(told)
+    report = message.response_metadata["model_manager"]["attempts"][-1]["adapted"]
+    return list(report)
 
 
 # -- a model that thinks
@@ -271,6 +271,6 @@ def test_check_chains_warns_if_thinking_prevents_a_forced_choice(configured: Con
     thinking = manager_of(configured, THINKER, THINKING).check_chains()[0]
     not_thinking = manager_of(configured, THINKER).check_chains()[0]
 
-    told = "can't be forced to call a tool while it thinks"
-    assert any(told in warning for warning in thinking.warnings)
-    assert not any(told in warning for warning in not_thinking.warnings)
+    report = "can't be forced to call a tool while it thinks"
+    assert any(report in warning for warning in thinking.warnings)
+    assert not any(report in warning for warning in not_thinking.warnings)

@@ -19,7 +19,7 @@ CONFIG = ROOT / "config"
 
 
 def run(*arguments: str) -> Any:
-    """Run the command in this process; its output is no terminal."""
+    """Run the command in this process; its output is not a terminal."""
     return CliRunner(env={"COLUMNS": None}).invoke(app, list(arguments))
 
 

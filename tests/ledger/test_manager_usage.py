@@ -147,12 +147,12 @@ def test_an_account_id_is_in_no_row(
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [{"since": "soon"}, {"by": "agents"}, {"where": {"modle": "x"}}, {"timezone": "Mars"}],
 )
-def test_a_mistake_is_a_value_error(manager: ModelManager, asked: dict[str, Any]) -> None:
+def test_a_mistake_is_a_value_error(manager: ModelManager, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"since|unknown"):
-        manager.usage(**asked)
+        manager.usage(**arguments)
 
 
 def test_a_ledger_that_cant_be_opened_is_an_error_of_the_question_alone(

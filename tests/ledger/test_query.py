@@ -205,7 +205,7 @@ def test_what_totals_do_not_hold_is_answered_from_attempts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("arguments", "text"),
     [
         ({"by": "agnet"}, "unknown column 'agnet' in by: did you mean 'agent'?"),
         ({"by": "metadata."}, "unknown column 'metadata.' in by"),
@@ -217,10 +217,10 @@ def test_what_totals_do_not_hold_is_answered_from_attempts() -> None:
     ],
 )
 def test_what_cannot_be_answered_is_an_error_that_says_what_can(
-    asked: dict[str, Any], text: str
+    arguments: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):
-        table([], **asked)
+        table([], **arguments)
 
 
 _ROWS = st.lists(
