@@ -69,7 +69,7 @@ def test_a_fault_has_the_same_attempts_metrics_and_cost_through_every_door(
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     (tmp_path / "dev.yaml").write_text(
-        f"agents: {{supplier_analyzer: {{model: '{SONNET}', timeout_seconds: 0.5}}}}"
+        f"agents: {{supplier_analyzer: {{model: '{SONNET}', timeout_seconds: 2}}}}"
     )
     local_aws.script(lambda _: ScriptedReply(text="Nordwerk is the most punctual.", usage=USAGE))
     order(local_aws, fault)

@@ -160,7 +160,7 @@ def test_a_persona_reaches_only_its_agents(app: SupplyChainOrchestrator) -> None
     result = app.process_query("Which supplier is punctual?", "warehouse_manager", "s")
 
     assert set(result["agents"]) <= set(PERSONAS["warehouse_manager"])
-    with pytest.raises(UnknownPersonaError, match="there are warehouse_manager"):
+    with pytest.raises(UnknownPersonaError, match="known: warehouse_manager"):
         app.process_query("x", "intern", "s")
 
 

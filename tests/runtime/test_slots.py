@@ -114,7 +114,7 @@ async def test_a_stream_s_loop_may_call(
 async def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    manager = _manager(configured, 4, ", deadline_seconds: 1.5")
+    manager = _manager(configured, 4, ", deadline_seconds: 5")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))  # more than sockets hold
     stream = manager.chat_model("a").astream("x")
     said = [(await anext(stream)).text]
@@ -133,7 +133,7 @@ async def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
 def test_a_paused_sync_stream_closes_its_connection_at_its_deadline_and_ends_when_it_is_read_on(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    manager = _manager(configured, 4, ", deadline_seconds: 1.5")
+    manager = _manager(configured, 4, ", deadline_seconds: 5")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))
     local_aws.latency(None, 0.0, chunk_delay=0.01)  # or the sockets take all of it before that
     stream = manager.chat_model("a").stream("x")
