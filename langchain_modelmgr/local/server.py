@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _STOP_SECONDS = 5.0
-_LAST_ROUNDS = 3
-"""Iterations of the loop in which connections that are just accepted are dropped too."""
+_LAST_ITERATIONS = 5
+"""Iterations of the loop to set up an accepted connection, or to drop one: it takes 3 at most."""
 _BACKLOG = 1024
 
 
@@ -97,16 +98,21 @@ class Server:
     async def _close(self) -> None:
         if self._runner is None or self._runner.server is None:
             return
-        server = self._runner.server
-        transports = [connection.transport for connection in server.connections]
+        # asyncio never closes a connection that it has accepted but not set up when its server
+        # closes (Python 3.11): accept no more, and wait for the last ones.
+        with suppress(NotImplementedError):  # Windows' loop, which has no readers
+            self._loop.remove_reader(self._socket)
+        await self._some_iterations()
+        transports = [connection.transport for connection in self._runner.server.connections]
         await self._runner.cleanup()
-        # A connection whose client doesn't read would never close, and new ones may be accepted
-        # at this moment.
-        for _ in range(_LAST_ROUNDS):
-            transports += (connection.transport for connection in server.connections)
-            for transport in transports:
-                if transport is not None:
-                    transport.abort()
+        for transport in transports:  # one whose client doesn't read would never close
+            if transport is not None:
+                transport.abort()
+        await self._some_iterations()
+
+    @staticmethod
+    async def _some_iterations() -> None:
+        for _ in range(_LAST_ITERATIONS):
             await asyncio.sleep(0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

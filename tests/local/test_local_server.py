@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from langchain_modelmgr.local import ScriptedReply
+from langchain_modelmgr.local import LocalAWS, ScriptedReply
 from tests.models import SONNET
-
-if TYPE_CHECKING:
-    from langchain_modelmgr.local import LocalAWS
 
 _BODY = json.dumps({"messages": [{"role": "user", "content": [{"text": "hi"}]}]})
 
@@ -243,3 +244,37 @@ def test_clients_that_go_away_and_connections_that_are_reset_are_not_logged(
 
     assert local_aws.wait_closed(30)
     assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []
+
+
+def test_connections_that_come_while_the_server_stops_are_closed() -> None:
+    """aiohttp forgets a connection that is accepted while it shuts down."""
+    aws = LocalAWS.running()
+    host, port = aws.url.removeprefix("http://").split(":")
+    opened: list[socket.socket] = []
+    stopped = threading.Event()
+
+    def connect() -> None:
+        while not stopped.is_set():
+            with suppress(OSError):
+                opened.append(socket.create_connection((host, int(port)), timeout=1))
+            stopped.wait(0.0005)
+
+    threads = [threading.Thread(target=connect) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(opened) < 8:
+        time.sleep(0.001)
+    aws.stop()
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+    try:
+        for connection in opened:
+            connection.settimeout(30)
+            with suppress(ConnectionError):
+                assert connection.recv(1) == b""
+    finally:
+        for connection in opened:
+            connection.close()
+    gc.collect()  # an open transport would warn, which is an error here
