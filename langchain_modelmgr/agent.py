@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypedDict, TypeVar
 
 from langchain_core.language_models.base import LangSmithParams
@@ -16,6 +15,7 @@ from langchain_modelmgr.chain.keywords import check_kind
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.runtime.aws_settings import endpoint_now
 from langchain_modelmgr.runtime.html_table import html_table
+from langchain_modelmgr.runtime.money_text import per_million
 from langchain_modelmgr.sharing.registry import REGISTRY
 from langchain_modelmgr.usage.totals import CallUsage
 
@@ -194,12 +194,8 @@ class Agent:
         return params
 
 
-def _per_million(price_per_thousand: float | None) -> str | None:
-    if price_per_thousand is None:
-        return None
-    price = 1000 * Decimal(str(price_per_thousand))
-    cents = round(price, 2)
-    return f"${cents:.2f}" if cents == price else f"${price.normalize():f}"
+def _per_million(price_per_1k: float | None) -> str | None:
+    return None if price_per_1k is None else f"${per_million(price_per_1k)}"
 
 
 class _Manager(Protocol):

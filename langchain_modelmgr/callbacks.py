@@ -17,6 +17,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.answer_report import AnswerReport
 from langchain_modelmgr.usage.pricing import cost_of
 from langchain_modelmgr.usage.totals import (
     CURRENT_RUN,
@@ -259,7 +260,9 @@ def with_model_name(result: LLMResult) -> LLMResult:
 def mark_cached(generation: ChatGeneration) -> str:
     """Mark an answer as cached by LangChain's response cache; return the id of its model."""
     metadata = generation.message.response_metadata
-    report = {**metadata.get("model_manager", {}), "cached": True, "cost_usd": "0"}
+    cached = {"cached": True, "cost_usd": "0"}
+    made = metadata.get("model_manager")  # missing if a model without a manager answered
+    report = AnswerReport(made, **cached) if made else cached
     generation.message = generation.message.model_copy(
         update={"response_metadata": {**metadata, "model_manager": report}}
     )

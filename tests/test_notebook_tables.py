@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
 
 from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.runtime.html_table import html_table
@@ -107,6 +108,17 @@ def test_a_streamed_answer_shows_its_attempts(configured: Configure) -> None:
         first += chunk
 
     assert cells(first.response_metadata["model_manager"]).rows[1][1:3] == [SONNET, "answered"]
+
+
+def test_an_answer_from_the_response_cache_shows_that_it_is_one(configured: Configure) -> None:
+    cache = InMemoryCache()
+    llm = ManagedBedrockChat("sql_agent", config=configured(AGENT), cache=cache)
+
+    llm.invoke("hello")
+    table = cells(llm.invoke("hello").response_metadata["model_manager"])
+
+    assert "answered before, now from the response cache" in table.caption
+    assert table.caption.endswith("$0.0000")
 
 
 def test_a_skipped_model_shows_its_reason(configured: Configure) -> None:

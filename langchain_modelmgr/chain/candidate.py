@@ -69,7 +69,7 @@ _NOT_FOR_THE_WIRE = frozenset(
 logger = logging.getLogger(__name__)
 
 FAST_TOKENS_PER_SECOND = 150
-"""More than any model on Bedrock generates, so that a warning is never wrong."""
+"""A fast model's speed: the warning is for requests that even such a model can't finish."""
 
 _UNRESOLVED = {
     "base_model_id": "unknown",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.chain.answer_report import AnswerReport
 from langchain_modelmgr.errors import AllModelsFailedError, Attempt
 from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.usage.answer_report import AnswerReport
 
 if TYPE_CHECKING:
     from langchain_modelmgr.errors import BedrockError

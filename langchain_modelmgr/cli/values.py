@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from langchain_modelmgr.runtime import money_text
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 UNKNOWN = "unknown"
@@ -34,18 +35,7 @@ def money(price: float | Decimal | None) -> str | None:
 
 def per_million(price_per_1k: float | str | None) -> str:
     """Return a price in USD per million tokens."""
-    if price_per_1k is None:
-        return UNKNOWN
-    price = Decimal(str(price_per_1k)) * 1000
-    return f"{price:.2f}" if price == round(price, 2) else f"{price.normalize():f}"
-
-
-def usd(amount: Decimal | None) -> str:
-    """Return an amount of USD: four decimals, more where it would be zero."""
-    if amount is None:
-        return UNKNOWN
-    text = f"${amount:,.4f}"
-    return text if not amount or Decimal(text[1:].replace(",", "")) else f"${amount:f}"
+    return UNKNOWN if price_per_1k is None else money_text.per_million(price_per_1k)
 
 
 def exact(amount: Decimal) -> str:

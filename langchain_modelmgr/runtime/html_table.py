@@ -6,10 +6,10 @@ import html
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.runtime.money_text import usd
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-_CENT = Decimal("0.01")
 
 
 def html_table(
@@ -55,11 +55,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def usd(amount: Decimal) -> str:
-    """Return an amount in USD, small ones with more digits."""
-    return f"${amount:,.6f}" if 0 < abs(amount) < _CENT else f"${amount:,.4f}"
 
 
 class ShownDict(dict[str, Any]):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.runtime.html_table import ShownDict, data_frame, html_table, usd
+from langchain_modelmgr.runtime.html_table import ShownDict, data_frame, html_table
 from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.money_text import usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,8 @@ class AnswerReport(ShownDict):
     def _repr_html_(self) -> str:
         cost = self["cost_usd"]
         caption = (
-            f"agent {self['agent_name']}: {mask_account_ids(self['model_id'])} answered, "
+            f"agent {self['agent_name']}: {mask_account_ids(self['model_id'])} answered"
+            f"{' before, now from the response cache' if self['cached'] else ''}, "
             f"{self['latency_ms']:,.1f} ms, "
             f"{'unknown cost' if cost is None else usd(Decimal(cost))}"
         )
