@@ -18,10 +18,10 @@ from langchain_modelmgr.runtime.masking import mask_account_ids
 if TYPE_CHECKING:
     from typer import Context
 
-FAILED = 1
+_FAILED = 1
 """Exit status of a command that could not do its work."""
 
-MISTAKE = 2
+_MISTAKE = 2
 """Exit status of a mistake in the arguments or in a file."""
 
 _READER_LEFT = 128 + 13
@@ -42,7 +42,7 @@ class _Group(TyperGroup):
         except ModelManagerError as error:
             note(mask_account_ids(str(error)))
             is_mistake = isinstance(error, ConfigurationError)
-            raise typer.Exit(MISTAKE if is_mistake else FAILED) from error
+            raise typer.Exit(_MISTAKE if is_mistake else _FAILED) from error
         return result
 
 

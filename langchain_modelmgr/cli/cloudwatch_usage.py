@@ -27,9 +27,10 @@ _PERIOD = 3_600
 
 _ATTEMPTS = "ModelInvocations"
 _COST, _WASTED, _FALLBACKS = "ModelCost", "WastedCost", "Fallbacks"
+_UNPRICED = "UnpricedAttempts"
 _FIGURES = {"InputTokens": "input_tokens", "OutputTokens": "output_tokens", _ATTEMPTS: "attempts"}
 _MONEY = {_COST: "cost_usd", _WASTED: "estimated_wasted_cost_usd"}
-_READ = (*_FIGURES, *_MONEY, _FALLBACKS)
+_READ = (*_FIGURES, *_MONEY, _FALLBACKS, _UNPRICED)
 
 _DIGITS = 12
 """Significant digits of sums of money: CloudWatch adds binary fractions."""
@@ -80,7 +81,7 @@ def usage_from_cloudwatch(
         rows=rows,
         totals=_figures(found, extra),
         answers=_answers(found),
-        fallbacks=_fallbacks(found, extra),
+        fallbacks=_published(found, _FALLBACKS, is_published="fallbacks" in extra),
     )
 
 
@@ -92,10 +93,10 @@ def _sums(client: Any, namespace: str, time_range: TimeRange) -> Iterator[_Sum]:
         if metric["MetricName"] in _READ and "Agent" in _dimensions(metric)
     ]
     for start in range(0, len(metrics), _QUERIES):
-        asked = metrics[start : start + _QUERIES]
+        some = metrics[start : start + _QUERIES]
         queries = [
             {"Id": f"m{i}", "MetricStat": {"Metric": m, "Period": _PERIOD, "Stat": "Sum"}}
-            for i, m in enumerate(asked)
+            for i, m in enumerate(some)
         ]
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries,
@@ -104,7 +105,7 @@ def _sums(client: Any, namespace: str, time_range: TimeRange) -> Iterator[_Sum]:
         )
         for page in pages:
             for result in page["MetricDataResults"]:
-                metric = asked[int(result["Id"][1:])]
+                metric = some[int(result["Id"][1:])]
                 for moment, value in zip(result["Timestamps"], result["Values"], strict=True):
                     day = moment.astimezone(UTC).date().isoformat()
                     yield _Sum(metric["MetricName"], _dimensions(metric), day, value)
@@ -127,13 +128,16 @@ def _figures(found: Sequence[_Sum], extra: Sequence[str]) -> dict[str, Any]:
         name: round(sum(one.value for one in found if one.metric == metric))
         for metric, name in _FIGURES.items()
     }
-    money = {name: _money(found, metric) for metric, name in _MONEY.items()}
+    money: dict[str, Decimal | None] = {
+        name: _money(found, metric) for metric, name in _MONEY.items()
+    }
     if not money["estimated_wasted_cost_usd"] and "wasted_cost" not in extra:
         money["estimated_wasted_cost_usd"] = None
-    return {"attempts": counts.pop("attempts"), **counts, **money}
+    unpriced = _published(found, _UNPRICED, is_published="unpriced" in extra)
+    return {"attempts": counts.pop("attempts"), **counts, "unpriced": unpriced, **money}
 
 
-def _money(found: Sequence[_Sum], metric: str) -> Decimal | None:
+def _money(found: Sequence[_Sum], metric: str) -> Decimal:
     total = sum(one.value for one in found if one.metric == metric)
     return Decimal(f"{total:.{_DIGITS}g}")
 
@@ -143,7 +147,7 @@ def _answers(found: Sequence[_Sum]) -> int:
     return round(sum(one.value for one in answered))
 
 
-def _fallbacks(found: Sequence[_Sum], extra: Sequence[str]) -> int | None:
-    """Return the answers of fallback models; None: the metric is not published."""
-    total = round(sum(one.value for one in found if one.metric == _FALLBACKS))
-    return total if total or "fallbacks" in extra else None
+def _published(found: Sequence[_Sum], metric: str, *, is_published: bool) -> int | None:
+    """Return the sum of an extra metric; None: there is none, and it is not published."""
+    total = round(sum(one.value for one in found if one.metric == metric))
+    return total if total or is_published else None

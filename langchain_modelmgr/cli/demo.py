@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-import typer
-
-from langchain_modelmgr.cli.output import note
+from langchain_modelmgr.errors import ModelManagerError
 
 EXAMPLE = "Example: `modelmgr demo`"
 
@@ -21,6 +19,7 @@ def demo() -> None:
     try:
         from langchain_modelmgr.cli.demo_agent import main
     except ModuleNotFoundError as error:
-        note(f"the demo needs {error.name}: pip install 'langchain-modelmgr[demo]'")
-        raise typer.Exit(1) from None
+        raise ModelManagerError(
+            f"the demo needs {error.name}: pip install 'langchain-modelmgr[demo]'"
+        ) from None
     main()

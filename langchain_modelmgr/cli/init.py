@@ -11,6 +11,7 @@ import typer
 from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment
 from langchain_modelmgr.cli.output import note, print_json, say
 from langchain_modelmgr.cli.places import relative
+from langchain_modelmgr.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,11 +82,13 @@ def init(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        note(f"{relative(str(path))} exists, and init never overwrites a file: use -e OTHER_NAME")
-        raise typer.Exit(2) from None
+        raise ConfigurationError(
+            f"{relative(str(path))} exists, and init never overwrites a file: use -e OTHER_NAME"
+        ) from None
     except OSError as error:
-        note(f"{relative(str(path))} can't be written: {error.strerror}")
-        raise typer.Exit(2) from None
+        raise ConfigurationError(
+            f"{relative(str(path))} can't be written: {error.strerror}"
+        ) from None
     config = ConfigurationManager(path.stem, path.parent)
     if as_json:
         models = [chosen.sonnet, chosen.haiku]

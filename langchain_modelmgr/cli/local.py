@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from langchain_modelmgr.cli.output import note
+from langchain_modelmgr.errors import ModelManagerError
 
 EXAMPLE = "Example: `modelmgr local --port 8080 --latency 0.2`"
 
@@ -27,8 +28,7 @@ def local(
     try:
         from langchain_modelmgr.local import LocalAWS
     except ModuleNotFoundError as error:
-        note(str(error))
-        raise typer.Exit(1) from None
+        raise ModelManagerError(str(error)) from None
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:

@@ -8,7 +8,7 @@ import typer
 
 from langchain_modelmgr.catalog.check import against_aws, against_genai_prices
 from langchain_modelmgr.cli.output import note, print_json, say
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.errors import ModelManagerError
 
 if TYPE_CHECKING:
     from langchain_modelmgr.catalog.check import Disagreement
@@ -40,8 +40,7 @@ def _differences(region: str | None) -> list[Disagreement]:
     try:
         found = against_genai_prices()
     except ImportError:
-        note("genai-prices is not installed: pip install genai-prices")
-        raise typer.Exit(1) from None
+        raise ModelManagerError("genai-prices is not installed: pip install genai-prices") from None
     if region is None:
         return found
     from botocore.exceptions import BotoCoreError, ClientError
@@ -50,9 +49,9 @@ def _differences(region: str | None) -> list[Disagreement]:
     try:
         return found + against_aws(_pricing_client(), region)
     except (BotoCoreError, ClientError) as error:
-        text = mask_account_ids(str(error))
-        note(f"the AWS Price List can't be read: {type(error).__name__}: {text}")
-        raise typer.Exit(1) from None
+        raise ModelManagerError(
+            f"the AWS Price List can't be read: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _as_dict(found: Disagreement) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment, read_
 from langchain_modelmgr.cli.output import note, print_json, print_table, say
 from langchain_modelmgr.cli.usage_report import UsageReport, cell
 from langchain_modelmgr.cli.values import exact
+from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
 
 if TYPE_CHECKING:
     from langchain_modelmgr.config import ConfigurationManager
@@ -24,6 +25,7 @@ _FIGURES = {
     "attempts": "ATTEMPTS",
     "input_tokens": "TOKENS IN",
     "output_tokens": "TOKENS OUT",
+    "unpriced": "UNPRICED",
     "cost_usd": "USD",
     "estimated_wasted_cost_usd": "WASTED",
     "latency_p95_ms": "P95 MS",
@@ -66,8 +68,7 @@ def usage(
     try:
         report = (_from_cloudwatch if cloudwatch else _from_ledger)(config, since, columns)
     except ValueError as error:
-        note(str(error))
-        raise typer.Exit(2) from error
+        raise ConfigurationError(str(error)) from error
     if as_json:
         print_json(report.as_dict())
     elif as_csv:
@@ -103,15 +104,15 @@ def _from_cloudwatch(config: ConfigurationManager, since: str, by: list[str]) ->
     from botocore.exceptions import BotoCoreError, ClientError
 
     from langchain_modelmgr.cli.cloudwatch_usage import usage_from_cloudwatch
-    from langchain_modelmgr.runtime.masking import mask_account_ids
 
     note(f"reading CloudWatch, namespace {config.namespace} ...")
     try:
         return usage_from_cloudwatch(config, since, by)
     except (BotoCoreError, ClientError) as error:
-        note(f"CloudWatch can't be read: {mask_account_ids(str(error))}")
-        note("it takes cloudwatch:ListMetrics and cloudwatch:GetMetricData")
-        raise typer.Exit(1) from error
+        raise ModelManagerError(
+            f"CloudWatch can't be read: {error}\n"
+            "it takes cloudwatch:ListMetrics and cloudwatch:GetMetricData"
+        ) from error
 
 
 def _print(report: UsageReport) -> None:
@@ -121,6 +122,8 @@ def _print(report: UsageReport) -> None:
         say("nothing was recorded in this time")
         return
     figures = [name for name in _FIGURES if name in report.totals]
+    if not report.totals["unpriced"]:
+        figures.remove("unpriced")
     headings = [*(name.upper() for name in report.by), *(_FIGURES[name] for name in figures)]
     rows = [[cell(row[name]) for name in (*report.by, *figures)] for row in report.rows]
     if len(rows) > 1:

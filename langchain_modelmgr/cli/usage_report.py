@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.cli.values import exact, usd
+from langchain_modelmgr.cli.values import exact
+from langchain_modelmgr.runtime.money_text import usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,10 @@ class UsageReport:
         else:
             counts = f"{self.fallbacks:,} of {self.answers:,}"
             yield f"fallbacks  {_percent(self.fallback_share)} of the answers, {counts}"
-        if unpriced := self.totals.get("unpriced"):
+        unpriced = self.totals["unpriced"]
+        if unpriced is None:
+            yield "unpriced   unknown: add unpriced to metrics.extra"
+        elif unpriced:
             yield f"unpriced   {unpriced:,} answers have no known price: the cost leaves them out"
 
     def as_dict(self) -> dict[str, Any]:

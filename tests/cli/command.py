@@ -36,3 +36,20 @@ def modelmgr(
         cwd=cwd,
         env={**inherited, "PYTHONPATH": str(ROOT), **environment},
     )
+
+
+def left_early(*arguments: str, lines: int = 0) -> tuple[int, str]:
+    """Run the command, close its output after some lines; return its exit status and stderr."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "langchain_modelmgr", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            assert process.stdout.readline()
+        process.stdout.close()
+        _, stderr = process.communicate()
+    return process.returncode, stderr

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from langchain_modelmgr.cli.app import app
-from tests.cli.command import CONFIG, modelmgr, run
+from tests.cli.command import CONFIG, left_early, modelmgr, run
 from tests.support import ROOT
 
 if TYPE_CHECKING:
@@ -103,19 +103,10 @@ def test_help_is_as_wide_as_the_terminal(columns: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["iam", "prod"], ["dashboard", "prod"]])
 def test_a_reader_may_leave_early(arguments: list[str]) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "langchain_modelmgr", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        _, said = process.communicate()
+    _, stderr = left_early(*arguments)
 
-    assert "Traceback" not in said
-    assert "Broken" not in said
+    assert "Traceback" not in stderr
+    assert "Broken" not in stderr
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

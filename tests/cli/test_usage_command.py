@@ -85,6 +85,34 @@ def test_cloudwatch_has_the_ledgers_figures(folder: Path) -> None:
     assert "reading CloudWatch" in text.stderr
 
 
+@pytest.mark.parametrize("source", [[], ["--cloudwatch"]])
+@pytest.mark.parametrize("extra", ["[unpriced, wasted_cost, fallbacks]", "[]"])
+def test_answers_without_a_known_price_are_counted_and_shown(
+    local_aws: LocalAWS, tmp_path: Path, source: list[str], extra: str
+) -> None:
+    unpriced = "zz.unknown-model-v1:0"
+    (tmp_path / "dev.yaml").write_text(
+        f"project_prefix: usage-test\nmetrics: {{extra: {extra}}}\n"
+        f"models: {{'{unpriced}': {{model_family: Test}}}}\n"
+        f"agents: {{planner: {{model: '{unpriced}', fallbacks: []}}}}\n"
+    )
+    with local_aws.environment():
+        with ModelManager(ConfigurationManager("dev", tmp_path)) as manager:
+            manager.invoke_model("planner", HELLO)
+            manager.flush_metrics()
+        given = ("usage", *source, "--config-dir", str(tmp_path))
+        text, found = run(*given).stdout, json.loads(run(*given, "--json").stdout)
+
+    if source and extra == "[]":
+        assert found["totals"]["unpriced"] is None
+        assert "unpriced   unknown: add unpriced to metrics.extra" in text
+        return
+    assert found["totals"]["unpriced"] == 1
+    assert "unpriced   1 answers have no known price: the cost leaves them out" in text
+    (headings,) = (line for line in text.splitlines() if line.startswith("AGENT"))
+    assert "UNPRICED" in headings.split()
+
+
 def test_cloudwatch_that_refuses_is_reported_with_the_permissions(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
