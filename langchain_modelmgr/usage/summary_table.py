@@ -19,13 +19,15 @@ class SummaryTable(ShownDict):
     """A summary: a dict, shown with a row for each agent and model."""
 
     def _repr_html_(self) -> str:
-        return html_table(
-            f"{self['calls']:,} calls: {self['fallbacks']:,} answered by a fallback, "
-            f"{self['aborted']:,} abandoned",
-            _COLUMNS,
-            [_row(figures) for figures in self["by_agent_and_model"]],
-            _row({**self, "agent": "total", "model": ""}),
+        of_calls = (
+            f"{self['calls']:,} calls: {self['success_rate']:.1%} answered, "
+            f"after {self['average_latency_ms']:,.1f} ms on average; "
+            f"{self['fallbacks']:,} answered by a fallback, {self['aborted']:,} abandoned"
         )
+        rows = [_row(figures) for figures in self["by_agent_and_model"]]
+        # The summary's own rate and latency are those of calls, the rows' those of attempts.
+        total = {"agent": "total", "model": "", "success_rate": "", "average_latency_ms": ""}
+        return html_table(of_calls, _COLUMNS, rows, {**_row(self), **total})
 
 
 def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
