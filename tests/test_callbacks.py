@@ -90,7 +90,7 @@ async def test_the_result_of_a_run_names_the_model_that_served(
 
 
 @pytest.mark.parametrize("mode", ["ainvoke", "astream"])
-async def test_async_handlers_hear_the_model_that_served(
+async def test_async_handlers_get_the_model_that_served(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
     handler = AsyncResults()
@@ -145,7 +145,7 @@ async def test_langsmith_prices_the_model_that_served(
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_openinference_books_tokens_under_the_model_that_served(
+async def test_openinference_counts_tokens_under_the_model_that_served(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
     openinference = pytest.importorskip("openinference.instrumentation.langchain")
@@ -192,7 +192,7 @@ def test_generate_names_the_model_that_served_all_or_none(
     assert handler.names == [HAIKU, SONNET]
 
 
-def test_what_tracers_are_told_reaches_neither_message_nor_cache(
+def test_tracing_data_reaches_neither_message_nor_cache(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     cache = InMemoryCache()

@@ -187,7 +187,7 @@ def test_a_deep_copy_shares_its_manager(llm: ManagedBedrockChat) -> None:
     assert copied.model_manager is llm.model_manager
 
 
-def test_a_pickle_works_and_holds_no_credentials(llm: ManagedBedrockChat) -> None:
+def test_a_pickle_works_and_contains_no_credentials(llm: ManagedBedrockChat) -> None:
     llm.invoke("x")
 
     data = pickle.dumps(llm)
@@ -289,7 +289,7 @@ def test_traces_name_provider_model_and_parameters(configured: Configure) -> Non
     assert llm._get_ls_params(model=HAIKU)["ls_model_name"] == HAIKU
 
 
-def test_counting_tokens_asks_aws_only_when_told_to(
+def test_counting_tokens_calls_aws_only_on_request(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     about = llm.get_num_tokens_from_messages([HumanMessage("how many pallets?")])
@@ -322,7 +322,7 @@ def test_a_subclass_is_still_a_model(configured: Configure) -> None:
     assert mine.team == "stock"
 
 
-def test_a_repr_tells_no_secret(llm: ManagedBedrockChat) -> None:
+def test_a_repr_shows_no_secret(llm: ManagedBedrockChat) -> None:
     assert "AKIA" not in repr(llm)
     assert "sql_agent" in repr(llm)
 

@@ -34,7 +34,7 @@ def test_each_class_gives_the_signature_of_its_own_method(name: str) -> None:
     assert list(theirs.parameters) == ["self", "messages", "kwargs"]
 
 
-def test_handlers_see_the_parameters_that_langchains_own_method_gives(
+def test_handlers_get_the_parameters_of_langchains_own_method(
     configured: Configure,
 ) -> None:
     seen: list[dict[str, Any]] = []

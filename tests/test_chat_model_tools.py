@@ -84,7 +84,7 @@ def test_a_fallback_without_tools_drops_out_with_its_reason(
     assert local_aws.requests(TITAN) == 0
 
 
-def test_an_image_goes_to_the_first_model_that_sees(
+def test_an_image_is_sent_to_the_first_model_with_vision(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(f"a: {{model: '{HAIKU}', fallbacks: ['{SONNET}']}}")
@@ -177,7 +177,7 @@ def test_json_mode_is_served_by_a_forced_call_and_an_unknown_method_refused(
         llm.with_structured_output(Pallets, method="guess")  # type: ignore[arg-type]
 
 
-def test_what_an_agent_requires_its_fallbacks_must_have_too(
+def test_an_agents_requirements_apply_to_its_fallbacks(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"fallbacks\[0\]: .* does not support images"):
@@ -249,7 +249,7 @@ def test_an_agent_uses_tools_and_answers_by_a_schema(
     assert local_aws.requests(HAIKU) == 1
 
 
-def test_a_conversation_with_tools_goes_on_over_a_fallback(
+def test_a_conversation_with_tools_continues_on_a_fallback(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     def throttled_from_now_on(request: Any) -> ScriptedReply:
@@ -301,7 +301,7 @@ def test_a_model_without_tools_serves_the_choice_none(configured: Configure) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Tool messages were passed without toolConfig")
-def test_the_choice_none_holds_in_a_conversation_with_tool_calls(
+def test_the_choice_none_applies_in_a_conversation_with_tool_calls(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     call = {"name": "count_pallets", "args": {"warehouse": "Hamburg"}, "id": "t1"}

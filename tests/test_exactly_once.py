@@ -179,7 +179,7 @@ async def test_astream_is_one_run(llm: ManagedBedrockChat, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["alone", "lcel"])
-async def test_astream_events_v2_tells_one_run(llm: ManagedBedrockChat, where: str) -> None:
+async def test_astream_events_v2_reports_one_run(llm: ManagedBedrockChat, where: str) -> None:
     runnable: Any = llm if where == "alone" else _chain(llm)
     with _once() as config:
         events = [
@@ -196,7 +196,7 @@ async def test_astream_events_v2_tells_one_run(llm: ManagedBedrockChat, where: s
 
 
 @pytest.mark.filterwarnings("ignore:.*in beta")
-async def test_astream_events_v3_tells_one_run(llm: ManagedBedrockChat) -> None:
+async def test_astream_events_v3_reports_one_run(llm: ManagedBedrockChat) -> None:
     with _once() as config:
         stream = await llm.astream_events("x", config, version="v3")
         message = await stream.output
@@ -206,7 +206,7 @@ async def test_astream_events_v3_tells_one_run(llm: ManagedBedrockChat) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*in beta")
-def test_stream_events_v3_tells_one_run(llm: ManagedBedrockChat) -> None:
+def test_stream_events_v3_reports_one_run(llm: ManagedBedrockChat) -> None:
     with _once() as config:
         stream = llm.stream_events("x", config, version="v3")
         message = stream.output

@@ -78,7 +78,7 @@ MODES = ["invoke", "ainvoke", "stream", "astream"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_result_tells_what_the_guide_promises(
+async def test_a_result_has_the_fields_of_the_guide(
     manager: ModelManager, local_aws: LocalAWS, mode: str
 ) -> None:
     result = await ask(manager, mode, system_prompt="You are a SQL expert")
@@ -252,7 +252,7 @@ def test_compatibility_is_answered_to_the_letter(
     assert manager.validate_model_compatibility(model_id, **needs) == expected
 
 
-def test_models_are_told_as_in_the_guide(manager: ModelManager) -> None:
+def test_models_are_reported_as_in_the_guide(manager: ModelManager) -> None:
     rows = manager.list_available_models()
 
     assert manager.get_model_for_agent("writer") == TITAN

@@ -114,7 +114,7 @@ def test_no_region_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ManagedBedrockChat(agent_name="a", config=config).invoke("x")
 
 
-def test_a_region_of_the_environment_that_can_be_none_is_a_clear_error(
+def test_an_invalid_region_in_the_environment_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us east")
@@ -206,7 +206,7 @@ def test_an_arn_that_hides_its_model_is_known_by_base_model_without_a_call(
     assert [c.operation for c in local_aws.calls()] == ["Converse"]
 
 
-def test_what_is_remembered_of_ever_new_models_is_bounded(configured: Configure) -> None:
+def test_memory_for_ever_new_models_is_bounded(configured: Configure) -> None:
     manager = ModelManager(configured("a: {model: acme.own, fallbacks: []}"), sinks=[])
     totals = manager.totals
     own = manager.catalog.resolve("acme.own")

@@ -126,7 +126,7 @@ def test_answers_are_parsed_by_class_or_to_a_dict() -> None:
     assert schema_from_call(Pallets).invoke(call) == Pallets(count=3)
 
 
-def test_a_broken_answer_comes_raw_with_its_error() -> None:
+def test_a_broken_answer_is_returned_raw_with_its_error() -> None:
     model: Any = RunnableLambda(lambda _: AIMessage("not json"))
 
     reply = parsed(model, schema_from_text(Pallets), include_raw=True).invoke("x")

@@ -63,7 +63,7 @@ def test_type_checkers_know_the_results_of_calls(configured: Configure) -> None:
     assert answer.content
 
 
-def test_type_checkers_know_what_a_manager_tells_of_usage(configured: Configure) -> None:
+def test_type_checkers_know_a_managers_usage_types(configured: Configure) -> None:
     with LocalAWS.running() as aws, ModelManager(configured(AGENT), sinks=[]) as manager:
         summary = manager.get_usage_summary()
         table = manager.usage("today")

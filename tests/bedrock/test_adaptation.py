@@ -78,7 +78,7 @@ def test_reasoning_stays_with_the_models_that_take_it(
     assert changes == (() if kept else (LEFT_OUT,))
 
 
-def test_a_turn_of_which_nothing_is_left_has_a_stand_in() -> None:
+def test_a_turn_that_would_be_empty_gets_a_placeholder() -> None:
     formed, _ = _fit(NOVA, [TEXT], [SIGNED], [TEXT])
 
     assert formed["messages"][1]["content"] == [{"text": "."}]
@@ -139,7 +139,7 @@ def test_an_unknown_model_gets_the_request_unchanged() -> None:
         assert fitted(params, model) == (params, ())
 
 
-def test_a_model_that_the_yaml_describes_is_held_to_what_it_says() -> None:
+def test_a_model_that_the_yaml_describes_is_checked_against_the_description() -> None:
     params = {"messages": [{"role": "assistant", "content": [SIGNED, UNSIGNED, TEXT]}]}
     report = {"reasoning_history": "signed", "supports_prompt_caching": True}
     described = ModelCatalog({"acme.new": report, "acme.other": {"supports_tools": True}})
@@ -222,7 +222,7 @@ def test_a_conversation_moves_to_other_families_and_back(
     assert "Sunny too." in said.text
 
 
-def test_so_does_one_in_bedrocks_own_shapes(configured: Configure, local_aws: LocalAWS) -> None:
+def test_a_prompt_in_bedrocks_own_shapes_too(configured: Configure, local_aws: LocalAWS) -> None:
     manager = ModelManager(configured(CHAIN), sinks=[])
     tools = [{"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object"}}}}]
     history: list[Any] = [{"role": "user", "content": [TEXT, CACHE]}]

@@ -128,7 +128,7 @@ def test_errors_linked_to_and_stored_in_the_cause_are_masked_too() -> None:
     assert ACCOUNT not in str(pickle.loads(pickle.dumps(outer)))  # noqa: S301
 
 
-def test_an_error_that_quotes_values_for_good_is_no_cause() -> None:
+def test_an_error_that_quotes_values_is_not_chained_as_a_cause() -> None:
     with pytest.raises(pydantic.ValidationError) as caught:
         pydantic.TypeAdapter(int).validate_python(SECRET)
 

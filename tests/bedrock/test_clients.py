@@ -98,7 +98,7 @@ def test_a_profile_that_does_not_exist_is_the_environments_mistake(
         manager("").chat_model("a").invoke("x")
 
 
-def test_one_that_the_file_names_is_the_files(
+def test_a_profile_that_the_file_names_is_the_files_mistake(
     manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "elsewhere")

@@ -49,7 +49,7 @@ def _served_by_the_second(
     return aws.calls(second)[-1].body, report["attempts"][-1]["adapted"]
 
 
-def test_an_agents_thinking_goes_to_no_model_that_can_not(
+def test_an_agents_thinking_is_not_sent_to_models_without_it(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     agent = "  parameters: {additional_model_request_fields: {thinking: {type: adaptive}}}\n"
@@ -95,7 +95,7 @@ def test_a_providers_own_fields_reach_its_fallbacks(
 
 
 @pytest.mark.parametrize("level", ["high", "max"])
-def test_an_effort_goes_to_the_fallbacks_that_know_it(
+def test_an_effort_is_sent_to_the_fallbacks_that_support_it(
     configured: Configure, local_aws: LocalAWS, level: str
 ) -> None:
     body, adapted = _served_by_the_second(

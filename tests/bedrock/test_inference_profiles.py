@@ -93,7 +93,7 @@ async def test_async_calls_resolve_without_blocking_their_loop(
     assert _lookups(local_aws) == 1
 
 
-def test_what_the_found_model_cannot_do_drops_it_out(
+def test_a_resolved_model_that_cannot_serve_drops_out(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     local_aws.inference_profile(ARN, TITAN)
@@ -294,7 +294,7 @@ def test_a_search_after_one_that_failed_is_not_waited_for(
     _until(lambda: _lookups(local_aws) == 2)
 
 
-def test_an_answer_that_comes_late_is_taken_all_the_same(
+def test_a_late_answer_is_still_used(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{MODULE}.WAIT_SECONDS", 0.1)

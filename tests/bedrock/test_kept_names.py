@@ -153,7 +153,7 @@ def test_keys_of_json_in_a_tools_result_stay(
     assert history == before
 
 
-def test_keys_of_json_stay_where_a_users_turn_holds_the_result(
+def test_keys_of_json_stay_where_a_users_turn_has_the_result(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     result = {"toolUseId": "t1", "content": [{"json": ROW}]}
@@ -193,7 +193,7 @@ def test_keys_of_a_calls_arguments_stay_in_every_form(
     assert sent(local_aws)["messages"][1]["content"][0]["toolUse"]["input"] == ROW
 
 
-def test_what_the_first_model_got_the_fallback_gets_too(
+def test_the_fallback_gets_the_first_models_arguments(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}")
@@ -217,7 +217,7 @@ def test_what_the_first_model_got_the_fallback_gets_too(
 
 
 @pytest.mark.filterwarnings("ignore:Tool messages were passed without toolConfig")
-def test_keys_stay_where_no_tool_is_bound_and_results_are_told_as_text(
+def test_keys_stay_where_no_tool_is_bound_and_results_are_sent_as_text(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     history = [

@@ -59,7 +59,7 @@ def test_tool_names_are_mapped_out_and_back(configured: Configure, local_aws: Lo
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_names_come_back_whatever_way_they_went(
+async def test_names_are_restored_in_every_form(
     configured: Configure, local_aws: LocalAWS, name: str
 ) -> None:
     llm = model_of(configured, CLAUDE).bind_tools([tool_named(name)], tool_choice="any")
@@ -137,7 +137,7 @@ def test_a_hyphen_is_mapped_for_nova_and_stays_for_claude(
     ]
 
 
-def test_a_name_that_the_model_made_up_is_left(configured: Configure, local_aws: LocalAWS) -> None:
+def test_an_invented_tool_name_is_left_as_it_is(configured: Configure, local_aws: LocalAWS) -> None:
     local_aws.reply(CLAUDE, ScriptedReply(tool_calls=[("made_up", {})]))
 
     reply = model_of(configured, CLAUDE).bind_tools([tool_named("files.read")]).invoke("x")
@@ -257,7 +257,7 @@ def test_documents_with_one_name_get_distinct_names_in_the_whole_request(
     assert result[1]["document"]["name"] == "a-pdf (3)"
 
 
-def test_an_earlier_document_keeps_its_name_when_another_comes() -> None:
+def test_an_earlier_document_keeps_its_name_when_another_is_added() -> None:
     model = ModelCatalog().resolve(CLAUDE)
 
     def sent(*names: str) -> list[str]:

@@ -112,7 +112,7 @@ def test_the_lifetime_is_the_yamls(
     assert last(local_aws) == ({} if point is None else {key: [point] for key in places})
 
 
-def test_a_call_goes_over_the_yaml(configured: Configure, local_aws: LocalAWS) -> None:
+def test_a_calls_parameters_override_the_yaml(configured: Configure, local_aws: LocalAWS) -> None:
     config = configure(configured, "{ttl: 1h}")
     llm = ManagedBedrockChat(agent_name="a", config=config)
 
@@ -195,7 +195,7 @@ def test_a_callers_own_points_are_neither_doubled_nor_put_out_of_order(
     assert body["messages"][0]["content"][-1] == POINT  # an hour must not follow five minutes
 
 
-def test_a_point_of_an_hour_in_a_message_lifts_what_comes_before(
+def test_a_one_hour_point_in_a_message_extends_the_points_before_it(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     question = HumanMessage([{"type": "text", "text": "x"}, HOUR])

@@ -176,7 +176,7 @@ def _without_inline_reasoning(content: list[dict[str, Any]]) -> list[dict[str, A
 
 
 @pytest.mark.parametrize("record", _ANSWERED)
-def test_a_recorded_reply_in_bedrocks_shapes_comes_back_whole(
+def test_a_recorded_reply_in_bedrocks_shapes_is_returned_whole(
     configured: Configure, local_aws: LocalAWS, record: dict[str, Any]
 ) -> None:
     first = record["model_id"]
@@ -217,7 +217,7 @@ def _tools_of(content: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
 
 
 @pytest.mark.parametrize("record", _ANSWERED)
-def test_a_recorded_reply_in_langchains_shapes_comes_back_whole(
+def test_a_recorded_reply_in_langchains_shapes_is_returned_whole(
     configured: Configure, local_aws: LocalAWS, record: dict[str, Any]
 ) -> None:
     first = record["model_id"]

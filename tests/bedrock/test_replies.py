@@ -61,7 +61,7 @@ def replied(*content: Any, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", ['{"warehouse": "Ham', "{", '{"warehouse": "Hamburg"} and', "nil"])
-def test_a_cut_tool_call_is_content_but_none_that_can_be_called(
+def test_a_cut_tool_call_is_content_but_cannot_be_called(
     manager: ModelManager, local_aws: LocalAWS, text: str
 ) -> None:
     cut = ScriptedReply("", [("count_pallets", text, "t1")], stop_reason="max_tokens")
@@ -88,7 +88,7 @@ def test_a_whole_tool_call_before_a_cut_one_can_be_called(
 
 
 @pytest.mark.parametrize("given", ["nil", ["Hamburg"], '{"warehouse": "Ham'])
-def test_a_reply_with_an_input_that_is_no_object_has_an_invalid_tool_call(
+def test_a_reply_with_an_input_that_is_not_an_object_has_an_invalid_tool_call(
     manager: ModelManager, local_aws: LocalAWS, given: Any
 ) -> None:
     use = {"toolUse": CALL["toolUse"] | {"input": given}}
@@ -116,9 +116,7 @@ def test_an_input_that_arrives_as_json_text_is_read(
 # -- citations and other blocks
 
 
-def test_citations_of_a_stream_come_with_their_text(
-    manager: ModelManager, local_aws: LocalAWS
-) -> None:
+def test_citations_of_a_stream_have_their_text(manager: ModelManager, local_aws: LocalAWS) -> None:
     parts = [delta(0, text="12 "), delta(0, citation=CITED), delta(0, text="pallets"), stop(0)]
     answer_with_events(local_aws, SONNET, BEGIN, *parts, end(), TOLD)
 
@@ -146,9 +144,7 @@ def test_a_cited_reply_has_its_text(manager: ModelManager, local_aws: LocalAWS) 
     assert manager.invoke_model("a", HI)["response"] == "12 pallets"
 
 
-def test_what_a_server_side_tool_gave_is_content(
-    manager: ModelManager, local_aws: LocalAWS
-) -> None:
+def test_a_server_side_tools_result_is_content(manager: ModelManager, local_aws: LocalAWS) -> None:
     call = {"toolUseId": "s1", "name": "nova_grounding", "type": "server_tool_use"}
     result = {"toolUseId": "s1", "type": "nova_grounding_result", "status": "success"}
     parts = [
@@ -285,7 +281,7 @@ def test_an_empty_output_is_an_empty_answer_after_one_request(
     assert manager.get_usage_summary()["total_tokens"] == 24
 
 
-def test_a_reply_that_is_no_converse_reply_is_still_a_failure(
+def test_a_reply_that_is_not_from_converse_is_still_a_failure(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     manager = ModelManager(configured(f"a: {{model: '{SONNET}', fallbacks: [], retries: 0}}"))

@@ -101,7 +101,7 @@ NULL, TEXT = {"type": "null"}, {"type": "string"}
         ({"examples": [{"type": [None]}]}, {"examples": [{"type": [None]}]}),
     ],
 )
-def test_null_goes_from_schemas_and_from_no_data(given: dict[str, Any], sent: Any) -> None:
+def test_null_is_removed_from_schemas_but_not_from_data(given: dict[str, Any], sent: Any) -> None:
     before = repr(given)
 
     assert without_null(given) == sent

@@ -84,7 +84,7 @@ def test_each_model_takes_each_schema(
     assert tool == before
 
 
-def test_a_union_at_the_top_is_merged_for_claude_and_told_in_the_description(
+def test_a_union_at_the_top_is_merged_for_claude_and_described(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     reply = model_of(configured, CLAUDE).bind_tools([tool_with(EITHER)]).invoke("x")

@@ -67,7 +67,7 @@ def test_every_geography_resolves_to_its_base_model(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("model_id", [SONNET, "us.pallets", "zz.anthropic.claude", "plain"])
-def test_what_is_no_geography_is_no_prefix(model_id: str) -> None:
+def test_only_geographies_are_prefixes(model_id: str) -> None:
     assert split_prefix(model_id) == (None, model_id)
 
 
@@ -133,7 +133,7 @@ def test_an_arn_that_hides_its_model_is_known_by_its_base_model() -> None:
         assert "123456789012" not in repr(model)
 
 
-def test_own_facts_win_and_hold_for_every_geography() -> None:
+def test_own_facts_win_in_every_geography() -> None:
     catalog = ModelCatalog({HAIKU: {"cost_per_1k_input_tokens": 0.0008}})
 
     model = catalog.resolve(f"us.{HAIKU}")

@@ -51,7 +51,7 @@ def test_an_unknown_model_is_reported_with_the_closest_known_id(
     assert f"model {typed} is not in the catalog (did you mean {meant}?)" in caplog.text
 
 
-def test_what_is_meant_is_never_an_arn(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_spelling_hint_never_names_an_arn(caplog: pytest.LogCaptureFixture) -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
     catalog = ModelCatalog({arn: {"base_model_id": HAIKU}, "acme.llm-1": {"max_tokens": 1}})
 
@@ -157,7 +157,7 @@ def test_every_id_builds_a_model_as_the_catalog_says_without_a_call_to_aws(
 # -- the lists
 
 
-def test_the_price_list_of_aws_is_held_against_ours(local_aws: LocalAWS) -> None:
+def test_the_price_list_of_aws_is_compared_with_ours(local_aws: LocalAWS) -> None:
     def claude(usd: str, usage: str) -> None:
         local_aws.prices.offer(
             "AmazonBedrockFoundationModels",
@@ -208,7 +208,7 @@ def test_the_price_list_of_aws_is_held_against_ours(local_aws: LocalAWS) -> None
         ("us-gov.xai.grok-4.7", 0.00264, 0.00792),
     ],
 )
-def test_what_a_list_has_is_priced(model_id: str, into: float, out: float) -> None:
+def test_a_listed_model_is_priced(model_id: str, into: float, out: float) -> None:
     model = ModelCatalog().resolve(model_id)
 
     assert (model.cost_per_1k_input_tokens, model.cost_per_1k_output_tokens) == (into, out)
@@ -216,7 +216,7 @@ def test_what_a_list_has_is_priced(model_id: str, into: float, out: float) -> No
     assert model.price_date
 
 
-def test_prices_in_govcloud_are_a_fifth_above_the_others_or_say_who_says_so() -> None:
+def test_prices_in_govcloud_are_a_fifth_above_the_others_or_name_their_source() -> None:
     """AWS bills 1.2 times the global price, or the regional one of what global is a discount on."""
     odd = []
     for base, entry in shipped.shipped_models().items():

@@ -78,7 +78,7 @@ def test_a_profile_merges_limits_efforts_and_names(configured: Configure) -> Non
     assert (chained["name"], chained["release_date"]) == (alone["name"], alone["release_date"])
 
 
-def test_what_the_yaml_says_of_a_model_is_in_its_profile(configured: Configure) -> None:
+def test_the_yamls_facts_of_a_model_are_in_its_profile(configured: Configure) -> None:
     config = configured(
         f"a: {{model: '{SONNET_46}', fallbacks: []}}",
         f"models: {{'{SONNET_46}': {{supports_images: false, max_tokens: 7}}}}",

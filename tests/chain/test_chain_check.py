@@ -39,7 +39,7 @@ def _on(
     return list(text)
 
 
-def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> None:
+def test_each_model_of_each_enabled_chain_is_reported(configured: Configure) -> None:
     config = configured(
         f"a: {{model: {SONNET_45}}}\n"
         f"b: {{model: {HAIKU_45}, fallbacks: ['{TITAN}'], requires: [streaming]}}\n"
@@ -70,7 +70,7 @@ def test_each_member_of_each_enabled_chain_is_told(configured: Configure) -> Non
     assert members[2].warnings == ()
 
 
-def test_what_a_model_does_not_get_of_the_agents_parameters_is_told(configured: Configure) -> None:
+def test_parameters_that_a_model_does_not_get_are_reported(configured: Configure) -> None:
     config = configured(f"""
     a:
       model: {SONNET_45}
@@ -94,7 +94,7 @@ def test_what_a_model_does_not_get_of_the_agents_parameters_is_told(configured: 
     assert all(member.ok for member in (claude, nova, gpt))
 
 
-def test_what_only_the_primary_can_read_is_told(configured: Configure) -> None:
+def test_content_that_only_the_primary_can_read_is_reported(configured: Configure) -> None:
     config = configured(f"a: {{model: us.amazon.nova-pro-v1:0, fallbacks: ['{SONNET_45}']}}")
 
     _, claude = ModelManager(config, sinks=[]).check_chains()
@@ -105,7 +105,7 @@ def test_what_only_the_primary_can_read_is_told(configured: Configure) -> None:
     )
 
 
-def test_the_end_of_a_models_life_is_told_in_time(configured: Configure) -> None:
+def test_the_end_of_a_models_life_is_reported_in_time(configured: Configure) -> None:
     manager = ModelManager(configured(f"a: {{model: {SONNET_4}, fallbacks: []}}"), sinks=[])
 
     (before,) = _on(manager, "a", "2026-10-01")
@@ -186,7 +186,7 @@ def test_a_model_without_a_region_is_checked_too(
         ("lifecycle: legacy", ("legacy: its end is announced (models: in the configuration)",)),
     ],
 )
-def test_what_models_says_of_a_life_wins(
+def test_the_life_cycle_under_models_wins(
     configured: Configure, own: str, text: tuple[str, ...]
 ) -> None:
     config = configured(

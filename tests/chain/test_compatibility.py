@@ -180,7 +180,7 @@ def test_text_needs_nothing() -> None:
     assert needs_of([AIMessage(["a", "b"]), HumanMessage("hi")], {}) == Needs()
 
 
-def test_what_is_bound_is_needed() -> None:
+def test_bound_tools_are_required_of_the_chain() -> None:
     call = AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}])
 
     needs = needs_of([call], {"tools": [{}], "tool_choice": "f", "response_format": {"type": "x"}})

@@ -153,7 +153,7 @@ def test_zero_seconds_turn_it_off_for_others_too(cooldowns: Cooldowns) -> None:
     assert cooldowns.admits(M, CALL)
 
 
-def test_what_began_before_a_cooldown_neither_ends_it_nor_makes_it_longer(
+def test_an_attempt_from_before_a_cooldown_neither_ends_nor_extends_it(
     cooldowns: Cooldowns, clock: Clock
 ) -> None:
     before = clock.now
@@ -172,7 +172,7 @@ def test_what_began_before_a_cooldown_neither_ends_it_nor_makes_it_longer(
     assert not cooldowns.admits(M, caller())
 
 
-def test_what_began_in_a_cooldown_as_a_last_resort_ends_it_or_leaves_it(
+def test_a_last_resort_attempt_ends_a_cooldown_or_leaves_it(
     cooldowns: Cooldowns, clock: Clock
 ) -> None:
     _open(cooldowns)
@@ -209,7 +209,7 @@ def test_a_streams_first_content_lets_others_in_and_a_failure_after_it_counts_on
     assert cooldowns.seconds_left(M, CALL) == 2 * SECONDS
 
 
-def test_what_an_agents_requests_may_have_caused_concerns_this_agent_alone(
+def test_a_failure_that_an_agents_requests_may_have_caused_concerns_this_agent_alone(
     cooldowns: Cooldowns, clock: Clock
 ) -> None:
     other = caller("b")
@@ -288,7 +288,7 @@ def test_the_failures_of_ever_new_models_take_no_more_room(cooldowns: Cooldowns)
     assert not cooldowns.admits(MODELS_KEPT + 9, CALL)
 
 
-def test_a_fork_forgets(cooldowns: Cooldowns) -> None:
+def test_a_forked_child_starts_empty(cooldowns: Cooldowns) -> None:
     _open(cooldowns)
 
     cooldowns.reset_after_fork()

@@ -45,7 +45,7 @@ def _pace(configured: Configure) -> float:
     return pace(lambda: llm.invoke("x"))
 
 
-def test_the_deadline_ends_retries_and_tells_how_the_time_was_spent(
+def test_the_deadline_ends_retries_and_reports_how_the_time_was_spent(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     slower = _pace(configured)
@@ -113,7 +113,7 @@ def test_a_stream_ends_at_the_deadline_with_what_it_had_said(
     assert local_aws.requests(HAIKU) == 0
 
 
-def test_a_slow_reader_is_no_silent_stream(configured: Configure, local_aws: LocalAWS) -> None:
+def test_a_slow_reader_is_not_a_silent_stream(configured: Configure, local_aws: LocalAWS) -> None:
     slower = _pace(configured)
     llm = _model(configured, f"timeout_seconds: {slower:.2f}")
     local_aws.script(lambda _: ScriptedReply(text="word " * 6))
@@ -159,7 +159,7 @@ def test_a_timeout_too_short_for_its_answer_is_logged_once(
     assert "generating 8000 tokens without streaming takes longer than timeout_seconds 10" in text
 
 
-def test_what_broke_has_its_usage_where_it_was_known(
+def test_a_broken_attempt_has_its_usage_where_it_was_known(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = _model(configured, "retries: 0", "[]")
@@ -176,7 +176,7 @@ def test_what_broke_has_its_usage_where_it_was_known(
 # -- the parts
 
 
-def test_the_watchdog_looks_when_it_is_due_and_as_often_as_it_is_told() -> None:
+def test_the_watchdog_checks_when_due_and_at_the_interval_requested() -> None:
     dog, looked, done = Watchdog(), [], threading.Event()
 
     def look(now: float) -> float | None:

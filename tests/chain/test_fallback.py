@@ -77,7 +77,7 @@ async def call(llm: Any, mode: str, question: Any = "how many?") -> Any:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("code", GO_ON)
-async def test_a_failure_that_another_model_may_mend_goes_on(
+async def test_a_failure_that_another_model_may_not_have_falls_back(
     llm: ManagedBedrockChat, local_aws: LocalAWS, code: str, mode: str
 ) -> None:
     local_aws.fail(SONNET, code, times=1)
@@ -105,7 +105,7 @@ async def test_a_failure_that_no_model_can_mend_stops_at_once(
     assert local_aws.requests() == 1
 
 
-async def test_an_invalid_model_identifier_goes_on(
+async def test_an_invalid_model_identifier_falls_back(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     local_aws.fail(
@@ -130,7 +130,7 @@ async def test_a_connection_that_dies_before_the_reply_is_replaced_once(
     assert local_aws.requests(HAIKU) == 0
 
 
-async def test_a_connection_that_dies_twice_goes_on(
+async def test_a_connection_that_dies_twice_falls_back(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     local_aws.reset(SONNET, times=2, at="request")
@@ -230,7 +230,7 @@ async def test_failures_of_several_classes_are_one_retryable_error(
     assert HAIKU in str(caught.value)
 
 
-async def test_what_stops_a_chain_is_raised_as_it_is_whatever_came_before(
+async def test_a_failure_that_stops_a_chain_is_raised_unchanged_after_any_other(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException", times=1)

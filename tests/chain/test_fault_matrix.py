@@ -98,7 +98,7 @@ def _cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("kind", "place", "name"), _cases())
-def test_a_failure_comes_to_what_the_table_says(
+def test_a_failure_has_the_outcome_in_the_table(
     configured: Configure,
     local_aws: LocalAWS,
     caplog: pytest.LogCaptureFixture,

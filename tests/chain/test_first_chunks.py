@@ -48,7 +48,7 @@ async def chunks_of(llm: Any, mode: str, question: str = "how many?") -> list[An
 
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])
-async def test_a_failure_before_the_first_content_goes_on_unseen(
+async def test_a_failure_before_the_first_content_falls_back_unseen(
     llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException", times=1, at="stream", after=0)

@@ -89,7 +89,7 @@ def test_a_fallback_that_leaves_the_geography_is_a_mistake_of_the_file(
 
 
 @pytest.mark.parametrize(("primary", "fallback", "region"), INSIDE)
-def test_a_fallback_inside_the_geography_is_none(
+def test_a_fallback_inside_the_geography_is_not_a_mistake(
     configured: Configure, primary: str, fallback: str, region: str
 ) -> None:
     manager = _manager(configured, primary, fallback, region)
@@ -234,7 +234,7 @@ def _place(model_id: str, region: str | None = None) -> Any:
     return place_of(ModelCatalog().look_up(model_id), region)
 
 
-def test_a_prefix_comes_before_an_arns_region_and_that_before_the_callers() -> None:
+def test_a_prefix_takes_precedence_over_an_arns_region_and_that_over_the_callers() -> None:
     by_profile = _place(arn("ca-central-1", f"inference-profile/us.{HAIKU_45}"), "eu-west-1")
 
     assert by_profile.geography == "us"
@@ -243,6 +243,6 @@ def test_a_prefix_comes_before_an_arns_region_and_that_before_the_callers() -> N
     assert _place(HAIKU).geography is None
 
 
-def test_what_is_the_same_place_needs_no_region() -> None:
+def test_an_equal_endpoint_needs_no_region() -> None:
     assert why_outside(_place(SONNET), _place(HAIKU)) is None
     assert doubt_about(_place(SONNET), _place(HAIKU)) is None

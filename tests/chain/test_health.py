@@ -286,7 +286,7 @@ DENIED = "User: arn:aws:iam::123456789012:user/x is not authorized to perform: "
         ("AccessDeniedException", "You don't have access to the model.", True),
     ],
 )
-def test_what_is_denied_to_one_agents_request_is_not_the_models_health(
+def test_a_denial_of_one_agents_request_does_not_count_against_the_models_health(
     configured: Configure, local_aws: LocalAWS, code: str, text: str, concerns_model: bool
 ) -> None:
     _, a, b = _two(configured)

@@ -68,7 +68,7 @@ def test_a_wrong_keyword_raises_in_both_interfaces_and_nothing_is_sent(
     assert local_aws.requests() == 0
 
 
-def test_langchains_own_keywords_are_none_of_invoke_models(manager: ModelManager) -> None:
+def test_langchains_own_keywords_are_refused_by_invoke_model(manager: ModelManager) -> None:
     with pytest.raises(ConfigurationError, match="unknown request field 'strict'"):
         manager.invoke_model("a", [{"role": "user", "content": [{"text": "x"}]}], strict=True)
 

@@ -67,7 +67,9 @@ def test_nova_is_passed_over_for_search_results(configured: Configure, local_aws
     assert report["skipped"][0]["reason"] == "Model does not support search results"
 
 
-def test_audio_goes_to_a_model_that_hears(configured: Configure, local_aws: LocalAWS) -> None:
+def test_audio_is_sent_to_a_model_that_accepts_it(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
     manager = ModelManager(
         configured(f"a: {{model: '{CLAUDE}', fallbacks: ['{NOVA}', '{VOXTRAL}']}}"), sinks=[]
     )
@@ -80,7 +82,7 @@ def test_audio_goes_to_a_model_that_hears(configured: Configure, local_aws: Loca
 
 
 @pytest.mark.parametrize("shape", ["langchain", "bedrock"])
-def test_a_begun_answer_goes_to_a_model_that_goes_on_with_it(
+def test_a_begun_answer_is_sent_to_a_model_that_continues_it(
     configured: Configure, local_aws: LocalAWS, shape: str
 ) -> None:
     manager = ModelManager(
@@ -104,7 +106,7 @@ def test_a_begun_answer_goes_to_a_model_that_goes_on_with_it(
     assert report["skipped"][0]["model_id"] == CLAUDE_46
 
 
-def test_what_no_model_of_the_chain_takes_is_an_error_before_anything_is_sent(
+def test_a_request_that_no_model_takes_is_an_error_before_anything_is_sent(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = ModelManager(

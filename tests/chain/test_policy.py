@@ -85,17 +85,17 @@ def _decide(
 
 
 @pytest.mark.parametrize("kind", GO_ON)
-def test_what_another_model_may_mend_goes_on_at_once(kind: type[BedrockError]) -> None:
+def test_a_failure_of_one_model_falls_back_at_once(kind: type[BedrockError]) -> None:
     assert _decide(kind("x"), left=1) == NextCandidate()
 
 
 @pytest.mark.parametrize("kind", STOP)
 @pytest.mark.parametrize("left", [0, 3])
-def test_what_no_model_can_mend_stops_at_once(kind: type[BedrockError], left: int) -> None:
+def test_a_failure_of_every_model_stops_at_once(kind: type[BedrockError], left: int) -> None:
     assert _decide(kind("x"), left=left) == Stop()
 
 
-def test_what_a_substitute_refuses_goes_on_to_the_next_model() -> None:
+def test_a_fallbacks_refusal_falls_back_to_the_next_model() -> None:
     refused = BedrockInvalidRequestError("x")
 
     assert decide(refused, History(1, 1, is_substitute=True), jitter=_most) == NextCandidate()
@@ -106,7 +106,7 @@ def test_what_a_substitute_refuses_goes_on_to_the_next_model() -> None:
     ) == (Stop())
 
 
-def test_what_only_this_model_can_not_do_goes_on() -> None:
+def test_a_limit_of_one_model_falls_back() -> None:
     unable = BedrockInvalidRequestError("x")
     unable.concerns_model = True
 
@@ -131,7 +131,7 @@ def test_other_failures_go_on_to_any_window() -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_nothing_goes_on_once_content_was_delivered(kind: type[BedrockError]) -> None:
+def test_nothing_falls_back_once_content_was_delivered(kind: type[BedrockError]) -> None:
     decision = _decide(kind("x"), left=3, larger=3, said=True)
 
     assert decision == Stop(larger_window=kind is BedrockContextOverflowError)
@@ -174,7 +174,7 @@ def test_a_time_that_the_service_asks_for_is_honoured_and_capped() -> None:
     assert slept(999, _most) == slept(999, _least) == Retry(BACKOFF_CAP_SECONDS)
 
 
-def test_jitter_is_full() -> None:
+def test_jitter_covers_the_whole_interval() -> None:
     throttled = BedrockRateLimitError("x")
 
     assert _decide(throttled, left=0, jitter=_least) == Retry(0.0)
@@ -202,7 +202,7 @@ def test_no_sleep_outlives_the_deadline() -> None:
     assert _decide(delayed, left=0, seconds=3) == Stop(out_of_time=True)
 
 
-def test_what_lasts_is_not_waited_for() -> None:
+def test_lasting_failures_are_not_waited_for() -> None:
     for lasting in (BedrockRateLimitError("x"), BedrockPermissionDeniedError("x")):
         lasting.is_lasting = True
 
@@ -248,20 +248,20 @@ def _of_the_request(failure: BedrockError) -> BedrockError:
         (BedrockAuthenticationError("x"), 60, NO_EFFECT),
     ],
 )
-def test_what_a_failure_tells_of_a_models_health(
+def test_a_failures_effect_on_a_models_health(
     failure: BedrockError, waited: float, effect: HealthEffect
 ) -> None:
     assert health_effect(failure, waited) == effect
 
 
-def test_a_connection_that_broke_after_its_reader_paused_tells_nothing() -> None:
+def test_a_connection_that_broke_after_its_reader_paused_does_not_count() -> None:
     broke = BedrockConnectionError("x")
 
     assert health_effect(broke, 60, paused=policy.LONG_PAUSE_SECONDS) == NO_EFFECT
     assert health_effect(broke, 60, paused=1) == HealthEffect("counts")
 
 
-def test_what_stops_the_chain_is_raised_as_it_is() -> None:
+def test_a_failure_that_stops_the_chain_is_raised_unchanged() -> None:
     assert always_itself(BedrockContextOverflowError("x"))
     assert always_itself(BedrockInvalidRequestError("x"))
     assert not always_itself(BedrockRateLimitError("x"))

@@ -210,7 +210,7 @@ def test_a_refusal_of_the_only_model_is_raised_by_its_name(
     assert local_aws.requests() == 1
 
 
-def test_what_a_model_can_not_do_is_not_its_health(
+def test_an_unsupported_request_does_not_count_against_a_models_health(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "BACKOFF_BASE_SECONDS", 0.001)
@@ -233,9 +233,7 @@ def test_what_a_model_can_not_do_is_not_its_health(
         MALFORMED,
     ],
 )
-def test_what_is_wrong_with_the_request_itself_stops_at_the_primary(
-    llm: Any, local_aws: LocalAWS, text: str
-) -> None:
+def test_an_invalid_request_stops_at_the_primary(llm: Any, local_aws: LocalAWS, text: str) -> None:
     _refuse(local_aws, SONNET, text)
 
     with pytest.raises(BedrockInvalidRequestError):

@@ -109,7 +109,9 @@ def test_a_calls_own_model_keeps_the_same_model_with_another_tier(
     assert _tiers(local_aws) == [None, "flex"]
 
 
-def test_an_exhausted_call_tells_the_two_apart(configured: Configure, local_aws: LocalAWS) -> None:
+def test_an_exhausted_call_distinguishes_the_two(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
     manager = _flex_first(configured)
     local_aws.fail(NOVA, "ThrottlingException", times=None)
 

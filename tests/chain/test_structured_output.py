@@ -180,7 +180,7 @@ def test_a_stream_that_never_becomes_valid_is_an_error_as_in_invoke(
 
 
 @pytest.mark.parametrize("ask", ["invoke", "stream"])
-def test_with_the_raw_message_an_invalid_answer_is_no_error(
+def test_with_the_raw_message_an_invalid_answer_is_not_an_error(
     manager: ModelManager, local_aws: LocalAWS, ask: str
 ) -> None:
     local_aws.reply(SONNET, called("Order", {"customer": "X"}))

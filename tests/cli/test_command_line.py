@@ -34,7 +34,7 @@ COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: i
         ["iam", "prod", "--json", "--config-dir", str(CONFIG)],
     ],
 )
-def test_options_of_all_commands_stand_before_or_after_the_command(arguments: list[str]) -> None:
+def test_options_of_all_commands_may_be_before_or_after_the_command(arguments: list[str]) -> None:
     found = run(*arguments)
 
     assert found.exit_code == 0

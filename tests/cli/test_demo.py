@@ -57,11 +57,11 @@ def test_the_warm_up_is_in_no_figure(output: str) -> None:
     assert "3 calls in 5 attempts" in output
 
 
-def test_there_is_no_colour_where_standard_output_is_no_terminal(output: str) -> None:
+def test_there_is_no_colour_where_standard_output_is_not_a_terminal(output: str) -> None:
     assert ESCAPE not in output
 
 
-def test_what_the_next_steps_name_exists(output: str) -> None:
+def test_the_names_in_the_next_steps_exist(output: str) -> None:
     steps = output.partition("What to do next\n")[2]
     files = re.findall(r"([\w/.-]+\.(?:md|py|ipynb))", steps)
 

@@ -63,7 +63,7 @@ def test_the_guides_yaml_is_accepted_word_for_word(read: Any) -> None:
 
 
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
-def test_the_shipped_environments_hold_the_guides_agents(environment: str) -> None:
+def test_the_shipped_environments_have_the_guides_agents(environment: str) -> None:
     config = ConfigurationManager(environment, ROOT / "config")
 
     assert config.agent_names == (
@@ -198,7 +198,7 @@ agents:
     assert config.agent("b").timeout_seconds == 6
 
 
-def test_a_pickle_holds_the_yaml_unfilled_and_is_filled_where_it_is_loaded(
+def test_a_pickle_contains_variables_unresolved_and_resolves_them_where_it_is_loaded(
     read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFIX", "top-secret")

@@ -33,14 +33,14 @@ def read(tmp_path: Path) -> Any:
         "[" * 70 + "]" * 70,
     ],
 )
-def test_what_is_nested_too_deep_is_a_mistake_of_the_file(read: Any, deep: str) -> None:
+def test_excessive_nesting_is_a_mistake_of_the_file(read: Any, deep: str) -> None:
     with pytest.raises(ConfigurationError, match=r"dev\.yaml:\d+: .*(too deep|bad YAML)") as caught:
         read(f"agents: {deep}")
 
     assert len(str(caught.value)) < 500
 
 
-def test_what_is_nested_as_deep_as_anybody_needs_is_read(read: Any) -> None:
+def test_reasonable_nesting_is_read(read: Any) -> None:
     deep = "{a: " * 50 + "1" + "}" * 50
     fields = f"parameters: {{additional_model_request_fields: {deep}}}"
 
@@ -66,7 +66,7 @@ def test_a_number_beyond_64_bits_is_a_mistake_of_the_file(
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_so_is_one_from_the_environment(
+def test_a_value_from_the_environment_too(
     read: Any, monkeypatch: pytest.MonkeyPatch, number: str
 ) -> None:
     monkeypatch.setenv("NUMBER", number)

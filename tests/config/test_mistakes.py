@@ -160,7 +160,7 @@ def test_a_fallback_never_leaves_its_geography(mistake: Any) -> None:
     assert "agents.a.fallbacks[1]: a model in 'eu' cannot fall back to one in 'global'" in said
 
 
-def test_all_mistakes_are_told_at_once(mistake: Any) -> None:
+def test_all_mistakes_are_reported_at_once(mistake: Any) -> None:
     said = mistake(agent("modle: x\n    enabled: 5\n    timeout_seconds: 0"))
 
     assert len(said.splitlines()) == 3
@@ -211,7 +211,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
         ConfigurationManager("dev", tmp_path)
 
 
-def test_unknown_and_disabled_agents_are_told_apart(tmp_path: Path) -> None:
+def test_unknown_and_disabled_agents_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "dev.yaml").write_text(
         "agents: {sql_agent: {model: x.y, enabled: false}, planner: {model: x.y}}"
     )

@@ -104,7 +104,7 @@ def test_a_new_version_works_with_a_warning_and_without_an_unnamed_fallback(
     assert any(w.startswith("not in the catalog") for w in member.warnings)
 
 
-def test_what_models_describes_is_no_typo_and_has_a_fallback(configured: Configure) -> None:
+def test_a_model_under_models_is_not_a_typo_and_has_a_fallback(configured: Configure) -> None:
     typo = "anthropic.claude-3-5-haku-20241022-v1:0"
     own = "q7zr2m4kx0bd"  # what Bedrock calls a custom model's deployment
     config = configured(

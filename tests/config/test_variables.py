@@ -35,7 +35,7 @@ def read(tmp_path: Path) -> Any:
         ("${A:-x${}", {"A": HAIKU}, None),
     ],
 )
-def test_a_default_may_hold_references(
+def test_a_default_may_contain_references(
     read: Any,
     monkeypatch: pytest.MonkeyPatch,
     text: str,
@@ -85,9 +85,7 @@ MALFORMED_TEXTS = [
         ("parameters: {stop_sequences: [x, '%']}", "agents.a.parameters.stop_sequences[1]"),
     ],
 )
-def test_what_begins_as_a_reference_and_is_none_is_an_error(
-    read: Any, line: str, path: str, text: str
-) -> None:
+def test_an_incomplete_reference_is_an_error(read: Any, line: str, path: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(f"agents:\n  a:\n    {line.replace('%', text)}\n")
 

@@ -182,7 +182,7 @@ def _alarm(template: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_cost_alarms_see_waste_and_unknown_prices_where_they_are_published(
+def test_cost_alarms_include_waste_and_unknown_prices_where_they_are_published(
     tmp_path: Path,
 ) -> None:
     agents = f"agents: {{a: {{model: '{SONNET}', fallbacks: []}}}}\n"

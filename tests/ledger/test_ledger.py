@@ -28,15 +28,13 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
 
 
-def test_killed_at_random_nothing_is_lost_and_nothing_comes_twice() -> None:
+def test_random_kills_lose_and_double_nothing() -> None:
     found = prove(4, processes=2, threads=2, seed=1)
 
     found.check()
 
 
-def test_what_an_outage_held_back_arrives_once_after_close(
-    folder: Path, local_aws: LocalAWS
-) -> None:
+def test_records_of_an_outage_arrive_once_after_close(folder: Path, local_aws: LocalAWS) -> None:
     ledger, sink = opened(folder)
     local_aws.metrics.fail("ServiceUnavailable", times=100)
     write(ledger, sink, 10)
@@ -90,7 +88,7 @@ def test_a_line_that_was_cut_short_never_joins_the_next(folder: Path) -> None:
     ledger.close()
 
 
-def test_what_was_in_flight_at_a_kill_is_a_row_with_its_estimate(
+def test_an_attempt_in_flight_at_a_kill_is_a_row_with_its_estimate(
     folder: Path, local_aws: LocalAWS
 ) -> None:
     in_another_process(folder, "ledger.attempt_started(attempt_start(ledger)); write(ledger, sink)")
@@ -124,7 +122,7 @@ def test_an_attempt_that_runs_while_its_manager_closes_ends_once(folder: Path) -
     ledger.close()
 
 
-def test_what_a_dead_process_left_is_published_by_the_next_of_the_same_account(
+def test_records_of_a_dead_process_are_published_by_the_next_of_the_same_account(
     folder: Path, local_aws: LocalAWS
 ) -> None:
     in_another_process(folder, "write(ledger, sink, 7)")
@@ -205,7 +203,7 @@ def test_a_folder_that_is_removed_is_made_again(folder: Path, local_aws: LocalAW
     ledger.close()
 
 
-def test_a_disk_that_is_full_costs_nothing_and_it_goes_on_when_there_is_room(
+def test_a_full_disk_loses_nothing_and_writing_resumes_when_there_is_room(
     folder: Path, local_aws: LocalAWS
 ) -> None:
     resource, signal = pytest.importorskip("resource"), __import__("signal")
@@ -229,7 +227,7 @@ def test_a_disk_that_is_full_costs_nothing_and_it_goes_on_when_there_is_room(
     ledger.close()
 
 
-def test_a_folder_that_is_no_folder_leaves_the_ledger_in_memory(
+def test_a_path_that_is_not_a_folder_leaves_the_ledger_in_memory(
     folder: Path, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.write_text("not a folder")
@@ -258,7 +256,7 @@ def test_emptied_attempts_and_segments_leave_nothing_to_publish(
     assert sink.stats().sent == 0
 
 
-def test_a_server_of_this_process_takes_with_it_what_was_meant_for_it(
+def test_records_for_a_stopped_local_server_are_discarded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from langchain_modelmgr.local import LocalAWS
@@ -276,7 +274,7 @@ def test_a_server_of_this_process_takes_with_it_what_was_meant_for_it(
     assert caplog.records == []
 
 
-def test_what_is_recorded_goes_where_aws_was_when_the_sink_was_made(
+def test_records_are_sent_to_the_endpoint_of_the_sinks_creation(
     local_aws: LocalAWS, tmp_path: Path
 ) -> None:
     from langchain_modelmgr.local import LocalAWS
@@ -293,7 +291,7 @@ def test_what_is_recorded_goes_where_aws_was_when_the_sink_was_made(
     ledger.close()
 
 
-def test_totals_say_the_same_as_the_attempts(folder: Path) -> None:
+def test_totals_equal_the_attempts(folder: Path) -> None:
     ledger, sink = opened(folder, environment="dev", metadata=["tenant"])
     write(ledger, sink, 3, metadata={"tenant": "a", "secret": "x"}, tags=("tenant", "other"))
     write(ledger, sink, 2, outcome="failed", success=False, has_usage=False, cost_usd=None)

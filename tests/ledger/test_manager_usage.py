@@ -57,7 +57,7 @@ def test_usage_is_that_of_the_summary_by_agent_and_model(
     assert table.totals["total_tokens"] == summary["total_tokens"]
 
 
-def test_allowed_metadata_tells_rows_apart_and_other_metadata_is_not_kept(
+def test_allowed_metadata_distinguishes_rows_and_other_metadata_is_not_kept(
     manager: ModelManager,
 ) -> None:
     llm = manager.chat_model("b")
@@ -71,9 +71,7 @@ def test_allowed_metadata_tells_rows_apart_and_other_metadata_is_not_kept(
     assert "s3cr3t" not in str(kept)
 
 
-def test_what_another_process_recorded_is_in_the_table(
-    manager: ModelManager, tmp_path: Path
-) -> None:
+def test_records_of_another_process_are_in_the_table(manager: ModelManager, tmp_path: Path) -> None:
     manager.chat_model("b").invoke("x")
     code = (
         "from langchain_modelmgr import ConfigurationManager, ModelManager\n"
@@ -121,7 +119,7 @@ def test_single_attempts_are_found_by_their_ids(manager: ModelManager) -> None:
     assert [(r["request_id"], r["outcome"]) for r in table] == [(request_id, "answered")]
 
 
-def test_a_cached_answer_is_no_attempt(manager: ModelManager) -> None:
+def test_a_cached_answer_is_not_an_attempt(manager: ModelManager) -> None:
     from langchain_core.caches import InMemoryCache
 
     llm = manager.chat_model("b", cache=InMemoryCache())

@@ -190,7 +190,7 @@ def test_where_says_which_rows_are_counted(
     assert found.totals["attempts"] == attempts
 
 
-def test_what_totals_do_not_hold_is_answered_from_attempts() -> None:
+def test_queries_beyond_the_totals_are_answered_from_attempts() -> None:
     rows = [row(error="BedrockRateLimitError", outcome="failed"), row()]
 
     by_error = table(rows, by="error", from_attempts=True)
@@ -216,7 +216,7 @@ def test_what_totals_do_not_hold_is_answered_from_attempts() -> None:
         ({"since": "2026-01-01T00:07"}, "parts of a quarter of an hour"),
     ],
 )
-def test_what_cannot_be_answered_is_an_error_that_says_what_can(
+def test_an_unanswerable_query_is_an_error_that_names_the_answerable_ones(
     arguments: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):
@@ -252,7 +252,7 @@ _ROWS = st.lists(
     ),
     st.sampled_from([None, "Asia/Kathmandu", "America/Los_Angeles"]),
 )  # fmt: skip
-def test_totals_and_attempts_tell_the_same(
+def test_totals_and_attempts_agree(
     rows: list[AttemptRow], by: set[str], timezone: str | None
 ) -> None:
     names = sorted(by)
@@ -318,7 +318,7 @@ def test_sql_reads_attempts_and_totals(tmp_path: Path) -> None:
         ("select load_extension('x')", "not authorized"),
     ],
 )
-def test_sql_that_is_no_query_is_refused(statement: str, text: str, tmp_path: Path) -> None:
+def test_sql_that_is_not_a_query_is_refused(statement: str, text: str, tmp_path: Path) -> None:
     with closing(open_store(tmp_path)) as connection:
         store(connection, [row()])
 

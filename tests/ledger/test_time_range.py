@@ -70,7 +70,7 @@ def test_until_ends_any_span() -> None:
         ("7d", None, "", "unknown time zone"),
     ],
 )
-def test_what_has_no_meaning_is_an_error_that_says_what_has(
+def test_a_meaningless_value_is_an_error_that_names_the_valid_ones(
     since: str, until: str | None, timezone: str | None, text: str
 ) -> None:
     with pytest.raises(ValueError, match=text):

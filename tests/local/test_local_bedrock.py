@@ -195,7 +195,7 @@ def test_a_forced_choice_is_refused_where_aws_refuses_it(
     [("ThrottlingException", 429), ("AccessDeniedException", 403), ("ModelErrorException", 424),
      ("ModelTimeoutException", 408), ("ExpiredTokenException", 403)],
 )  # fmt: skip
-def test_an_ordered_error_comes_with_its_real_status_and_then_no_more(
+def test_a_planned_error_has_its_real_status_and_occurs_once(
     runtime: Any, local_aws: LocalAWS, code: str, status: int
 ) -> None:
     local_aws.fail(SONNET, code, times=1, retry_after=2)

@@ -146,7 +146,7 @@ def test_get_metric_data_returns_periods_in_the_requested_order(local_aws: Local
     assert oldest_first["Timestamps"][0] == now - timedelta(hours=2)
 
 
-def test_what_is_not_served_says_so(local_aws: LocalAWS) -> None:
+def test_an_operation_that_is_not_served_is_a_clear_error(local_aws: LocalAWS) -> None:
     client = local_aws.client("cloudwatch")
     now = datetime.now(UTC)
     stat = {"Metric": {"Namespace": "N", "MetricName": "M"}, "Period": 60, "Stat": "TM(1%:99%)"}
@@ -177,7 +177,7 @@ def test_metrics_are_listed_by_filter(local_aws: LocalAWS) -> None:
 @pytest.mark.parametrize(
     ("code", "status"), [("Throttling", 400), ("InternalServiceFault", 500), ("AccessDenied", 403)]
 )
-def test_an_ordered_failure_comes_once(local_aws: LocalAWS, code: str, status: int) -> None:
+def test_a_planned_failure_occurs_once(local_aws: LocalAWS, code: str, status: int) -> None:
     client = local_aws.client("cloudwatch")
     local_aws.metrics.fail(code)
     local_aws.metrics.hang(0.01)
@@ -193,7 +193,7 @@ def test_an_ordered_failure_comes_once(local_aws: LocalAWS, code: str, status: i
         local_aws.metrics.fail("Nonsense")
 
 
-def test_a_large_request_comes_compressed_and_is_read(local_aws: LocalAWS) -> None:
+def test_a_large_compressed_request_is_read(local_aws: LocalAWS) -> None:
     client = local_aws.client("cloudwatch")
     entries = [{"MetricName": f"M{i}", "Value": 1.0} for i in range(1000)]
 

@@ -133,7 +133,7 @@ def test_a_model_that_the_data_file_does_not_have_takes_everything(local_aws: Lo
     assert reply["stopReason"]
 
 
-def test_a_model_can_be_told_to_take_more_or_less(local_aws: LocalAWS) -> None:
+def test_a_model_can_be_configured_to_take_more_or_less(local_aws: LocalAWS) -> None:
     runtime = local_aws.client("bedrock-runtime")
     seen = _turns([TEXT, PICTURE])
     local_aws.facts(HAIKU_35, supports_images=True)

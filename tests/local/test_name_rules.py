@@ -77,7 +77,7 @@ def converse(local_aws: LocalAWS, model_id: str, **request: Any) -> Any:
         ),
     ],
 )
-def test_what_bedrock_refuses_is_refused(
+def test_requests_that_bedrock_refuses_are_refused(
     local_aws: LocalAWS, model_id: str, request_: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ClientError, match=words) as caught:
@@ -96,7 +96,7 @@ def test_what_bedrock_refuses_is_refused(
         (QWEN, {"messages": [{"role": "user", "content": documents("a (1) [x]-y_z", "b")}]}),
     ],
 )
-def test_what_bedrock_takes_is_taken(
+def test_requests_that_bedrock_accepts_are_accepted(
     local_aws: LocalAWS, model_id: str, request_: dict[str, Any]
 ) -> None:
     assert converse(local_aws, model_id, **request_)["stopReason"]

@@ -87,7 +87,7 @@ def test_an_instance_takes_what_the_prompt_offers() -> None:
     assert made == {"name": "你好啊集团", "n": 12, "size": "large"}
 
 
-def test_an_unsatisfiable_schema_is_no_crash() -> None:
+def test_an_unsatisfiable_schema_does_not_crash() -> None:
     assert InstanceMaker({"properties": {"a": True}}, "").make() == {"a": {}}
 
 
@@ -101,7 +101,7 @@ def test_a_tool_choice_is_obeyed(choice: dict[str, Any], names: list[str]) -> No
     assert called(ScriptedModel().answer(request(toolConfig=config))) == names
 
 
-def test_a_tool_is_called_when_the_prompt_speaks_of_it() -> None:
+def test_a_tool_is_called_when_the_prompt_mentions_it() -> None:
     config = {"tools": [tool("count_pallets"), tool("find_lanes")]}
 
     answer = ScriptedModel().answer(request("please count the lanes of Hamburg", toolConfig=config))
@@ -110,7 +110,7 @@ def test_a_tool_is_called_when_the_prompt_speaks_of_it() -> None:
     assert answer.stop_reason == "tool_use"
 
 
-def test_results_of_tools_are_told() -> None:
+def test_results_of_tools_are_repeated() -> None:
     result = {"content": [{"text": "30"}, {"json": {"n": 1}}, {"image": {}}]}
     request = ScriptedRequest(
         "Converse",
@@ -152,7 +152,7 @@ def test_stop_sequences_and_limits_end_the_text() -> None:
     assert limited.usage["outputTokens"] == 2
 
 
-def test_what_is_seen_is_said() -> None:
+def test_a_described_image_is_repeated() -> None:
     content = [{"text": "look"}, {"image": {}}, {"document": {}}]
     request = ScriptedRequest("Converse", "m", {"messages": [{"role": "user", "content": content}]})
 

@@ -104,7 +104,7 @@ def test_read_back_the_lines_give_the_same_sums(
     assert sink.stats().sent == 7 * len(attempts)
 
 
-def test_what_is_no_number_is_unknown(usage: MakeUsage) -> None:
+def test_a_value_that_is_not_a_number_is_unknown(usage: MakeUsage) -> None:
     stream = io.StringIO()
     sink = EMFSink("x/Models", stream=stream)
 

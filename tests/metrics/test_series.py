@@ -82,7 +82,7 @@ def test_a_failed_attempt_that_was_billed_publishes_what_it_cost(usage: MakeUsag
     assert found[COST] == 810_000_000
 
 
-def test_an_abandoned_attempt_is_no_failure_and_its_unknown_usage_is_not_zero(
+def test_an_abandoned_attempt_is_not_a_failure_and_its_unknown_usage_is_not_zero(
     usage: MakeUsage,
 ) -> None:
     aborted = usage(outcome="aborted", has_usage=False, input_tokens=0, output_tokens=0)
@@ -142,12 +142,12 @@ def test_money_is_counted_exactly_and_sent_in_usd() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
-def test_a_latency_that_is_no_measure_is_unknown(usage: MakeUsage, value: float) -> None:
+def test_a_negative_or_infinite_latency_is_unknown(usage: MakeUsage, value: float) -> None:
     assert LATENCY not in dict(observations(row(usage(latency_ms=value)), FIVE))
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "1e30"])
-def test_a_cost_that_is_no_amount_is_unknown(usage: MakeUsage, value: str) -> None:
+def test_a_cost_that_is_not_an_amount_is_unknown(usage: MakeUsage, value: str) -> None:
     assert COST not in dict(observations(row(usage(cost_usd=Decimal(value))), FIVE))
 
 
@@ -181,7 +181,7 @@ def test_the_size_of_a_datum_is_never_less_than_its_json(
     assert len(text) <= datum.size
 
 
-def test_what_is_opted_into_comes_beside_the_five(usage: MakeUsage) -> None:
+def test_opt_in_metrics_are_published_beside_the_five(usage: MakeUsage) -> None:
     all_of_them = indexes_of(EXTRAS)
     rich = usage(
         cache_read_tokens=7,

@@ -91,7 +91,7 @@ async def test_an_empty_stream_ends() -> None:
     pool.close()
 
 
-async def test_an_error_comes_after_what_came_before_it() -> None:
+async def test_an_error_is_raised_after_the_content_before_it() -> None:
     def source() -> Generator[int, None, None]:
         yield 1
         raise LookupError("broken")
@@ -106,7 +106,7 @@ async def test_an_error_comes_after_what_came_before_it() -> None:
     pool.close()
 
 
-async def test_a_slow_reader_holds_the_stream_back() -> None:
+async def test_a_slow_reader_slows_the_stream() -> None:
     pool, made, full = CallPool(1), [], threading.Event()
 
     def source() -> Generator[int, None, None]:

@@ -43,7 +43,7 @@ def test_each_model_that_hangs_leaves_a_fifth_of_what_it_found() -> None:
     assert [slots.taken(f"hung {model}") for model in range(4)] == [256, 51, 10, 2]
 
 
-def test_those_that_had_a_slot_before_come_first_and_each_in_its_order() -> None:
+def test_resumed_requests_come_first_and_each_group_in_its_order() -> None:
     slots, granted = Slots(1), list[SlotRequest]()
     holder = _take(slots, "m", granted)
     new = [_take(slots, model, granted) for model in ("m", "n")]

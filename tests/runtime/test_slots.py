@@ -195,7 +195,7 @@ async def test_a_slot_is_waited_for_no_longer_than_time_out_and_deadline(
     assert local_aws.requests(SONNET) == 3  # y was never sent
 
 
-async def test_what_waited_too_long_for_a_model_goes_to_its_fallback(
+async def test_a_call_that_waited_too_long_for_a_model_falls_back(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     config = configured(

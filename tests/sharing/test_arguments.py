@@ -216,7 +216,7 @@ def test_a_sink_that_says_how_is_made_anew(
     assert '"N/Models"' in capfd.readouterr().out
 
 
-def test_a_pickle_holds_neither_records_nor_credentials(configured: Configure) -> None:
+def test_a_pickle_contains_neither_records_nor_credentials(configured: Configure) -> None:
     sink = MemorySink()
     llm = ModelManager(configured(AGENTS), sinks=[sink]).chat_model("a")
     llm.invoke("a secret question", {"metadata": {"who": "somebody"}})

@@ -293,7 +293,7 @@ def test_many_configurations_share_connections_to_one_aws(tmp_path: Path) -> Non
     assert len({id(c.runtime()) for c in (*clients, other)}) == 1
 
 
-def test_totals_outlive_the_manager_that_was_let_go(tmp_path: Path) -> None:
+def test_totals_outlive_a_collected_manager(tmp_path: Path) -> None:
     with LocalAWS.running():
         for name in [*(f"t{i}" for i in range(20)), "t0", "t0"]:
             llm = tenant(tmp_path, name, "metrics: {sink: none}\n")

@@ -40,7 +40,7 @@ def manager(configured: Configure, sink: MemorySink) -> ModelManager:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_comes_after_message_stop_the_answer_is_whole(
+def test_the_answer_is_whole_after_message_stop(
     manager: ModelManager, local_aws: LocalAWS, sink: MemorySink, fault: str
 ) -> None:
     FAULTS[fault](local_aws)
@@ -78,7 +78,7 @@ async def test_an_answer_without_token_counts_is_estimated_and_counted_as_unpric
     assert summary["estimated_wasted_cost_usd"] == 0
 
 
-def test_the_log_tells_that_the_counts_are_estimated_and_blames_no_price(
+def test_the_log_says_that_the_counts_are_estimated_and_names_no_price(
     manager: ModelManager, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:
     local_aws.cut(SONNET, at="end")

@@ -166,7 +166,7 @@ def test_money_is_added_exactly_whatever_the_applications_decimal_context(
     assert sum(a["total_cost_usd"] for a in found["by_agent"].values()) == pytest.approx(exact)
 
 
-def test_a_latency_that_is_no_number_does_not_spoil_the_average() -> None:
+def test_a_latency_that_is_not_a_number_is_not_averaged() -> None:
     summary = UsageSummary()
 
     summary.call("a", answered=True, latency_ms=float("nan"))

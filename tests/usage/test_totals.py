@@ -78,7 +78,7 @@ async def ask(llm: Any, mode: str, config: RunnableConfig | None = None) -> None
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
-async def test_a_record_holds_the_raw_replys_counts_and_the_runs_names(
+async def test_a_record_has_the_raw_replys_counts_and_the_runs_names(
     manager: ModelManager, sink: MemorySink, mode: str
 ) -> None:
     await ask(manager.chat_model("a"), mode, {"tags": ["t"], "metadata": {"session": "s-1"}})
@@ -109,7 +109,7 @@ async def test_two_hours_of_caching_cost_more_than_five_minutes(
     assert manager.get_usage_summary()["unpriced_invocations"] == 1
 
 
-def test_failed_and_answered_attempts_are_told_apart(
+def test_failed_and_answered_attempts_are_distinguished(
     manager: ModelManager, local_aws: LocalAWS, sink: MemorySink
 ) -> None:
     local_aws.fail(SONNET, "ThrottlingException", times=1)
@@ -208,7 +208,7 @@ async def test_the_handler_works_alone_on_a_plain_model(
     assert manager.get_usage_summary()["by_agent"]["plain"]["total_invocations"] == 1
 
 
-def test_a_plain_models_failures_aborts_and_cache_hits_are_told_apart(
+def test_a_plain_models_failures_aborts_and_cache_hits_are_distinguished(
     manager: ModelManager, local_aws: LocalAWS, sink: MemorySink
 ) -> None:
     plain = _plain(manager, cache=InMemoryCache())

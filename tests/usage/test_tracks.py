@@ -134,7 +134,7 @@ def test_a_bound_stream_counts_its_own_call_only(
     assert usage.as_dict()["aborted"] == 1
 
 
-def test_what_is_bound_and_active_counts_once(
+def test_a_bound_and_active_track_counts_once(
     manager: ModelManager, llm: ManagedBedrockChat
 ) -> None:
     with manager.track("t") as usage, manager.track() as other:

@@ -153,7 +153,7 @@ def test_percentiles_come_back(local_aws: LocalAWS, usage: MakeUsage) -> None:
         _statistic(local_aws, "ModelLatency", "p101")
 
 
-def test_the_first_publication_tells_where_and_what_it_costs_once(
+def test_the_first_publication_logs_where_and_what_it_costs_once(
     local_aws: LocalAWS, usage: MakeUsage, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = _sink(local_aws)
@@ -179,7 +179,7 @@ def reached(local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("reached")
-def test_what_is_opted_into_is_published_with_a_roll_up(
+def test_opt_in_metrics_are_published_with_a_roll_up(
     configured: Callable[..., ConfigurationManager], local_aws: LocalAWS, tmp_path: Path
 ) -> None:
     text = (
@@ -215,7 +215,7 @@ def test_what_is_opted_into_is_published_with_a_roll_up(
 
 
 @pytest.mark.parametrize("trouble", ["dead", "slow", "failing"])
-def test_a_sink_in_trouble_changes_no_calls_result_and_holds_none_up(
+def test_a_sink_in_trouble_neither_changes_nor_delays_calls(
     configured: Callable[..., ConfigurationManager],
     local_aws: LocalAWS,
     trouble: str,
@@ -239,7 +239,7 @@ def test_a_sink_in_trouble_changes_no_calls_result_and_holds_none_up(
     local_aws.metrics.hang(0)
 
 
-def test_a_sink_that_tells_no_stats_is_no_sink_without_any() -> None:
+def test_a_sink_without_stats_is_reported_as_unknown() -> None:
     class Own:
         def record(self, usage: Any) -> None: ...
 

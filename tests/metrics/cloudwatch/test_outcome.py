@@ -84,7 +84,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Answers]:
     answers.server.server_close()
 
 
-def test_an_answer_that_is_not_about_the_data_drops_nothing_and_is_no_success(
+def test_an_answer_that_is_not_about_the_data_drops_nothing_and_is_not_a_success(
     foreign: Answers, faulty: FaultyCloudWatch
 ) -> None:
     clients = [foreign.client(), faulty.client(read_timeout=2)]

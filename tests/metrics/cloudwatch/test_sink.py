@@ -69,7 +69,7 @@ def test_it_publishes_each_interval_of_its_own_accord(
     assert sink.stats().sent == 10
 
 
-def test_it_moves_on_early_when_much_has_come(
+def test_delivery_starts_early_when_much_is_waiting(
     sink: CloudWatchSink, faulty: FaultyCloudWatch, usage: MakeUsage
 ) -> None:
     for _ in range(WAKE_LINES // 2):
@@ -78,7 +78,7 @@ def test_it_moves_on_early_when_much_has_come(
     faulty.wait_for(lambda: bool(faulty.data))
 
 
-def test_what_is_not_delivered_is_kept_and_comes_with_the_next_flush(
+def test_undelivered_records_are_kept_for_the_next_flush(
     faulty: FaultyCloudWatch, sink: CloudWatchSink, usage: MakeUsage
 ) -> None:
     faulty.always = THROTTLED
@@ -105,7 +105,7 @@ def test_after_a_failure_it_tries_again_of_its_own_accord(
     assert (sink.stats().sent, sink.stats().ambiguous) == (5, 0)
 
 
-def test_a_hung_server_holds_up_neither_a_call_nor_the_flush_of_an_impatient_caller(
+def test_a_hung_server_delays_neither_a_call_nor_a_flush_with_a_short_timeout(
     faulty: FaultyCloudWatch, usage: MakeUsage
 ) -> None:
     sink = CloudWatchSink(lambda: faulty.client(read_timeout=30), "x/Models")
@@ -161,7 +161,7 @@ def test_no_request_is_larger_than_cloudwatch_takes(
     assert max(len(body["MetricData"]) for body in faulty.bodies) <= 1_000
 
 
-def test_a_record_that_is_none_is_counted_and_does_not_reach_the_caller(
+def test_an_object_that_is_not_a_record_is_counted_and_does_not_reach_the_caller(
     sink: CloudWatchSink, usage: MakeUsage, caplog: pytest.LogCaptureFixture
 ) -> None:
     nonsense: Any = object()
@@ -177,7 +177,7 @@ def test_a_record_that_is_none_is_counted_and_does_not_reach_the_caller(
     ]
 
 
-def test_a_value_that_is_no_number_is_unknown_and_the_rest_is_published(
+def test_a_value_that_is_not_a_number_is_unknown_and_the_rest_is_published(
     sink: CloudWatchSink, usage: MakeUsage
 ) -> None:
     sink.record(usage(latency_ms=float("inf")))
@@ -202,7 +202,7 @@ def test_close_delivers_and_a_later_record_starts_anew(
     assert (closed, faulty.samples()) == (10, 15)
 
 
-def test_what_close_could_not_deliver_is_logged(
+def test_records_that_close_could_not_deliver_are_logged(
     faulty: FaultyCloudWatch,
     sink: CloudWatchSink,
     usage: MakeUsage,
