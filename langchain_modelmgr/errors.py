@@ -6,7 +6,14 @@
     ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
     ├── ModelCompatibilityError         a model can't do what is bound or requested
     ├── LedgerError                     the log of attempts can't be read
-    ├── AllModelsFailedError            every candidate failed, not all for one reason
+    ├── AllModelsFailedError            no model of the chain answered
+    │   ├── AllModelsPermissionDeniedError  all for this one reason; also a
+    │   │                                   BedrockPermissionDeniedError
+    │   ├── AllModelsNotFoundError          also a BedrockNotFoundError
+    │   ├── AllModelsRateLimitError         also a BedrockRateLimitError
+    │   ├── AllModelsAPIError               also a BedrockAPIError
+    │   ├── AllModelsConnectionError        also a BedrockConnectionError
+    │   └── AllModelsTimeoutError           also a BedrockTimeoutError
     └── BedrockError                    one classified failure of a request
         ├── BedrockAuthenticationError      credentials missing, expired or invalid
         ├── BedrockPermissionDeniedError    no access to this model
@@ -20,7 +27,12 @@
 
 All but ``ConfigurationError`` and ``LedgerError`` are LangChain ``ModelError`` classes too, so its
 retry and summarisation middleware know them. ``__cause__`` is botocore's own error, with account
-ids and refused values masked.
+ids and refused values masked. ``__notes__`` has the region and the next step, which tracebacks
+show.
+
+A call that no other model could answer either raises its one failure, not an
+``AllModelsFailedError``: a malformed request, a prompt that is too long, invalid credentials, and
+a stream that broke after its first content.
 """
 
 from __future__ import annotations
@@ -47,7 +59,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "AllModelsAPIError",
+    "AllModelsConnectionError",
     "AllModelsFailedError",
+    "AllModelsNotFoundError",
+    "AllModelsPermissionDeniedError",
+    "AllModelsRateLimitError",
+    "AllModelsTimeoutError",
     "Attempt",
     "BedrockAPIError",
     "BedrockAuthenticationError",
@@ -76,6 +94,10 @@ class Attempt:
         latency_ms: Milliseconds from the first byte sent to the last byte received.
         request_id: AWS's request id, for support cases; None if no reply came.
         adapted: What was changed in the request so that this model takes it.
+        code: AWS's error code, or the class name of botocore's error; None if there was no failure
+            of the request.
+        message: The text of the failure, AWS's or botocore's, with account ids masked and values
+            that botocore rejected left out; None if there was no failure of the request.
     """
 
     model_id: str
@@ -83,12 +105,14 @@ class Attempt:
     latency_ms: float
     request_id: str | None = None
     adapted: tuple[str, ...] = ()
+    code: str | None = None
+    message: str | None = None
 
     def __repr__(self) -> str:
         return (
             f"Attempt({mask_account_ids(self.model_id)!r}, error={self.error!r}, "
             f"latency_ms={self.latency_ms!r}, request_id={self.request_id!r}, "
-            f"adapted={self.adapted!r})"
+            f"adapted={self.adapted!r}, code={self.code!r}, message={self.message!r})"
         )
 
 
@@ -120,7 +144,10 @@ class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):
 
 
 class AllModelsFailedError(ModelManagerError, ModelError):
-    """Every candidate failed, and not all for the same reason.
+    """No model of the chain answered: each failed, or was skipped.
+
+    If all failed for one reason, the error is of a subclass that is also that reason's class, such
+    as ``AllModelsRateLimitError``.
 
     Attributes:
         is_retryable: True if at least one failed for a passing reason.
@@ -208,3 +235,56 @@ class BedrockTimeoutError(BedrockError, ModelTimeoutError):
 
 class BedrockContextOverflowError(BedrockError, ContextOverflowError):
     """The input exceeds the model's context window."""
+
+
+class AllModelsPermissionDeniedError(AllModelsFailedError, BedrockPermissionDeniedError):
+    """These credentials have no access to any model of the chain."""
+
+
+class AllModelsNotFoundError(AllModelsFailedError, BedrockNotFoundError):
+    """No model of the chain exists in its region."""
+
+
+class AllModelsRateLimitError(AllModelsFailedError, BedrockRateLimitError):
+    """All models of the chain are throttled, or their quotas are used up."""
+
+
+class AllModelsAPIError(AllModelsFailedError, BedrockAPIError):
+    """The service failed for all models of the chain."""
+
+
+class AllModelsConnectionError(AllModelsFailedError, BedrockConnectionError):
+    """The service can't be reached for any model of the chain."""
+
+
+class AllModelsTimeoutError(AllModelsFailedError, BedrockTimeoutError):
+    """No model of the chain answered in time."""
+
+
+_OF_ONE_CAUSE: dict[type[BedrockError], type[AllModelsFailedError]] = {
+    kind.__bases__[1]: kind for kind in AllModelsFailedError.__subclasses__()
+}
+"""The class of an exhausted chain, by the class that all its failures have."""
+
+
+def exhausted(
+    last: BedrockError, message: str, attempts: Sequence[Attempt]
+) -> BedrockError | AllModelsFailedError:
+    """Return the error of a chain whose failures have one cause.
+
+    Args:
+        last: The last failure; its facts become the error's.
+        message: The error's text.
+        attempts: All attempts.
+
+    Returns:
+        An ``AllModelsFailedError`` of the failure's own class too. The failure itself, with that
+        text, if its class means that no model could have answered.
+    """
+    kind = _OF_ONE_CAUSE.get(type(last))
+    if kind is None:
+        last.attempts, last.args = tuple(attempts), (message,)
+        return last
+    error = kind(message, attempts, is_retryable=last.is_retryable)
+    error.__dict__.update({**last.__dict__, "attempts": error.attempts})
+    return error

@@ -47,6 +47,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
             self._meter.finish("failed", type(error).__name__)
             return
         self._meter.request_id = failure.request_id or self._meter.request_id
+        self._meter.failure = failure.code or None, str(failure)
         self._meter.may_be_billed = may_be_billed(failure)
         # If the reader took longer than the model, the model has not failed.
         outcome: Outcome = "aborted" if self._time_budget.by_reader else "failed"

@@ -124,6 +124,7 @@ class ChainBuilder:
         retries = overrides.max_retries
         rules = ChainRules(
             agent_name=agent_name,
+            environment=self._config.environment,
             max_retries=agent.retries if retries is None else retries,
             deadline_seconds=agent.deadline_seconds,
             cooldown_seconds=agent.cooldown_seconds,

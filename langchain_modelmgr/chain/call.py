@@ -74,6 +74,7 @@ class ChainRules:
 
     Attributes:
         agent_name: The agent, for logs and errors.
+        environment: The configuration's environment, for errors.
         max_retries: Further attempts of the last candidate after transient failures.
         deadline_seconds: Longest time of a whole call.
         cooldown_seconds: Length of the first cooldown of a model that keeps failing; 0: none.
@@ -83,6 +84,7 @@ class ChainRules:
     """
 
     agent_name: str
+    environment: str
     max_retries: int
     deadline_seconds: float
     cooldown_seconds: float
@@ -116,7 +118,7 @@ class Call:
         self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
-        self._report = CallReport(rules.agent_name)
+        self._report = CallReport(rules.agent_name, rules.environment, candidates)
         self._caller = Caller(
             agent_name=rules.agent_name,
             seconds=rules.cooldown_seconds,
@@ -177,7 +179,7 @@ class Call:
             ModelManagerError: No candidate is left, or none should be tried after this failure.
         """
         state = self._order.current
-        self._report.failures.append((state.candidate.settings.label, failure))
+        self._report.failures.append((state.candidate, failure))
         self._note_health(state, failure)
         state.failures, state.failure = state.failures + 1, failure
         order = self._order
@@ -188,7 +190,7 @@ class Call:
             return decision.delay
         if decision.larger_window:
             for dropped in order.drop_smaller_windows():
-                self._report.skip(dropped.model_id, "Model has no larger context window")
+                self._report.skip(dropped, "Model has no larger context window")
         if isinstance(decision, Stop):
             raise self._exhausted(failure, decision) from failure.__cause__
         if order.left or back is None:
@@ -278,7 +280,7 @@ class Call:
             if reason is None:
                 fitting.append(candidate)
                 continue
-            self._report.skip(candidate.model_id, reason)
+            self._report.skip(candidate, reason)
             if position == 0 and candidate.unsuited_because(self._request.bound):
                 raise self._incompatible()  # what is bound is configuration: the primary must fit
         if not fitting:
@@ -306,7 +308,7 @@ class Call:
     def _note_passed_over(self) -> None:
         """Report the models in a cooldown that were not tried as a last resort either."""
         for state in self._order.resting:
-            self._report.skip(state.candidate.model_id, state.passed_over)
+            self._report.skip(state.candidate, state.passed_over)
 
     # -- attempts and the call's end
 
@@ -365,7 +367,7 @@ class Call:
             total = time.perf_counter() - self._started
             spent = self._report.spent(total, self._rules.deadline_seconds)
             for candidate in self._order.waiting:
-                self._report.skip(candidate.model_id, "The call's deadline passed before its turn")
+                self._report.skip(candidate, "The call's deadline passed before its turn")
         self._note_passed_over()
         as_it_is = (
             bool(self._order.left)

@@ -114,6 +114,11 @@ class Candidate(Runnable[AttemptRequest, Any]):
         return mask_account_ids(self.model_id)
 
     @property
+    def region(self) -> str | None:
+        """The AWS region that is called; None if it is unknown."""
+        return self.settings.region or self._clients.region
+
+    @property
     def model(self) -> Any:
         """The ``ChatBedrockConverse`` that forms this model's requests, built on first use."""
         if self._model is None:  # two threads may both build one: cheaper than a lock to fork with

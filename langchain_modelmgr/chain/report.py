@@ -6,11 +6,15 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.errors import AllModelsFailedError, Attempt
+from langchain_modelmgr.chain.next_step import next_step
+from langchain_modelmgr.errors import AllModelsFailedError, Attempt, exhausted
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.answer_report import AnswerReport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.errors import BedrockError
 
 _FIELDS = tuple(f.name for f in fields(Attempt))
@@ -22,23 +26,30 @@ class CallReport:
 
     Attributes:
         agent_name: The agent.
+        environment: The configuration's environment, for the commands of next steps.
+        candidates: The chain's candidates, the primary first.
         attempts: The attempts, in order.
-        failures: Each failure with the label of its model, in order.
+        failures: Each failure with the candidate that failed, in order.
         skipped: The models that were not called, with the reason; serializable as JSON.
+        skipped_candidates: The same, as candidates.
         cost: USD of the last attempt; None: unknown.
         wasted: USD that Bedrock probably billed for attempts that broke.
     """
 
     agent_name: str
+    environment: str
+    candidates: Sequence[Candidate]
     attempts: list[Attempt] = field(default_factory=list)
-    failures: list[tuple[str, BedrockError]] = field(default_factory=list)
+    failures: list[tuple[Candidate, BedrockError]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped_candidates: list[tuple[Candidate, str]] = field(default_factory=list)
     cost: Decimal | None = None
     wasted: Decimal = field(default_factory=Decimal)
 
-    def skip(self, model_id: str, reason: str) -> None:
+    def skip(self, candidate: Candidate, reason: str) -> None:
         """Record that a model is not called."""
-        self.skipped.append({"model_id": model_id, "reason": reason})
+        self.skipped.append({"model_id": candidate.model_id, "reason": reason})
+        self.skipped_candidates.append((candidate, reason))
 
     def answered_by(self, model_id: str, *, fallback_used: bool, latency_ms: float) -> AnswerReport:
         """Return ``response_metadata["model_manager"]``, serializable as JSON."""
@@ -57,36 +68,58 @@ class CallReport:
         )
 
     def error(self, *, as_it_is: bool, spent: str = "") -> BedrockError | AllModelsFailedError:
-        """Return the error of the whole call.
+        """Return the error of the whole call, with the next steps as notes.
 
         Args:
             as_it_is: True if the last failure is raised whatever came before it.
             spent: For a call past its deadline: how its time was spent.
         """
+        error = self._error(as_it_is=as_it_is, spent=spent)
+        for note in self._notes(as_it_is=as_it_is):
+            error.add_note(note)
+        return error
+
+    def _error(self, *, as_it_is: bool, spent: str) -> BedrockError | AllModelsFailedError:
         last = self.failures[-1][1]
         agent, models = f"agent {self.agent_name!r}: ", self._models() + spent
-        if as_it_is or len({type(failure) for _, failure in self.failures}) == 1:
-            last.attempts = tuple(self.attempts)
-            last.args = (agent + models,)
+        if as_it_is:
+            last.attempts, last.args = tuple(self.attempts), (agent + models,)
             return last
+        if len({type(failure) for _, failure in self.failures}) == 1:
+            return exhausted(last, agent + models, self.attempts)
         return AllModelsFailedError(
             f"{agent}every model failed: {models}",
             self.attempts,
             is_retryable=any(failure.is_retryable for _, failure in self.failures),
         )
 
-    def _models(self) -> str:
-        """Return every model with its last failure, or with the reason it was skipped."""
-        by_model: dict[str, list[BedrockError]] = {}
-        for model_id, failure in self.failures:
-            by_model.setdefault(model_id, []).append(failure)
-        tried = (
-            f"{model_id}: {failures[-1]}"
-            + (f" ({len(failures)} attempts)" if len(failures) > 1 else "")
-            for model_id, failures in by_model.items()
+    def _notes(self, *, as_it_is: bool) -> list[str]:
+        """Return the next steps, one for each cause and region, in the order of the chain."""
+        last_of = dict(self.failures)
+        causes = [self.failures[-1]] if as_it_is else [(c, last_of[c]) for c in last_of]
+        steps = (
+            next_step(
+                failure,
+                agent=self.agent_name,
+                environment=self.environment,
+                region=candidate.region or "unknown",
+            )
+            for candidate, failure in causes
         )
-        skipped = (f"skipped {s['model_id']}: {s['reason']}" for s in self.skipped)
-        return mask_account_ids("; ".join((*tried, *skipped)))
+        return list(dict.fromkeys(step for step in steps if step))
+
+    def _models(self) -> str:
+        """Return every model in the chain's order: its last failure, or why it was skipped."""
+        texts = (text for candidate in self.candidates for text in self._texts(candidate))
+        return mask_account_ids("; ".join(texts))
+
+    def _texts(self, candidate: Candidate) -> list[str]:
+        label = candidate.settings.label
+        failures = [failure for one, failure in self.failures if one is candidate]
+        times = f" ({len(failures)} attempts)" if len(failures) > 1 else ""
+        tried = [f"{label}: {failures[-1]}{times}"] if failures else []
+        skipped = [r for one, r in self.skipped_candidates if one is candidate]
+        return [*tried, *(f"skipped {label}: {reason}" for reason in skipped)]
 
     def spent(self, total: float, deadline: float) -> str:
         """Return how a call past its deadline spent its time.

@@ -134,6 +134,7 @@ class AttemptRequest:
 
     def timed_out(self, reason: str, code: str) -> BedrockTimeoutError:
         """Return the error for an attempt that waited too long."""
+        self.meter.failure = code, reason
         return BedrockTimeoutError(reason, code=code)
 
     def closed(self, reason: str) -> ModelManagerError:

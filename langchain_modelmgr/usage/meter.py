@@ -45,6 +45,7 @@ class Meter:
 
     Attributes:
         is_abandoned: Returns whether the attempt is about to be cancelled, because its task was.
+        failure: AWS's error code and text, if the request failed.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Meter:
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
         self.error: str | None = None
+        self.failure: tuple[str | None, str | None] = None, None
         self.formed = False
         self.sent = False
         self.open_attempt: object | None = None
@@ -96,7 +98,14 @@ class Meter:
     @property
     def attempt(self) -> Attempt:
         """The attempt as the caller sees it."""
-        return Attempt(self.model_id, self.error, self.latency_ms, self.request_id, self.adapted)
+        return Attempt(
+            self.model_id,
+            self.error,
+            self.latency_ms,
+            self.request_id,
+            self.adapted,
+            *self.failure,
+        )
 
     @property
     def wasted_usage(self) -> TokenCounts | None:

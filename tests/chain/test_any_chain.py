@@ -114,6 +114,7 @@ class Fake(Runnable[AttemptRequest, Any]):
         model = SimpleNamespace(model_id=name, context_window=len(name), price_unknown=None)
         self.settings = SimpleNamespace(model=model, label=name, health_key=lambda _: name)
         self.is_unresolved = False
+        self.region = None
 
     def unsuited_because(self, request: ChatRequest) -> str | None:
         return None
@@ -181,6 +182,7 @@ def _chain(
     first, *rest = (Fake(world, "abcdefg"[: i + 1], s) for i, s in enumerate(scripts))
     rules = ChainRules(
         agent_name="a",
+        environment="dev",
         max_retries=retries,
         deadline_seconds=deadline,
         cooldown_seconds=cooldown,
