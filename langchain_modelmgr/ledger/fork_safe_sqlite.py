@@ -73,13 +73,14 @@ class _ForkGate:
         self._changed.release()
 
 
-_GATE = _ForkGate()
+GATE = _ForkGate()
+"""The gate around calls into SQLite. A thread that is inside may enter again."""
 
 
 def connect(name: str, **options: Any) -> sqlite3.Connection:
     """Open a database as ``sqlite3.connect`` does."""
-    _GATE.register()
-    with _GATE:
+    GATE.register()
+    with GATE:
         return sqlite3.connect(name, factory=_Connection, **options)
 
 
@@ -90,31 +91,31 @@ class _Cursor(sqlite3.Cursor):
             self.close()
 
     def execute(self, *arguments: Any) -> Self:
-        with _GATE:
+        with GATE:
             return super().execute(*arguments)
 
     def executemany(self, *arguments: Any) -> Self:
-        with _GATE:
+        with GATE:
             return super().executemany(*arguments)
 
     def fetchone(self) -> Any:
-        with _GATE:
+        with GATE:
             return super().fetchone()
 
     def fetchmany(self, *arguments: Any) -> list[Any]:
-        with _GATE:
+        with GATE:
             return super().fetchmany(*arguments)
 
     def fetchall(self) -> list[Any]:
-        with _GATE:
+        with GATE:
             return super().fetchall()
 
     def __next__(self) -> Any:
-        with _GATE:
+        with GATE:
             return super().__next__()
 
     def close(self) -> None:
-        with _GATE:
+        with GATE:
             super().close()
 
 
@@ -130,15 +131,15 @@ class _Connection(sqlite3.Connection):
         return self.cursor().executemany(*arguments)
 
     def serialize(self, **options: Any) -> bytes:
-        with _GATE:
+        with GATE:
             return super().serialize(**options)
 
     def deserialize(self, data: Any, /, **options: Any) -> None:
-        with _GATE:
+        with GATE:
             super().deserialize(data, **options)
 
     def close(self) -> None:
-        with _GATE:
+        with GATE:
             super().close()
 
     def __del__(self) -> None:
