@@ -100,7 +100,7 @@ def output_cap(params: Mapping[str, Any], model: ModelConfig, default: int) -> i
 def _rates(params: Mapping[str, Any], model: ModelConfig) -> Iterator[TokenPrices]:
     """Yield the prices of the tiers that the reply may name."""
     yield model.prices
-    tiers = [(params.get("serviceTier") or {}).get("type")]
+    tiers: list[str | None] = [(params.get("serviceTier") or {}).get("type")]
     if (params.get("performanceConfig") or {}).get("latency") == "optimized":
         tiers.append(LATENCY_OPTIMIZED)
     for tier in tiers:
@@ -109,7 +109,7 @@ def _rates(params: Mapping[str, Any], model: ModelConfig) -> Iterator[TokenPrice
 
 
 def _cache_points(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    lists = [params.get("system", ()), (params.get("toolConfig") or {}).get("tools", ())]
+    lists: list[Any] = [params.get("system", ()), (params.get("toolConfig") or {}).get("tools", ())]
     lists += [message["content"] for message in params.get("messages", ())]
     for blocks in lists:
         for block in blocks:
