@@ -89,8 +89,8 @@ def output_cap(params: Mapping[str, Any], model: ModelConfig, default: int) -> i
         default: The limit without reasoning, to which a reasoning budget is added.
     """
     fields = params.get("additionalModelRequestFields")
-    for name in THINKING if isinstance(fields, dict) else ():
-        thinking = fields.get(name)
+    for name in THINKING:
+        thinking = fields.get(name) if isinstance(fields, dict) else None
         if isinstance(thinking, dict) and isinstance(thinking.get("budget_tokens"), int):
             default += thinking["budget_tokens"]
             break
