@@ -22,7 +22,13 @@ if TYPE_CHECKING:
         ConfigurationManager,
     )
     from langchain_modelmgr.errors import (
+        AllModelsAPIError,
+        AllModelsConnectionError,
         AllModelsFailedError,
+        AllModelsNotFoundError,
+        AllModelsPermissionDeniedError,
+        AllModelsRateLimitError,
+        AllModelsTimeoutError,
         Attempt,
         BedrockAPIError,
         BedrockAuthenticationError,
@@ -61,7 +67,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AllModelsAPIError",
+    "AllModelsConnectionError",
     "AllModelsFailedError",
+    "AllModelsNotFoundError",
+    "AllModelsPermissionDeniedError",
+    "AllModelsRateLimitError",
+    "AllModelsTimeoutError",
     "Attempt",
     "BedrockAPIError",
     "BedrockAuthenticationError",
@@ -93,7 +105,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "AllModelsAPIError": "errors",
+    "AllModelsConnectionError": "errors",
     "AllModelsFailedError": "errors",
+    "AllModelsNotFoundError": "errors",
+    "AllModelsPermissionDeniedError": "errors",
+    "AllModelsRateLimitError": "errors",
+    "AllModelsTimeoutError": "errors",
     "Attempt": "errors",
     "BedrockAPIError": "errors",
     "BedrockAuthenticationError": "errors",

@@ -180,7 +180,7 @@ class Call:
         """
         state = self._order.current
         self._report.failures.append((state.candidate, failure))
-        self._note_health(state, failure)
+        is_news = self._note_health(state, failure)
         state.failures, state.failure = state.failures + 1, failure
         order = self._order
         back = None if order.larger_windows_left else self._retry_of_the_last()
@@ -194,7 +194,7 @@ class Call:
         if isinstance(decision, Stop):
             raise self._exhausted(failure, decision) from failure.__cause__
         if order.left or back is None:
-            self._go_on(failure)
+            self._go_on(failure, logging.WARNING if is_news else logging.DEBUG)
             return 0.0
         order.go_back()
         return back.delay
@@ -237,9 +237,9 @@ class Call:
         decision = self._decide(last)
         return decision if isinstance(decision, Retry) else None
 
-    def _note_health(self, state: CandidateState, failure: BedrockError) -> None:
+    def _note_health(self, state: CandidateState, failure: BedrockError) -> bool:
         effect = health_effect(failure, self._time_budget.waited, paused=self._time_budget.paused)
-        self._rules.cooldowns.failed(state.key, self._caller, effect, self._began)
+        return self._rules.cooldowns.failed(state.key, self._caller, effect, self._began)
 
     def answered(self, result: ChatResult) -> ChatResult:
         """Return the answer with its report in ``response_metadata["model_manager"]``."""
@@ -293,10 +293,11 @@ class Call:
             return None
         return f"Model's context window of {window} tokens is smaller than the prompt"
 
-    def _go_on(self, failure: BedrockError) -> None:
+    def _go_on(self, failure: BedrockError, level: int) -> None:
         previous = self.candidate
         self._order.go_on()
-        logger.warning(
+        logger.log(
+            level,
             "agent %s: falling back from %s to %s after %s (request id %s)",
             self._rules.agent_name,
             previous.public_id,
@@ -370,7 +371,7 @@ class Call:
                 self._report.skip(candidate, "The call's deadline passed before its turn")
         self._note_passed_over()
         as_it_is = (
-            bool(self._order.left)
+            (bool(self._order.left) and not decision.out_of_time)
             or committed
             or always_itself(failure, is_substitute=self._is_substitute(self._order.current))
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 import threading
 import time
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.chain.policy import HealthEffect
 
+logger = logging.getLogger(__name__)
+
 FAILURES_IN_A_ROW = 3
 """Number of consecutive failed attempts, of any calls, that starts a cooldown."""
 
@@ -28,6 +31,9 @@ LONG_SECONDS = 900.0
 
 SAME_TIMEOUT = 1.1
 """Timeouts up to this ratio apart are treated as equal: such a call would fail too."""
+
+SECONDS_BETWEEN_LINES = 3_600.0
+"""Once a model's cooldowns have their full length, they are logged at most this often."""
 
 MODELS_KEPT = 1_024
 """Maximum number of models, and of prompts, with remembered failures; the oldest go first."""
@@ -64,6 +70,7 @@ class _Health:
         is_long: True if the cooldown is a long one.
         cooldowns: Number of consecutive cooldowns without an answer.
         probe: The call that tests whether the model has recovered.
+        logged: When its last cooldown was logged.
     """
 
     waits: list[float] = field(default_factory=list)
@@ -73,13 +80,22 @@ class _Health:
     is_long: bool = False
     cooldowns: int = 0
     probe: Caller | None = None
+    logged: float = -math.inf
 
     def holds_for(self, caller: Caller) -> bool:
         return self.opened is not None and caller.timeout <= SAME_TIMEOUT * self.timeout
 
-    def end(self, caller: Caller) -> float:
+    def seconds(self, caller: Caller) -> float:
         first = max(caller.seconds, LONG_SECONDS) if self.is_long else caller.seconds
-        return (self.opened or 0.0) + first * min(LONGEST_FACTOR, 2.0 ** (self.cooldowns - 1))
+        return first * min(LONGEST_FACTOR, 2.0 ** (self.cooldowns - 1))
+
+    def end(self, caller: Caller) -> float:
+        return (self.opened or 0.0) + self.seconds(caller)
+
+    def is_news(self, now: float) -> bool:
+        """Return whether its cooldowns still become longer, or were not logged for an hour."""
+        grows = 2.0 ** (self.cooldowns - 1) <= LONGEST_FACTOR
+        return grows or now - self.logged >= SECONDS_BETWEEN_LINES
 
     def count(self, effect: HealthEffect, now: float, *, was_probe: bool) -> None:
         """Count a failure; the third in a row, or a sufficiently clear one, starts a cooldown."""
@@ -152,7 +168,10 @@ class Cooldowns:
                 return False
             for health in held:
                 health.probe = caller
-            return True
+            is_news = any(health.is_news(now) for health in held)
+        if is_news:
+            logger.info("%s: its cooldown is over; one call tests it", model)
+        return True
 
     def content_came(self, model: Hashable, caller: Caller, began: float) -> None:
         """Record the first content of a stream, which admits other calls; failures still add up.
@@ -165,21 +184,29 @@ class Cooldowns:
         if self._all_well:
             return
         with self._lock:
+            ended = False
             for health in self._known(model, caller):
                 if health.opened is not None and began >= health.opened:
                     health.opened = health.probe = None
+                    ended = True
+        if ended:
+            _log_end(model)
 
     def answered(self, model: Hashable, caller: Caller, began: float) -> None:
         """Record an answer, which ends a cooldown unless the attempt began before it."""
         if self._all_well:
             return
         with self._lock:
+            ended = False
             for healths, key in self._keys(model, caller):
                 health = healths.get(key)
                 if health and (health.opened is None or began >= health.opened):
+                    ended |= health.opened is not None
                     del healths[key]
+        if ended:
+            _log_end(model)
 
-    def failed(self, model: Hashable, caller: Caller, effect: HealthEffect, began: float) -> None:
+    def failed(self, model: Hashable, caller: Caller, effect: HealthEffect, began: float) -> bool:
         """Record a failed attempt.
 
         Args:
@@ -187,17 +214,34 @@ class Cooldowns:
             caller: The call of the attempt.
             effect: The effect of the failure on the model's health.
             began: When the attempt began, by ``now``.
+
+        Returns:
+            False if the failure is one more of a model that keeps failing, which was logged less
+            than an hour ago; else True.
         """
         if effect.kind == "none" or caller.seconds <= 0:
             self.left(model, caller)
-            return
+            return True
+        longest, was_quiet = 0.0, False
         with self._lock:
+            now = self._clock()
             probed = self._end_probes(model, caller)
             for health in self._concerned(model, caller, effect, probed):
                 was_probe = any(health is one for one in probed)
                 # Ignore attempts that were running when the cooldown started.
-                if health.opened is None or began >= health.opened:
-                    health.count(effect, self._clock(), was_probe=was_probe)
+                if health.opened is not None and began < health.opened:
+                    continue
+                before = health.cooldowns
+                health.count(effect, now, was_probe=was_probe)
+                if health.cooldowns == before:
+                    continue
+                if health.is_news(now):
+                    health.logged, longest = now, max(longest, health.seconds(caller))
+                else:
+                    was_quiet = True
+        if longest:
+            logger.info("%s: skipped for %.0f s, because it keeps failing", model, longest)
+        return bool(longest) or not was_quiet
 
     def left(self, model: Hashable, caller: Caller) -> None:
         """Record a call that ended without evidence about the model, so that another may probe."""
@@ -248,6 +292,10 @@ class Cooldowns:
         yield self._models, (model, caller.agent_name)
         if self._prompts:
             yield self._prompts, (model, caller.prompt())
+
+
+def _log_end(model: Hashable) -> None:
+    logger.info("%s: answers again; its cooldown has ended", model)
 
 
 def _entry(healths: _Healths, key: tuple[Hashable, Hashable]) -> _Health:

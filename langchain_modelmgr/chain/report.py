@@ -72,7 +72,8 @@ class CallReport:
 
         Args:
             as_it_is: True if the last failure is raised whatever came before it.
-            spent: For a call past its deadline: how its time was spent.
+            spent: For a call past its deadline: how its time was spent. Its last failure is the
+                cause.
         """
         error = self._error(as_it_is=as_it_is, spent=spent)
         for note in self._notes(as_it_is=as_it_is):
@@ -85,7 +86,7 @@ class CallReport:
         if as_it_is:
             last.attempts, last.args = tuple(self.attempts), (agent + models,)
             return last
-        if len({type(failure) for _, failure in self.failures}) == 1:
+        if spent or len({type(failure) for _, failure in self.failures}) == 1:
             return exhausted(last, agent + models, self.attempts)
         return AllModelsFailedError(
             f"{agent}every model failed: {models}",

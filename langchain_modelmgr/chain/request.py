@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage
 
@@ -163,6 +163,25 @@ class Bounds:
         return doubt_about(self.home, place_of(model, self.region))
 
 
+class HealthKey(NamedTuple):
+    """The key of a model's health: region, model id, service tier and latency mode."""
+
+    region: str | None
+    model_id: str
+    service_tier: str | None
+    latency: str | None
+
+    def __str__(self) -> str:
+        return "".join(
+            (
+                mask_account_ids(self.model_id),
+                f" in {self.region}" if self.region else "",
+                f" (service tier {self.service_tier})" if self.service_tier else "",
+                f" (latency {self.latency})" if self.latency else "",
+            )
+        )
+
+
 @dataclass(frozen=True)
 class CandidateSettings:
     """One model of a chain and the agent's request settings for it.
@@ -209,26 +228,21 @@ class CandidateSettings:
             outside=None if self.bounds is None else self.bounds.why_outside(model),
         )
 
-    def health_key(self, request: ChatRequest) -> tuple[str | None, ...]:
-        """Return the key of its health: region, model, service tier and latency mode."""
+    def health_key(self, request: ChatRequest) -> HealthKey:
+        """Return the key of its health in ``Cooldowns``."""
         given, own = request.kwargs, self.request_fields
         tier = given.get("service_tier") or own.get("service_tier")
         performance = given.get("performance_config") or own.get("performance_config")
         latency = performance.get("latency") if performance else None
         tier = None if tier == "default" else tier
-        return self.region, self.model.model_id, tier, None if latency == "standard" else latency
+        latency = None if latency == "standard" else latency
+        return HealthKey(self.region, self.model.model_id, tier, latency)
 
     @property
     def label(self) -> str:
         """The model's name in errors, distinct from others with the same id in its chain."""
         tier = self.request_fields.get("service_tier")
-        return "".join(
-            (
-                mask_account_ids(self.model.model_id),
-                f" in {self.region}" if self.region else "",
-                f" (service tier {tier})" if tier else "",
-            )
-        )
+        return str(HealthKey(self.region, self.model.model_id, tier, None))
 
     @property
     def doubt(self) -> str | None:

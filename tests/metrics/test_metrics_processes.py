@@ -109,7 +109,8 @@ def test_a_program_without_credentials_ends_at_once_and_says_so(faulty: FaultyCl
     done = run(faulty, "del os.environ['AWS_ACCESS_KEY_ID']; record('a')")
 
     assert done.returncode == 0
-    assert "can't be used (NoCredentialsError)" in done.stderr
+    assert "can't be used for namespace " in done.stderr
+    assert "(NoCredentialsError)" in done.stderr
     assert faulty.requests == 0
 
 

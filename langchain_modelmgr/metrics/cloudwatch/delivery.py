@@ -16,6 +16,7 @@ from langchain_modelmgr.metrics.cloudwatch.outcome import (
     reason,
 )
 from langchain_modelmgr.metrics.series import METRIC_USD_A_MONTH, Datum
+from langchain_modelmgr.runtime.aws_codes import DENIED
 from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.jitter import uniform
 
@@ -283,11 +284,16 @@ class Delivery:
         elif outcome is Outcome.INVALID and len(datums) == 1:
             self._warn("refused a datum (%s) of %s: dropped", why, datums[0].name)
         elif outcome in (Outcome.UNUSABLE, Outcome.REFUSED):
+            region = "an unknown region" if self._client is None else self._client.meta.region_name
             # A session without credentials remembers that in its client.
             self._client = None if outcome is Outcome.UNUSABLE else self._client
             if not self._has_logged_unusable:
                 self._has_logged_unusable = self._warn(
-                    "can't be used (%s): metrics are kept and sent once it can", why
+                    "can't be used for namespace %s in %s (%s): "
+                    "metrics are kept and sent once it can",
+                    self._namespace,
+                    region,
+                    f"{why}: the role lacks cloudwatch:PutMetricData" if why in DENIED else why,
                 )
 
     def _warn(self, message: str, *args: object) -> bool:

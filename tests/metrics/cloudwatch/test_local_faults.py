@@ -133,6 +133,21 @@ def test_a_hung_server_is_ambiguous_and_the_rest_is_kept(
     assert (stats.ambiguous, stats.kept) == (5, 0)
 
 
+def test_a_refusal_names_namespace_region_and_missing_permission(
+    local_aws: LocalAWS, usage: MakeUsage, caplog: pytest.LogCaptureFixture
+) -> None:
+    local_aws.metrics.fail("AccessDenied", 1)
+    sink = _sink(local_aws)
+    sink.record(usage())
+
+    stats = sink.flush()
+
+    (warning,) = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert f"namespace {NAMESPACE} in us-east-1" in warning
+    assert "AccessDenied: the role lacks cloudwatch:PutMetricData" in warning
+    assert stats.kept == 5
+
+
 def test_percentiles_come_back(local_aws: LocalAWS, usage: MakeUsage) -> None:
     sink = _sink(local_aws)
     now = datetime.now(UTC)
