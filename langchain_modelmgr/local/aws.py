@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local.faults import Place
     from langchain_modelmgr.local.scripted import Script, ScriptedReply
-    from langchain_modelmgr.local.state import RecordedCall
+    from langchain_modelmgr.local.state import Lifecycle, RecordedCall
 
 REGION = "us-east-1"
 
@@ -226,6 +226,17 @@ class LocalAWS:
             ),
         )
 
+    def lifecycle(self, model_id: str, status: Lifecycle) -> None:
+        """Set the lifecycle that ListFoundationModels returns for a foundation model."""
+        self._state.set_lifecycle(model_id, status)
+
+    def clock_skew(self, seconds: float) -> None:
+        """Set how far the server's clock is ahead of this machine's; negative: behind.
+
+        As at AWS, requests signed more than five minutes from the server's time are refused.
+        """
+        self._state.clock_skew = seconds
+
     def account(self, access_key_id: str, account_id: str) -> None:
         """Set the account that GetCallerIdentity returns for an access key."""
         self._state.set_account(access_key_id, account_id)
@@ -257,7 +268,9 @@ class LocalAWS:
                 after messageStop, in place of the token counts; ``profile``: the
                 request is GetInferenceProfile, ``model_id`` the profile; ``identity``: the
                 request is GetCallerIdentity, ``model_id`` the access key id; ``availability``: the
-                request is GetFoundationModelAvailability.
+                request is GetFoundationModelAvailability; ``guardrail``: the request is
+                GetGuardrail, ``model_id`` the guardrail; ``models``: the request is
+                ListFoundationModels or GetFoundationModel.
             after: Number of content events before the fault.
             message: The error message; by default AWS's usual text.
             retry_after: Seconds in a ``Retry-After`` header.

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
-import uuid
-from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from langchain_modelmgr.local import frames
+from langchain_modelmgr.local.control import ControlPlane
 from langchain_modelmgr.local.facts import base_of, facts_of, load_facts
 from langchain_modelmgr.local.name_rules import answer_violation
+from langchain_modelmgr.local.replies import (
+    AwsError,
+    error_reply,
+    meet,
+    named,
+    new_headers,
+    reply,
+    reset_connection,
+)
 from langchain_modelmgr.local.rules import rule_violation
 from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
-from langchain_modelmgr.local.shapes import status_of, violation
+from langchain_modelmgr.local.shapes import violation
 from langchain_modelmgr.local.state import RecordedCall, State
 
 if TYPE_CHECKING:
@@ -40,21 +47,12 @@ _DELTA_CHARACTERS = 12
 """Characters in one text delta: a few words, as with Bedrock."""
 
 
-class AwsError(Exception):
-    """Raised to send an error as the reply."""
-
-    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
-
-
 class Bedrock:
     """Handles requests to Bedrock with the server's state."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._control = ControlPlane(state)
         load_facts()  # here, not on the server's loop
 
     async def handle(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
@@ -64,7 +62,7 @@ class Bedrock:
             if parts[0] == "model" and parts[-1] in _OPERATIONS:
                 model_id = unquote("/".join(parts[1:-1]))
                 return await self._model(request, _OPERATIONS[parts[-1]], model_id, body)
-            return await self._control(parts, request)
+            return await self._control.answer(request, parts)
         except AwsError as error:
             return error_reply(error.code, error.message, error.retry_after)
 
@@ -77,11 +75,11 @@ class Bedrock:
         if operation == "CountTokens":
             _check(body, operation)
             counted = state.model.count_tokens(body["input"].get("converse", {}))
-            return _reply({"inputTokens": counted})
-        await self._meet(request, state.faults.take(model_id, frozenset({"request"})))
+            return reply({"inputTokens": counted})
+        await meet(request, state.faults.take(model_id, frozenset({"request"})))
         if (replayed := state.replayed(operation, model_id)) is not None:
             return web.Response(
-                body=replayed.body, status=replayed.status, headers=_named(replayed.headers)
+                body=replayed.body, status=replayed.status, headers=named(replayed.headers)
             )
         self._refuse(operation, model_id, body)
         latency, delay = state.latency_of(model_id)
@@ -108,17 +106,6 @@ class Bedrock:
         if broken := rule_violation(model_id, operation, body, self._state.facts_of(model_id)):
             raise AwsError("ValidationException", broken)
 
-    async def _meet(self, request: web.BaseRequest, fault: Fault | None) -> None:
-        """Apply a fault that happens before any reply."""
-        if fault is None:
-            return
-        if fault.kind == "stall":
-            await asyncio.sleep(fault.seconds)
-        elif fault.kind == "reset":
-            reset_connection(request)
-        else:
-            raise AwsError(fault.code, fault.message, fault.retry_after)
-
     async def _whole(
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None
     ) -> web.StreamResponse:
@@ -133,9 +120,9 @@ class Bedrock:
         if answer.additional_fields is not None:
             body["additionalModelResponseFields"] = answer.additional_fields
         if fault is None:
-            return _reply(body)
+            return reply(body)
         sent = json.dumps(body).encode()
-        response = web.StreamResponse(headers=_headers())
+        response = web.StreamResponse(headers=new_headers())
         response.content_length = len(sent)
         await response.prepare(request)
         if fault.kind == "reset":
@@ -149,7 +136,7 @@ class Bedrock:
     async def _streamed(
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None, delay: float
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**_headers(), "Content-Type": _EVENT_STREAM})
+        response = web.StreamResponse(headers={**new_headers(), "Content-Type": _EVENT_STREAM})
         response.enable_chunked_encoding()
         with self._state.open_stream():
             await response.prepare(request)
@@ -184,38 +171,6 @@ class Bedrock:
             sent += kind in ("contentBlockStart", "contentBlockDelta")
             if delay:
                 await asyncio.sleep(delay)
-
-    async def _control(self, parts: list[str], request: web.BaseRequest) -> web.Response:
-        name = unquote("/".join(parts[1:]))
-        if request.method == "GET" and parts == ["foundation-models"]:
-            summaries = [_summary(model_id) for model_id in self._state.model_ids()]
-            return _reply({"modelSummaries": summaries})
-        if request.method == "GET" and parts[0] == "foundation-models":
-            return _reply({"modelDetails": _summary(name)})
-        if request.method == "GET" and parts[0] == "foundation-model-availability":
-            return await self._availability(request, name)
-        if request.method == "GET" and parts == ["inference-profiles"]:
-            return _reply({"inferenceProfileSummaries": self._state.inference_profiles()})
-        if request.method == "GET" and parts[0] == "inference-profiles":
-            self._state.record(RecordedCall("GetInferenceProfile", name, {}, dict(request.headers)))
-            await self._meet(request, self._state.faults.take(name, frozenset({"profile"})))
-            profile = self._state.inference_profile(name)
-            if profile is None:
-                text = "The inference profile was not found."
-                raise AwsError("ResourceNotFoundException", text)
-            return _reply(profile)
-        raise AwsError(
-            "UnknownOperationException",
-            f"The local AWS does not serve {request.method} /{parts[0]}.",
-        )
-
-    async def _availability(self, request: web.BaseRequest, model_id: str) -> web.Response:
-        operation = "GetFoundationModelAvailability"
-        self._state.record(RecordedCall(operation, model_id, {}, dict(request.headers)))
-        await self._meet(request, self._state.faults.take(model_id, frozenset({"availability"})))
-        if self._state.is_unknown(model_id):
-            raise AwsError("ResourceNotFoundException", "The model was not found.")
-        return _reply({"modelId": model_id, **self._state.availability_of(model_id)})
 
 
 def _meets(fault: Fault, kind: str, sent: int) -> bool:
@@ -309,53 +264,3 @@ def _refuse(constant: str) -> None:
 def _check(body: dict[str, Any], operation: str) -> None:
     if text := violation(body, operation):
         raise AwsError("ValidationException", f"1 validation error detected: {text}")
-
-
-def reset_connection(request: web.BaseRequest) -> None:
-    """Break the connection at once with a TCP reset, as a crash does."""
-    transport = request.transport
-    if transport is not None:
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    raise ConnectionResetError
-
-
-def _headers() -> dict[str, str]:
-    return {"x-amzn-RequestId": str(uuid.uuid4())}
-
-
-def _named(headers: Mapping[str, str]) -> dict[str, str]:
-    return {**headers, **_headers()}
-
-
-def _reply(body: dict[str, Any]) -> web.Response:
-    text = json.dumps(body, ensure_ascii=False)
-    return web.Response(text=text, content_type="application/json", headers=_headers())
-
-
-def error_reply(code: str, message: str, retry_after: float | None = None) -> web.Response:
-    """Return an error as Bedrock sends it."""
-    headers = {**_headers(), "x-amzn-ErrorType": code}
-    if retry_after is not None:
-        headers["Retry-After"] = f"{retry_after:g}"
-    return web.Response(
-        text=json.dumps({"message": message}),
-        status=status_of(code),
-        content_type="application/json",
-        headers=headers,
-    )
-
-
-def _summary(model_id: str) -> dict[str, Any]:
-    return {
-        "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{model_id}",
-        "modelId": model_id,
-        "modelName": model_id,
-        "providerName": model_id.partition(".")[0],
-        "inputModalities": ["TEXT"],
-        "outputModalities": ["TEXT"],
-        "responseStreamingSupported": True,
-        "inferenceTypesSupported": ["ON_DEMAND"],
-        "modelLifecycle": {"status": "ACTIVE"},
-    }

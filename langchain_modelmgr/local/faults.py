@@ -11,7 +11,16 @@ from langchain_modelmgr.local.shapes import status_of
 
 Kind = Literal["error", "reset", "cut", "stall", "trickle"]
 Place = Literal[
-    "request", "headers", "body", "stream", "end", "profile", "identity", "availability"
+    "request",
+    "headers",
+    "body",
+    "stream",
+    "end",
+    "profile",
+    "identity",
+    "availability",
+    "models",
+    "guardrail",
 ]
 
 _MESSAGES = {

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from langchain_modelmgr.local.bedrock import Bedrock, error_reply, reset_connection
+from langchain_modelmgr.local.bedrock import Bedrock
+from langchain_modelmgr.local.clock import skew_refusal, stamped
 from langchain_modelmgr.local.price_list import PRICE_LIST
+from langchain_modelmgr.local.replies import error_reply, reset_connection
 from langchain_modelmgr.local.shapes import load_models
 from langchain_modelmgr.local.sts import FORM, Sts
 
@@ -51,6 +53,7 @@ class Server:
         self, state: State, metrics: CloudWatchStore, prices: PriceList, port: int
     ) -> None:
         self._pid = os.getpid()
+        self._state = state
         self._bedrock = Bedrock(state)
         self._sts = Sts(state)
         self._prices = prices
@@ -122,7 +125,10 @@ class Server:
             await asyncio.to_thread(load_models)
             self._models_loaded = True
         try:
-            return await self._answer(request, await request.content.read())
+            body = await request.content.read()
+            if (skew := self._state.clock_skew) and (refused := skew_refusal(request, skew)):
+                return stamped(self._refused_signature(request, refused), skew)
+            return stamped(await self._answer(request, body), skew)
         except RecursionError:
             return error_reply("ValidationException", "The request body is nested too deeply.")
         except ConnectionError:  # aiohttp would log a traceback for each abandoned stream
@@ -130,6 +136,11 @@ class Server:
             return web.Response()  # not sent: the connection is closed
         except UnicodeError:  # JSON can name half of a pair of surrogates, UTF-8 can't
             return error_reply("ValidationException", "The request body is not valid Unicode.")
+
+    def _refused_signature(self, request: web.BaseRequest, text: str) -> web.Response:
+        if request.content_type == FORM:
+            return self._sts.refusal("SignatureDoesNotMatch", text)
+        return error_reply("InvalidSignatureException", text)
 
     async def _answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         target = request.headers.get("X-Amz-Target", "")

@@ -8,7 +8,7 @@ import threading
 from collections import defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_modelmgr.local.faults import Faults
 from langchain_modelmgr.local.model import ScriptedModel
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
+
+Lifecycle: TypeAlias = Literal["ACTIVE", "LEGACY"]
+"""What ListFoundationModels says of a model's lifecycle."""
 
 DEFAULT_ACCOUNT = "123456789012"
 """The account of access keys without one of their own: AWS's own example."""
@@ -80,6 +83,8 @@ class State:
         self._profiles: dict[str, dict[str, Any]] = {}
         self._accounts: dict[str, str] = {}
         self._availability: dict[str, dict[str, Any]] = {}
+        self._lifecycles: dict[str, Lifecycle] = {}
+        self.clock_skew = 0.0
 
     def record(self, call: RecordedCall) -> None:
         """Add a received request."""
@@ -202,6 +207,16 @@ class State:
         """Return what GetFoundationModelAvailability returns for a model, its id excepted."""
         with self._lock:
             return self._availability.get(model_id) or availability()
+
+    def set_lifecycle(self, model_id: str, status: Lifecycle) -> None:
+        """Set the lifecycle that ListFoundationModels returns for a model."""
+        with self._lock:
+            self._lifecycles[model_id] = status
+
+    def lifecycle_of(self, model_id: str) -> Lifecycle:
+        """Return the lifecycle that ListFoundationModels returns for a model."""
+        with self._lock:
+            return self._lifecycles.get(model_id, "ACTIVE")
 
     @contextmanager
     def open_stream(self) -> Iterator[None]:

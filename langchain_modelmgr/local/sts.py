@@ -49,6 +49,10 @@ class Sts:
             "</GetCallerIdentityResponse>"
         )
 
+    def refusal(self, code: str, message: str) -> web.Response:
+        """Return an error as STS sends it."""
+        return _error(code, message)
+
 
 def _error(code: str, message: str) -> web.Response:
     return _reply(

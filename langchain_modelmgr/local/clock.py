@@ -1,0 +1,49 @@
+"""A server clock that is ahead of this machine's, or behind it, and what AWS refuses then."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    _Response = TypeVar("_Response", bound="web.StreamResponse")
+
+_TOLERANCE = dt.timedelta(minutes=5)
+"""Source: AWS, "Signature Version 4 request signing: troubleshooting", read 2026-11-26."""
+
+_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def skew_refusal(request: web.BaseRequest, skew: float) -> str | None:
+    """Return AWS's text if the request was signed too far from the server's time, else None.
+
+    Args:
+        request: The request.
+        skew: Seconds that the server's clock is ahead.
+    """
+    signed = request.headers.get("X-Amz-Date", "")
+    if not signed:
+        return None
+    now = _now(skew)
+    at = dt.datetime.strptime(signed, _FORMAT).replace(tzinfo=dt.UTC)
+    if at < now - _TOLERANCE:
+        earliest = f"{now - _TOLERANCE:{_FORMAT}} ({now:{_FORMAT}} - 5 min.)"
+        return f"Signature expired: {signed} is now earlier than {earliest}"
+    if at > now + _TOLERANCE:
+        latest = f"{now + _TOLERANCE:{_FORMAT}} ({now:{_FORMAT}} + 5 min.)"
+        return f"Signature not yet current: {signed} is still later than {latest}"
+    return None
+
+
+def stamped(response: _Response, skew: float) -> _Response:
+    """Return the response with the server's time in its ``Date`` header, unless it was sent."""
+    if skew and not response.prepared:
+        response.headers["Date"] = email.utils.format_datetime(_now(skew), usegmt=True)
+    return response
+
+
+def _now(skew: float) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=skew)
