@@ -17,10 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager, ModelManagerError
+from langchain_modelmgr.checks import check_aws, check_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from langchain_modelmgr.checks import Finding
     from langchain_modelmgr.local import LocalAWS
 
 HELLO = [{"role": "user", "content": [{"text": "Answer with one word: ready?"}]}]
@@ -36,6 +38,7 @@ def checks(manager: ModelManager, aws: LocalAWS | None) -> Iterator[Check]:
     for name in agents:
         yield f"chain of {name}", partial(_chain, manager, name)
     yield "models", lambda: _models(manager)
+    yield "account", lambda: _account(manager)
     yield "compatibility", lambda: _compatibility(manager)
     for name in agents:
         yield f"live call of {name}", partial(_call, manager, name)
@@ -52,11 +55,21 @@ def _chain(manager: ModelManager, name: str) -> str:
 
 
 def _models(manager: ModelManager) -> str:
-    found = manager.check_chains()
-    if problems := [f"{c.agent_name}: {c.model_id}: {p}" for c in found for p in c.problems]:
+    found = check_configuration(manager)
+    _raise_for_problems(found)
+    retired = {f"{f.subject.partition(' of ')[0]} {f.text}" for f in found if "retired" in f.text}
+    return "; ".join(sorted(retired)) or "all can serve their agents"
+
+
+def _account(manager: ModelManager) -> str:
+    found = check_aws(manager)
+    _raise_for_problems(found)
+    return f"{sum(f.status == 'ok' for f in found)} checks without a problem"
+
+
+def _raise_for_problems(found: list[Finding]) -> None:
+    if problems := [f"{f.subject}: {f.text} ({f.cure})" for f in found if f.status == "problem"]:
         raise AssertionError("; ".join(problems))
-    retired = {f"{c.model_id} {w}" for c in found for w in c.warnings if w.startswith("retired")}
-    return "; ".join(sorted(retired)) or f"{len(found)} can serve their agents"
 
 
 def _compatibility(manager: ModelManager) -> str:

@@ -29,7 +29,7 @@ def test_the_verification_passes_line_by_line() -> None:
     lines = run.stdout.splitlines()
     assert lines[-1] == "all passed"
     assert all(line.startswith("ok  ") for line in lines[:-1])
-    assert len(lines) == 18
+    assert len(lines) == 19
     (models,) = (line for line in lines if line.startswith("ok    models:"))
     assert "anthropic.claude-3-5-sonnet-20241022-v2:0 retired on 2026-07-30" in models
     assert "its successor: anthropic.claude-sonnet-5-5" in models
@@ -83,7 +83,8 @@ def test_a_model_past_its_end_is_a_failed_check_where_no_file_says_otherwise(
 
     assert failed == 1
     assert (
-        "anthropic.claude-3-haiku-20240307-v1:0: retired on 2026-09-10" in capsys.readouterr().out
+        "anthropic.claude-3-haiku-20240307-v1:0 of a: retired on 2026-09-10"
+        in capsys.readouterr().out
     )
 
 

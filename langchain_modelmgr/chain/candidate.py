@@ -81,6 +81,11 @@ _UNRESOLVED = {
 would call GetInferenceProfile again, and raise if that is denied (1.9.1)."""
 
 
+def outlasts(max_tokens: int, seconds: float) -> bool:
+    """Return whether even a fast model takes longer than some seconds for an answer this long."""
+    return max_tokens / FAST_TOKENS_PER_SECOND > seconds
+
+
 class Candidate(Runnable[AttemptRequest, Any]):
     """One model with LangChain's interface, without a callback run of its own.
 
@@ -309,7 +314,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         max_tokens = request.kwargs.get("max_tokens") or self.settings.request_fields.get(
             "max_tokens"
         )
-        if self._warned or not max_tokens or max_tokens / FAST_TOKENS_PER_SECOND <= request.timeout:
+        if self._warned or not max_tokens or not outlasts(max_tokens, request.timeout):
             return
         self._warned = True
         logger.warning(

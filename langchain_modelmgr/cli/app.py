@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from langchain_modelmgr.cli import dashboard, demo, iam, init, local, migrate, models, show, usage
+from langchain_modelmgr.cli import (
+    dashboard,
+    demo,
+    doctor,
+    iam,
+    init,
+    local,
+    migrate,
+    models,
+    show,
+    usage,
+)
 from langchain_modelmgr.cli.options import AsJson, ConfigDir, Environment
 from langchain_modelmgr.cli.output import note
 from langchain_modelmgr.errors import ConfigurationError, ModelManagerError
@@ -70,6 +81,7 @@ def modelmgr(
 app.command("init", epilog=init.EXAMPLE)(init.init)
 app.command("models", epilog=models.EXAMPLE)(models.models)
 app.command("show", epilog=show.EXAMPLE)(show.show)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("usage", epilog=usage.EXAMPLE)(usage.usage)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)

@@ -96,7 +96,7 @@ def init(
         return
     say(relative(str(path)))
     note(f"agents {', '.join(config.agent_names)} with {chosen.sonnet} and {chosen.haiku}")
-    note("next: modelmgr show")
+    note("next: modelmgr doctor")
 
 
 def _path(environment: str | None, config_dir: str | None) -> Path:

@@ -95,10 +95,18 @@ def _width_of(columns: Sequence[str], rows: list[list[str]], shown: list[int]) -
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
-def print_facts(facts: Iterable[tuple[str, str]], *, indent: int = 2) -> None:
-    """Print labels and values in two columns; long values are wrapped in theirs."""
+def print_facts(
+    facts: Iterable[tuple[str, str]], *, indent: int = 2, style: str | None = None
+) -> None:
+    """Print labels and values in two columns; long values are wrapped in theirs.
+
+    Args:
+        facts: The labels and values.
+        indent: Spaces before a label.
+        style: The labels' style.
+    """
     table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style=style)
     table.add_column(overflow="fold")
     for label, value in facts:
         table.add_row(" " * indent + label, value)

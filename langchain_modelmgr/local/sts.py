@@ -50,15 +50,15 @@ class Sts:
         )
 
     def refusal(self, code: str, message: str) -> web.Response:
-        """Return an error as STS sends it."""
-        return _error(code, message)
+        """Return a refused signature as STS sends it."""
+        return _error(code, message, 403)
 
 
-def _error(code: str, message: str) -> web.Response:
+def _error(code: str, message: str, status: int | None = None) -> web.Response:
     return _reply(
         f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>Sender</Type><Code>{code}</Code>'
         f"<Message>{message}</Message></Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>",
-        status_of(code),
+        status or status_of(code),
     )
 
 

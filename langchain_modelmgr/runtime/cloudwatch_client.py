@@ -134,11 +134,14 @@ class FixedClient:
             return None
         self._next_request = now + IDENTITY_RETRY_SECONDS
         with Guard():  # if this fails, rows of other processes wait
-            sts = _client(
-                self._session, self.region or None, self._sts_endpoint(), "sts", IDENTITY_SECONDS
-            )
-            self._account = self._known(_ACCOUNT, sts.get_caller_identity()["Account"])
+            caller = self.sts(IDENTITY_SECONDS).get_caller_identity()
+            self._account = self._known(_ACCOUNT, caller["Account"])
         return self._account
+
+    def sts(self, timeout: int = READ_TIMEOUT_SECONDS) -> Any:
+        """Return an STS client with the same session, region and endpoint."""
+        session, region = self._open_session(), self.region or None
+        return _client(session, region, self._sts_endpoint(), "sts", timeout)
 
     def _known(self, kind: str, value: str) -> str:
         found = f"{kind}{hashlib.sha256(value.encode()).hexdigest()[:32]}"
