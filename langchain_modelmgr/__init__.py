@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.budgets import (
+        BudgetStatus,
+        TaskBudget,
+    )
     from langchain_modelmgr.callbacks import (
         UsageCallbackHandler,
     )
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
         BedrockPermissionDeniedError,
         BedrockRateLimitError,
         BedrockTimeoutError,
+        BudgetExceededError,
+        BudgetStoreError,
         ConfigurationError,
         LedgerError,
         ModelCompatibilityError,
@@ -85,6 +91,9 @@ __all__ = [
     "BedrockPermissionDeniedError",
     "BedrockRateLimitError",
     "BedrockTimeoutError",
+    "BudgetExceededError",
+    "BudgetStatus",
+    "BudgetStoreError",
     "CloudWatchSink",
     "ConfigurationError",
     "ConfigurationManager",
@@ -98,6 +107,7 @@ __all__ = [
     "ModelManager",
     "ModelManagerError",
     "ModelUsageMetrics",
+    "TaskBudget",
     "UsageCallbackHandler",
     "UsageTable",
     "UsageTrack",
@@ -123,6 +133,9 @@ _HOME = {
     "BedrockPermissionDeniedError": "errors",
     "BedrockRateLimitError": "errors",
     "BedrockTimeoutError": "errors",
+    "BudgetExceededError": "errors",
+    "BudgetStatus": "budgets",
+    "BudgetStoreError": "errors",
     "CloudWatchSink": "metrics",
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
@@ -136,6 +149,7 @@ _HOME = {
     "ModelManager": "manager",
     "ModelManagerError": "errors",
     "ModelUsageMetrics": "usage.record",
+    "TaskBudget": "budgets",
     "UsageCallbackHandler": "callbacks",
     "UsageTable": "ledger",
     "UsageTrack": "usage.tracks",

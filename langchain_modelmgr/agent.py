@@ -9,7 +9,7 @@ from langchain_core.language_models.base import LangSmithParams
 
 from langchain_modelmgr.catalog.profiles import chain_profile
 from langchain_modelmgr.chain.builder import NO_OVERRIDES, Overrides
-from langchain_modelmgr.chain.call import ChainInput
+from langchain_modelmgr.chain.call_input import ChainInput
 from langchain_modelmgr.chain.compatibility import Needs
 from langchain_modelmgr.chain.keywords import check_kind
 from langchain_modelmgr.config import ConfigurationManager
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks.base import Callbacks
 
+    from langchain_modelmgr.budgets.project_budgets import ProjectBudgets
     from langchain_modelmgr.catalog.profiles import ChainProfile
     from langchain_modelmgr.chain.builder import ChainBuilder
     from langchain_modelmgr.chain.fallback import CandidateChain
@@ -68,6 +69,7 @@ class Agent:
         config: The manager's configuration.
         chains: The manager's chains.
         totals: The manager's usage totals.
+        budgets: The manager's budgets.
         overrides: Settings of a chat model or a call that override the YAML.
     """
 
@@ -75,6 +77,7 @@ class Agent:
     config: ConfigurationManager
     chains: ChainBuilder
     totals: UsageTotals
+    budgets: ProjectBudgets
     overrides: Overrides = NO_OVERRIDES
 
     def chain(self, model: str | None = None) -> CandidateChain:
@@ -132,7 +135,8 @@ class Agent:
             needs=needs,
             timeout=timeout,
         )
-        return self.chain(request.model), ChainInput(completed, self.usage(run))
+        budget = self.budgets.of_call(self.name, run.metadata)
+        return self.chain(request.model), ChainInput(completed, self.usage(run), budget)
 
     def usage(self, run: Run) -> CallUsage:
         """Return an object that records the usage of one call of this agent."""

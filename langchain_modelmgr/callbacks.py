@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation, LLMResult
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_modelmgr.budgets.project_budgets import ProjectBudgets
     from langchain_modelmgr.catalog import ModelCatalog
 
 _OPEN_RUNS = 10_000
@@ -54,6 +55,9 @@ class _Manager(Protocol):
 
     @property
     def catalog(self) -> ModelCatalog: ...
+
+    @property
+    def budgets(self) -> ProjectBudgets: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +137,20 @@ class UsageCallbackHandler(BaseCallbackHandler):
         model = self._manager.catalog.resolve(model_id)
         tier = (metadata.get("serviceTier") or {}).get("type")
         latency_ms = _since(open_run)
+        cost = cost_of(tokens, model, tier) if tokens else None
+        if tokens:
+            self._manager.budgets.add(
+                self._agent_name,
+                open_run.run.metadata,
+                cost_usd=cost,
+                tokens=tokens.total_tokens,
+            )
         call_usage.add(
             call_usage.record(
                 model_id,
                 "answered",
                 usage=tokens,
-                cost_usd=cost_of(tokens, model, tier) if tokens else None,
+                cost_usd=cost,
                 latency_ms=latency_ms,
                 request_id=(metadata.get("ResponseMetadata") or {}).get("RequestId"),
                 service_tier=tier,

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
-    from langchain_modelmgr.chain.call import ChainInput
+    from langchain_modelmgr.chain.call_input import ChainInput
     from langchain_modelmgr.chain.fallback import CandidateChain
 
 

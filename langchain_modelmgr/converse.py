@@ -13,13 +13,14 @@ from langchain_modelmgr.chain.request import ChatRequest, RawConversation
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.tools import check_choice, neutral_choice, neutral_tools, settled
 from langchain_modelmgr.usage.pricing import TokenCounts
+from langchain_modelmgr.usage.totals import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langchain_core.outputs import ChatGenerationChunk
 
-    from langchain_modelmgr.chain.call import CallOutcome
+    from langchain_modelmgr.chain.call_input import CallOutcome
 
 
 class TokenUsage(TypedDict):
@@ -124,6 +125,19 @@ def request_of(
         raw=RawConversation(messages, [{"text": system_prompt}] if system_prompt else []),
         keep_content=True,
     )
+
+
+def run_of(metadata: Any, tags: Any) -> Run:
+    """Return the run of a call with metadata and tags, as a RunnableConfig has them.
+
+    Raises:
+        ConfigurationError: One of them has a wrong form.
+    """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise ConfigurationError("metadata must be a dict")
+    if isinstance(tags, str) or not isinstance(tags or (), Iterable):
+        raise ConfigurationError("tags must be a list of texts")
+    return Run(metadata=dict(metadata or {}), tags=tuple(map(str, tags or ())))
 
 
 def result_of(outcome: CallOutcome) -> InvokeResult:

@@ -6,6 +6,8 @@
     ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
     ├── ModelCompatibilityError         a model can't do what is bound or requested
     ├── LedgerError                     the log of attempts can't be read
+    ├── BudgetExceededError             a budget can't pay for the call; nothing was sent
+    ├── BudgetStoreError                the store of the budgets can't be reached
     ├── AllModelsFailedError            no model of the chain answered
     │   ├── AllModelsPermissionDeniedError  all for this one reason; also a
     │   │                                   BedrockPermissionDeniedError
@@ -57,6 +59,8 @@ from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+    from decimal import Decimal
 
 __all__ = [
     "AllModelsAPIError",
@@ -77,6 +81,8 @@ __all__ = [
     "BedrockPermissionDeniedError",
     "BedrockRateLimitError",
     "BedrockTimeoutError",
+    "BudgetExceededError",
+    "BudgetStoreError",
     "ConfigurationError",
     "LedgerError",
     "ModelCompatibilityError",
@@ -137,6 +143,54 @@ class ConfigurationError(ModelManagerError, ValueError):
 
 class LedgerError(ModelManagerError):
     """The ledger can't be read; ``__cause__`` says why. Calls and their records go on."""
+
+
+class BudgetExceededError(ModelManagerError, ModelError):
+    """A budget can't pay for what a call may cost at most. Nothing was sent to the model.
+
+    Attributes:
+        budget: The name of the budget with the least left.
+        key: The value of its ``by``; None: it has none, or the call has none.
+        limit: Its limit: USD as Decimal, or tokens.
+        spent: What is spent in its window, in the same unit.
+        held: What is reserved by calls that have not ended.
+        needed: The most that this call may use.
+        resets_at: When its window ends, in UTC; None: never.
+        fits_later: Whether ``spent`` alone leaves enough, so that the call may be possible when
+            other calls return what they hold.
+    """
+
+    is_retryable = False
+
+    def __init__(  # noqa: PLR0913 - the facts of one refusal, keyword-only
+        self,
+        message: str,
+        attempts: Sequence[Attempt] = (),
+        *,
+        budget: str = "",
+        key: str | None = None,
+        limit: Decimal | int = 0,
+        spent: Decimal | int = 0,
+        held: Decimal | int = 0,
+        needed: Decimal | int | None = None,
+        resets_at: datetime | None = None,
+        fits_later: bool = False,
+    ) -> None:
+        super().__init__(message, attempts)
+        self.budget = budget
+        self.key = key
+        self.limit = limit
+        self.spent = spent
+        self.held = held
+        self.needed = needed
+        self.resets_at = resets_at
+        self.fits_later = fits_later
+
+
+class BudgetStoreError(ModelManagerError, ModelError):
+    """The store of the budgets can't be reached, so that nothing is sent (``state_required``)."""
+
+    is_retryable = True
 
 
 class ModelCompatibilityError(ModelManagerError, ModelInvalidRequestError):

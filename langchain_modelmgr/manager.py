@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import aclosing, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from langchain_modelmgr.agent import Agent, ChatFields
 from langchain_modelmgr.bedrock.clients import Clients
+from langchain_modelmgr.budgets.project_budgets import ProjectBudgets
 from langchain_modelmgr.chain.builder import NO_OVERRIDES, ChainBuilder, Overrides
 from langchain_modelmgr.chain.check import ChainChecks, check_chain
 from langchain_modelmgr.chain.compatibility import Needs, check
-from langchain_modelmgr.converse import StreamEvent, events_of, request_of, result_of
 from langchain_modelmgr.ledger.ledger import FLUSH_SECONDS
 from langchain_modelmgr.ledger.query import usage, usage_sql
 from langchain_modelmgr.metrics import SinkGroup
 from langchain_modelmgr.metrics.defaults import sinks_and_ledger
+from langchain_modelmgr.model_calls import ModelCalls
 from langchain_modelmgr.runtime.call_pool import MAX_CONCURRENCY, CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
 from langchain_modelmgr.sharing.arguments import ManagerArguments
 from langchain_modelmgr.sharing.registry import REGISTRY, restored
 from langchain_modelmgr.usage.summary import UsageSummary, with_metrics
-from langchain_modelmgr.usage.totals import Run, UsageTotals
+from langchain_modelmgr.usage.totals import UsageTotals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     import boto3
 
+    from langchain_modelmgr.budgets import BudgetStatus, TaskBudget
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.chain.call import ChainInput
-    from langchain_modelmgr.chain.fallback import CandidateChain
-    from langchain_modelmgr.chain.request import ChatRequest
     from langchain_modelmgr.chat_model import ManagedBedrockChat
     from langchain_modelmgr.config import ConfigurationManager
-    from langchain_modelmgr.converse import InvokeResult
     from langchain_modelmgr.ledger.time_range import Moment
     from langchain_modelmgr.ledger.usage_table import UsageTable
     from langchain_modelmgr.metrics import MetricsSink, SinkStats
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.usage.tracks import UsageTrack
 
 
-class ModelManager:
+class ModelManager(ModelCalls):
     """Owns what the agents of a process share: configuration, catalog, clients, usage, metrics.
 
     Args:
@@ -93,6 +91,7 @@ class ModelManager:
         self.totals = UsageTotals(
             UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
         )
+        self.budgets = ProjectBudgets(config, self.totals.is_tracked)
         # A finalizer of the totals, not of the manager: a running call refers to the totals.
         finalizer = weakref.finalize(
             self.totals, CLOSER.put, self.ledger, *own, self.pool, self.clients
@@ -107,7 +106,7 @@ class ModelManager:
 
     def agent(self, agent_name: str, overrides: Overrides = NO_OVERRIDES) -> Agent:
         """Return an agent that uses this manager."""
-        return Agent(agent_name, self.config, self.chains, self.totals, overrides)
+        return Agent(agent_name, self.config, self.chains, self.totals, self.budgets, overrides)
 
     def chat_model(self, agent_name: str, **overrides: Unpack[ChatFields]) -> ManagedBedrockChat:
         """Return an agent's chat model that uses this manager.
@@ -156,107 +155,6 @@ class ModelManager:
         reason = check(Needs(tools=requires_tools, streaming=requires_streaming), model)
         return reason is None, reason
 
-    def invoke_model(  # noqa: PLR0913, PLR0917 - the guide's signature
-        self,
-        agent_name: str,
-        messages: Sequence[Any],
-        system_prompt: str = "",
-        tools: Sequence[Any] | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        use_fallback: bool = True,  # noqa: FBT001, FBT002
-        **kwargs: Any,
-    ) -> InvokeResult:
-        """Call an agent's model, and its fallbacks if it fails.
-
-        Args:
-            agent_name: The key under ``agents:``.
-            messages: Converse messages (sent unchanged) or LangChain's.
-            system_prompt: The system prompt; may be empty.
-            tools: Converse tools or LangChain's.
-            max_tokens: Largest number of output tokens; overrides the YAML.
-            temperature: Sampling temperature; overrides the YAML.
-            use_fallback: Whether to try fallbacks; False uses only the agent's own model.
-            **kwargs: Request fields of ChatBedrockConverse (``tool_choice``, ``guardrail_config``,
-                ...), ``timeout`` in seconds, and ``model`` in place of the agent's own.
-
-        Returns:
-            The answer, its usage and cost, and the attempts.
-
-        Raises:
-            ConfigurationError: The agent or a keyword is unknown.
-            ModelManagerError: No model can serve the request, or all models failed; its
-                ``attempts`` list them.
-        """
-        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        request = request_of(messages, system_prompt, tools, kwargs)
-        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
-        chain.invoke(given)
-        return result_of(given.outcome)
-
-    async def ainvoke_model(  # noqa: PLR0913, PLR0917 - the guide's signature
-        self,
-        agent_name: str,
-        messages: Sequence[Any],
-        system_prompt: str = "",
-        tools: Sequence[Any] | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        use_fallback: bool = True,  # noqa: FBT001, FBT002
-        **kwargs: Any,
-    ) -> InvokeResult:
-        """Asynchronous version of ``invoke_model``."""
-        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        request = request_of(messages, system_prompt, tools, kwargs)
-        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
-        await chain.ainvoke(given)
-        return result_of(given.outcome)
-
-    def stream_model(  # noqa: PLR0913, PLR0917 - as invoke_model
-        self,
-        agent_name: str,
-        messages: Sequence[Any],
-        system_prompt: str = "",
-        tools: Sequence[Any] | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        use_fallback: bool = True,  # noqa: FBT001, FBT002
-        **kwargs: Any,
-    ) -> Generator[StreamEvent, None, None]:
-        """Call an agent's model as ``invoke_model`` does, and yield the answer as it arrives.
-
-        Yields:
-            ``{"text": ...}`` and ``{"reasoning": ...}``, then ``{"result": ...}`` as the last item.
-        """
-        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        request = request_of(messages, system_prompt, tools, kwargs)
-        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
-        with closing(chain.stream(given)) as chunks:
-            for chunk in chunks:
-                yield from events_of(chunk)
-        yield StreamEvent(result=result_of(given.outcome))
-
-    async def astream_model(  # noqa: PLR0913, PLR0917 - as invoke_model
-        self,
-        agent_name: str,
-        messages: Sequence[Any],
-        system_prompt: str = "",
-        tools: Sequence[Any] | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        use_fallback: bool = True,  # noqa: FBT001, FBT002
-        **kwargs: Any,
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Asynchronous version of ``stream_model``."""
-        kwargs |= {"max_tokens": max_tokens, "temperature": temperature}
-        request = request_of(messages, system_prompt, tools, kwargs)
-        chain, given = self._open(agent_name, request, use_fallback=use_fallback)
-        async with aclosing(chain.astream(given)) as chunks:
-            async for chunk in chunks:
-                for event in events_of(chunk):
-                    yield event
-        yield StreamEvent(result=result_of(given.outcome))
-
     def track(self, task: str | None = None) -> UsageTrack:
         """Return a context manager that measures the usage of the calls in its block.
 
@@ -268,6 +166,49 @@ class ModelManager:
                 ``llm.invoke(..., {"metadata": {"modelmgr_task": task}})``.
         """
         return self.totals.track(task)
+
+    # -- budgets
+
+    def budget(
+        self,
+        task: str | None = None,
+        *,
+        usd: Decimal | float | str | None = None,
+        tokens: int | None = None,
+        wait_seconds: float = 0.0,
+    ) -> TaskBudget:
+        """Return a context manager that limits what the calls in its block may spend.
+
+        For plain threads and executors, use ``task.bind(function)``, or the metadata key
+        ``modelmgr_task`` with the task's name.
+
+        Args:
+            task: The task's name. The same name continues what was spent, in any process, for 30
+                days. None: the budget is this object's own, in memory.
+            usd: The limit in USD.
+            tokens: The limit in tokens, in place of ``usd``.
+            wait_seconds: How long a call waits for money that other calls hold.
+
+        Raises:
+            ConfigurationError: An argument is wrong.
+        """
+        return self.budgets.task(task, usd=usd, tokens=tokens, wait_seconds=wait_seconds)
+
+    def budget_status(self) -> list[BudgetStatus]:
+        """Return what is spent in the current window of each budget of the YAML, by key."""
+        return self.budgets.status()
+
+    def reset_budget(self, name: str, key: str | None = None) -> None:
+        """Set what is spent of a budget to 0, in all windows; what calls hold stays.
+
+        Args:
+            name: The budget's name, or a task's.
+            key: The only value of ``by`` to reset; None: all.
+
+        Raises:
+            ConfigurationError: No budget has this name.
+        """
+        self.budgets.reset(name, key)
 
     # -- checks
 
@@ -369,12 +310,6 @@ class ModelManager:
         self.is_forgotten = True
         REGISTRY.forget(self)
         self.close()
-
-    def _open(
-        self, agent_name: str, request: ChatRequest, *, use_fallback: bool
-    ) -> tuple[CandidateChain, ChainInput]:
-        agent = self.agent(agent_name, Overrides(use_fallback=use_fallback))
-        return agent.open(request, Run())
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ import langchain_modelmgr
 from langchain_modelmgr import errors
 from tests.support import ROOT
 
-PACKAGES = ("catalog", "dashboard", "errors", "ledger", "local", "metrics")
+PACKAGES = ("budgets", "catalog", "dashboard", "errors", "ledger", "local", "metrics")
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -100,6 +100,11 @@ _MESSAGE_LIMIT = 300
 STALE_CONNECTION_CODES = frozenset({"ConnectionClosedError"})
 """The connection closed before any byte of the reply, usually a stale kept-alive connection."""
 
+_NEVER_CONNECTED = frozenset(
+    {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"}
+)
+"""No connection was made, so that nothing was sent."""
+
 PROMPT_CODES = frozenset(
     {"ModelErrorException", "ModelStreamErrorException", "ModelTimeoutException"}
 )
@@ -158,6 +163,16 @@ def may_be_billed(failure: BedrockError) -> bool:
     A rejected request is not billed. A request that was sent and timed out may be.
     """
     return isinstance(failure, BedrockTimeoutError) and not not_connected(failure)
+
+
+def was_rejected(failure: BedrockError) -> bool:
+    """Return whether a failure means that Bedrock does not bill the attempt, whatever was sent.
+
+    An HTTP error reply does, unless the model timed out. A connection that was never made does.
+    """
+    if may_be_billed(failure):
+        return False
+    return failure.status is not None or failure.code in _NEVER_CONNECTED
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

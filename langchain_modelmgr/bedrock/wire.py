@@ -87,6 +87,8 @@ class WireClient:
     def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
         params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
+        if self.meter.budget is not None:
+            params = self.meter.budget.reserve(params, self.time_budget.deadline)
         self.meter.form(params)
         from botocore.parsers import ResponseParserError
 

@@ -7,12 +7,6 @@ from decimal import ROUND_CEILING, Context, Decimal
 NANO = 10**9
 """Nano-USD per USD."""
 
-MOST_USD = 9_000_000
-"""The largest limit in USD: Lua's numbers are exact up to 2**53, which is 9.007 million USD."""
-
-MOST_TOKENS = 9 * 10**15
-"""The largest limit in tokens, for the same reason."""
-
 _UP = Context(prec=50, rounding=ROUND_CEILING)
 # The application's decimal context may round, or raise on inexact results.
 _EXACT = Context(prec=50)

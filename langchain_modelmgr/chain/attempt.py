@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.bedrock.causes import masked
-from langchain_modelmgr.bedrock.failures import classify, may_be_billed
+from langchain_modelmgr.bedrock.failures import classify, may_be_billed, was_rejected
 from langchain_modelmgr.bedrock.unsendable import explained
 from langchain_modelmgr.errors import BedrockTimeoutError
 from langchain_modelmgr.runtime.blocking_work import REPLY_TIMEOUT
@@ -49,6 +49,7 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         self._meter.request_id = failure.request_id or self._meter.request_id
         self._meter.failure = failure.code or None, str(failure)
         self._meter.may_be_billed = may_be_billed(failure)
+        self._meter.was_rejected = was_rejected(failure) and self._meter.first_content is None
         # If the reader took longer than the model, the model has not failed.
         outcome: Outcome = "aborted" if self._time_budget.by_reader else "failed"
         self._meter.finish(outcome, type(failure).__name__)

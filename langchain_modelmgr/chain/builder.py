@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
 from langchain_modelmgr.catalog.geography import place_of
-from langchain_modelmgr.chain.call import ChainRules
+from langchain_modelmgr.chain.call_input import ChainRules
 from langchain_modelmgr.chain.candidate import Candidate
 from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.chain.cooldown import Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain
 from langchain_modelmgr.chain.request import Bounds, CandidateSettings
+from langchain_modelmgr.config.schema import FallbackConfig
 from langchain_modelmgr.errors import ModelCompatibilityError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.clients import Clients
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
-    from langchain_modelmgr.config import AgentConfig, ConfigurationManager, FallbackConfig
+    from langchain_modelmgr.config import AgentConfig, ConfigurationManager
     from langchain_modelmgr.runtime.call_pool import CallPool
 
 logger = logging.getLogger(__name__)
@@ -131,8 +132,26 @@ class ChainBuilder:
             cooldowns=self._cooldowns,
             watchdog=self._pool.watchdog,
             alternatives=self._models_that_can,
+            degrade_to=self._degrade_to(agent_name, agent, overrides, primary),
         )
         return CandidateChain(runnable=primary, fallbacks=rest, rules=rules)
+
+    def _degrade_to(
+        self, agent_name: str, agent: AgentConfig, overrides: Overrides, primary: Candidate
+    ) -> dict[str, Candidate]:
+        """Return the models that are called first while a budget is nearly spent, by its name."""
+        found = {}
+        for name, budget in self._config.budgets.limits.items():
+            target = budget.degrade_to
+            if target is None or (budget.agent and agent_name not in budget.agent):
+                continue
+            fallback = FallbackConfig(model=target.model, parameters=target.parameters())
+            (settings,) = self._of_fallbacks(
+                [fallback], {**agent.request_fields(), **overrides.request_fields()},
+                primary.settings.model, self._region(primary.model_id, [fallback]),
+            )  # fmt: skip
+            found[name] = Candidate(settings, self._clients, self._pool, self._profiles)
+        return found
 
     def require(
         self, agent_name: str, model: ModelConfig, needs: Needs, *, tool_count: int = 1
@@ -163,6 +182,15 @@ class ChainBuilder:
         first = self._catalog.resolve(primary, region=here)
         set_here = {**agent.request_fields(), **overrides.request_fields()}
         yield CandidateSettings(first, None, set_here).of(first)
+        yield from self._of_fallbacks(fallbacks, set_here, first, here)
+
+    def _of_fallbacks(
+        self,
+        fallbacks: Iterable[FallbackConfig],
+        set_here: dict[str, Any],
+        first: ModelConfig,
+        here: str | None,
+    ) -> Iterator[CandidateSettings]:
         home = place_of(first, here)
         for fallback in fallbacks:
             region = fallback.region or here

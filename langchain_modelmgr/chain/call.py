@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_modelmgr.bedrock.failures import died_before_reply
 from langchain_modelmgr.bedrock.time_budget import TimeBudget
+from langchain_modelmgr.budgets.call_budget import ReorderedError
 from langchain_modelmgr.chain.candidate_order import CandidateOrder
 from langchain_modelmgr.chain.cooldown import Caller
 from langchain_modelmgr.chain.first_chunks import FirstChunks
@@ -25,72 +26,30 @@ from langchain_modelmgr.chain.policy import (
     health_effect,
 )
 from langchain_modelmgr.chain.report import CallReport
-from langchain_modelmgr.chain.request import AttemptRequest, ChatRequest
-from langchain_modelmgr.errors import BedrockError, ModelCompatibilityError
+from langchain_modelmgr.chain.request import AttemptRequest
+from langchain_modelmgr.chain.spending import CallSpending
+from langchain_modelmgr.errors import (
+    BedrockError,
+    BudgetExceededError,
+    ModelCompatibilityError,
+)
 from langchain_modelmgr.runtime.jitter import uniform
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_core.outputs import ChatResult
 
+    from langchain_modelmgr.chain.call_input import ChainInput, ChainRules
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.candidate_order import CandidateState
-    from langchain_modelmgr.chain.compatibility import Needs
-    from langchain_modelmgr.chain.cooldown import Cooldowns
-    from langchain_modelmgr.runtime.watchdog import Watchdog
-    from langchain_modelmgr.usage.totals import CallUsage
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class CallOutcome:
-    """The result of a call, apart from its answer; set when it is answered.
-
-    Attributes:
-        meter: The meter of the attempt that was answered.
-        report: The content of ``response_metadata["model_manager"]``.
-    """
-
-    meter: Meter | None = None
-    report: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChainInput:
-    """The input of a chain: a request, the usage of its call, and the outcome to fill in."""
-
-    request: ChatRequest
-    usage: CallUsage
-    outcome: CallOutcome = field(default_factory=CallOutcome)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainRules:
-    """The settings of a chain's calls.
-
-    Attributes:
-        agent_name: The agent, for logs and errors.
-        environment: The configuration's environment, for errors.
-        max_retries: Further attempts of the last candidate after transient failures.
-        deadline_seconds: Longest time of a whole call.
-        cooldown_seconds: Length of the first cooldown of a model that keeps failing; 0: none.
-        cooldowns: The health of all models.
-        watchdog: The thread that ends streams which wait too long.
-        alternatives: Returns the configured models that meet some needs, for an error's text.
-    """
-
-    agent_name: str
-    environment: str
-    max_retries: int
-    deadline_seconds: float
-    cooldown_seconds: float
-    cooldowns: Cooldowns
-    watchdog: Watchdog
-    alternatives: Callable[[Needs], Sequence[str]]
+TRY_ANOTHER = (BedrockError, BudgetExceededError, ReorderedError)
+"""The errors of an attempt after which another candidate may be tried."""
 
 
 class Call:
@@ -126,6 +85,11 @@ class Call:
             prompt=given.request.fingerprint,
         )
         self._order = CandidateOrder(given.request, rules.cooldowns, self._caller)
+        self._spending = (
+            None
+            if given.budget is None
+            else CallSpending(given.budget, given.request, self._order, rules.degrade_to)
+        )
         self._chunks = FirstChunks()
         self._meter: Meter | None = None
         self._time_budget = self._new_time_budget()
@@ -145,6 +109,8 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception) and not self._left_by_reader:
             self._answered = False
+        if self._spending is not None:
+            self._spending.end()
         # Ends a probe that neither failed nor was answered.
         self._rules.cooldowns.left(self._order.current.key, self._caller)
         primary = self._candidates[0]
@@ -165,6 +131,8 @@ class Call:
             on_send=self._attempt_started,
             keep_content=self._request.keep_content,
         )
+        if self._spending is not None:
+            self._spending.attach(meter, self.candidate)
         self._time_budget = self._new_time_budget()
         self._began = self._rules.cooldowns.now()
         return AttemptRequest(self._request, meter, self._time_budget)
@@ -172,12 +140,14 @@ class Call:
     def _new_time_budget(self) -> TimeBudget:
         return TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
 
-    def after(self, failure: BedrockError) -> float:
+    def after(self, failure: BedrockError | BudgetExceededError | ReorderedError) -> float:
         """Choose the next candidate, and return the seconds to wait before it is called.
 
         Raises:
             ModelManagerError: No candidate is left, or none should be tried after this failure.
         """
+        if not isinstance(failure, BedrockError):
+            return self._go_on_unpaid(failure)
         state = self._order.current
         self._report.failures.append((state.candidate, failure))
         is_news = self._note_health(state, failure)
@@ -198,6 +168,26 @@ class Call:
             return 0.0
         order.go_back()
         return back.delay
+
+    def _go_on_unpaid(self, error: BudgetExceededError | ReorderedError) -> float:
+        """Go on to the next candidate, because no budget pays for this one or another is first."""
+        self._rules.cooldowns.left(self._order.current.key, self._caller)
+        if isinstance(error, BudgetExceededError) and self._spending is not None:
+            self._spending.refuse(self.candidate, error)
+            self._report.skip(self.candidate, f"Budget {error.budget!r} can't pay for it")
+            if not self._order.left:
+                self._raise_unpaid(self._spending)
+        self._order.go_on()
+        return 0.0
+
+    def _raise_unpaid(self, spending: CallSpending) -> NoReturn:
+        if not self._report.failures:
+            raise spending.error()
+        last = self._report.failures[-1][1]
+        error = self._exhausted(last, Stop())
+        for note in spending.notes():
+            error.add_note(note)
+        raise error from last.__cause__
 
     def _decide(self, state: CandidateState, *, can_go_back: bool = False) -> Decision:
         """Return what to do after the last failure of a candidate.
@@ -345,6 +335,8 @@ class Call:
             fallback_used=self.candidate is not self._candidates[0],
             latency_ms=self._latency_ms(),
         )
+        if self._spending is not None:
+            self._outcome.report |= self._spending.report(self._meter)
         return self._outcome.report
 
     def _exhausted(self, failure: BedrockError, decision: Stop) -> Exception:

@@ -121,6 +121,10 @@ class CandidateOrder:
     def _candidates_left(self) -> list[Candidate]:
         return [*self._waiting, *(state.candidate for state in self.resting)]
 
+    def rearrange(self, candidates: Iterable[Candidate]) -> None:
+        """Replace the candidates that were not tried yet."""
+        self._waiting = deque(candidates)
+
     def go_on(self) -> None:
         """Make the next candidate the current one."""
         self._current = self._next()

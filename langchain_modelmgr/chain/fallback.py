@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from langchain_core.runnables import RunnableConfig, RunnableWithFallbacks
 from pydantic import GetPydanticSchema
 
-from langchain_modelmgr.chain.call import Call, ChainInput, ChainRules
+from langchain_modelmgr.chain.call import TRY_ANOTHER, Call
+from langchain_modelmgr.chain.call_input import ChainInput, ChainRules
 from langchain_modelmgr.chain.resolution import aresolve, resolve
-from langchain_modelmgr.errors import BedrockError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -53,7 +53,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
             while True:
                 try:
                     result: ChatResult = call.candidate.invoke(call.attempt())
-                except BedrockError as failure:
+                except TRY_ANOTHER as failure:
                     time.sleep(call.after(failure))
                 else:
                     return call.answered(result)
@@ -67,7 +67,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
             while True:
                 try:
                     result: ChatResult = await call.candidate.ainvoke(call.attempt())
-                except BedrockError as failure:
+                except TRY_ANOTHER as failure:
                     await asyncio.sleep(call.after(failure))
                 else:
                     return call.answered(result)
@@ -83,7 +83,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
                     with closing(call.candidate.stream(call.attempt())) as chunks:
                         for chunk in chunks:
                             yield from call.release(chunk)
-                except BedrockError as failure:
+                except TRY_ANOTHER as failure:
                     time.sleep(call.after(failure))
                 else:
                     yield from call.rest()
@@ -101,7 +101,7 @@ class CandidateChain(RunnableWithFallbacks[Any, Any]):
                         async for chunk in chunks:
                             for released in call.release(chunk):
                                 yield released
-                except BedrockError as failure:
+                except TRY_ANOTHER as failure:
                     await asyncio.sleep(call.after(failure))
                 else:
                     for released in call.rest():

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ValidationError
 
 from langchain_modelmgr.catalog import ModelCatalog
+from langchain_modelmgr.config.budget_problems import problems_of_budgets
+from langchain_modelmgr.config.budget_schema import BudgetsConfig
 from langchain_modelmgr.config.chain_problems import problems_of_chains
 from langchain_modelmgr.config.filling import fill
 from langchain_modelmgr.config.model_ids import problems_of_models
@@ -105,6 +107,14 @@ class ConfigurationManager:
         found = self._file
         return LedgerConfig(
             found.ledger, found.ledger_days, found.ledger_max_mb, found.ledger_metadata
+        )
+
+    @property
+    def budgets(self) -> BudgetsConfig:
+        """The budgets, by name, and where they are kept."""
+        found = self._file
+        return BudgetsConfig(
+            found.budgets, found.state, found.state_required, found.budgets_max_tokens
         )
 
     @property
@@ -211,6 +221,7 @@ class ConfigurationManager:
         self.catalog = ModelCatalog({k: v.facts() for k, v in self._file.models.items()})
         problems += problems_of_models(self._file, tree, self.catalog)
         problems += problems_of_chains(self._file, tree, self.catalog)
+        problems += problems_of_budgets(self._file, tree, self.catalog)
         if problems:
             raise _error(problems)
         content = json.dumps(_plain(filled), sort_keys=True, default=str)

@@ -67,6 +67,8 @@ _PATTERNS = {
     "default_headers": "must be valid names and values of HTTP headers",
     "region": "must be the name of an AWS region such as us-east-1",
     "endpoint_url": "must start with http:// or https://",
+    "state": "must be auto or memory",
+    "by": "must be agent, or metadata. and a key, such as metadata.tenant",
     "project_prefix": "must be 1 to 240 letters, digits, . _ / # or -, and not start with AWS/",
 }
 
@@ -108,6 +110,8 @@ def problems_of(error: ValidationError, root: type[BaseModel], tree: Located) ->
         path = dotted(location)
         if "[key]" in detail["loc"] and location[0] == "agents":
             text = "an agent's name must be 1 to 64 letters, digits, or . _ -"
+        elif "[key]" in detail["loc"] and location[0] == "budgets":
+            text = "a budget's name must be 1 to 64 letters, digits, or . _ -"
         else:
             text = _text(detail, location, root, located)
         yield Problem(place.file, place.line, f"{path}: {text}")

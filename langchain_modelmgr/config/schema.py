@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic_core import PydanticCustomError
 
 from langchain_modelmgr.catalog.model import Lifecycle, ReasoningHistory
+from langchain_modelmgr.config.budget_schema import BUDGET_NAME, STATE, BudgetConfig
 from langchain_modelmgr.config.parameters import PROBLEM, Parameters
 from langchain_modelmgr.runtime.aws_regions import typo_in_region
 
@@ -356,6 +357,18 @@ class ConfigFile(_Strict):
     ledger_metadata: tuple[Text, ...] = ()
     """Metadata keys and tags of a call that the ledger keeps."""
 
+    state: Annotated[str, Field(pattern=STATE)] = "auto"
+    """Where budgets are kept: ``auto`` is an SQLite file in the state folder."""
+
+    state_required: bool = False
+    """True: nothing is sent while the store of the budgets can't be reached."""
+
+    budgets: dict[Annotated[str, Field(pattern=BUDGET_NAME)], BudgetConfig] = Field(
+        default_factory=dict
+    )
+    budgets_max_tokens: Annotated[int, Field(ge=1)] = 4096
+    """``max_tokens`` of requests without one, under a budget."""
+
     models: dict[str, ModelOverride] = Field(default_factory=dict)
     retired_models: Literal["problem", "warning"] = "problem"
     """How ``check_chains()`` reports retired models: ``warning`` if they still serve you."""
@@ -372,7 +385,7 @@ class ConfigFile(_Strict):
     def _off(cls, ledger: Any) -> Any:
         return "off" if ledger is False else ledger  # YAML reads a bare `off` as false
 
-    @field_validator("models", "agents", "aws", "metrics", mode="before")
+    @field_validator("models", "agents", "aws", "metrics", "budgets", mode="before")
     @classmethod
     def _empty(cls, section: Any) -> Any:
         return {} if section is None else section

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from socket import SHUT_RDWR
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.runtime.masking import mask_account_ids
@@ -25,6 +25,16 @@ logger = logging.getLogger(__name__)
 
 LATENCY_OPTIMIZED = "latency-optimized"
 """Stands for a service tier: latency-optimized inference has prices of its own."""
+
+
+class Reserved(Protocol):
+    """The budgets of an attempt."""
+
+    def reserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Reserve what a request may cost; return the request to send."""
+
+    def settle(self) -> None:
+        """Settle what the attempt did cost. Only the first call counts."""
 
 
 class NotSentError(Exception):
@@ -45,6 +55,8 @@ class Meter:
 
     Attributes:
         is_abandoned: Returns whether the attempt is about to be cancelled, because its task was.
+        budget: The budgets that the attempt is reserved in; None: no budget applies.
+        was_rejected: True if its failure means that it is not billed.
         failure: AWS's error code and text, if the request failed.
     """
 
@@ -67,6 +79,8 @@ class Meter:
         self.first_content: float | None = None
         self.adapted: tuple[str, ...] = ()
         self.may_be_billed = False
+        self.was_rejected = False
+        self.budget: Reserved | None = None
         self.params: Mapping[str, Any] = {}
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
@@ -141,6 +155,7 @@ class Meter:
                 self.sent = True
                 return
             self.outcome = self.outcome or "aborted"
+        self._settle()
         raise NotSentError
 
     def finish(self, outcome: Outcome, error: str | None = None) -> bool:
@@ -158,9 +173,15 @@ class Meter:
             on_end, self._on_end, self._on_send = self._on_end, _ignored, None
         if outcome != "answered":
             self.touch()
+        self._settle()
         if reported:
             on_end(self)
         return True
+
+    def _settle(self) -> None:
+        budget, self.budget = self.budget, None
+        if budget is not None:
+            budget.settle()
 
     def cancel(self) -> None:
         """End the attempt as aborted, from any thread, and shut its reply if it is open."""

@@ -114,6 +114,10 @@ class UsageTotals:
         """Return a track of the calls begun inside its ``with`` block, and of a task's calls."""
         return self._tracks.new(type(self.summary)(), task)
 
+    def is_tracked(self, task: str) -> bool:
+        """Return whether a track of a task is open."""
+        return self._tracks.has_task(task)
+
     def tracks_of(self, run: Run) -> tuple[UsageTrack, ...]:
         """Return the tracks of a call that begins here."""
         return self._tracks.of_call(run.metadata)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import threading
-from contextlib import AbstractContextManager, aclosing, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self
 
+from langchain_modelmgr.runtime.bound_functions import BindsFunctions
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.usage.summary_table import SummaryTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextvars import Token
 
     from langchain_modelmgr.usage.record import ModelUsageMetrics
     from langchain_modelmgr.usage.summary import AllFigures, UsageSummary
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 TASK_KEY = "modelmgr_task"
 """The key of a run's metadata that names the task which the run belongs to."""
@@ -30,7 +26,7 @@ _ACTIVE: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", defa
 (before Python 3.14)."""
 
 
-class UsageTrack(AbstractContextManager["UsageTrack"]):
+class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
     """The usage of the calls of a task, a question or a session.
 
     As a context manager it tracks the calls that are begun inside the block, in its context,
@@ -77,35 +73,6 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
             self.is_over = True
         _ACTIVE.set(others)
 
-    def bind(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Return the function so that its calls are tracked wherever and whenever it runs.
-
-        Args:
-            function: A function, coroutine function or generator function.
-
-        Example:
-            ``executor.submit(usage.bind(ask), question)``
-        """
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return await self._awaited(function(*args, **kwargs))
-
-            return cast("Callable[P, R]", coroutine)
-
-        @functools.wraps(function)
-        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with self._active():
-                result = function(*args, **kwargs)
-            if inspect.iscoroutine(result):
-                return self._awaited(result)
-            if inspect.isasyncgen(result):
-                return self._async_steps(result)
-            return self._steps(result) if inspect.isgenerator(result) else result
-
-        return bound
-
     def attempt(self, usage: ModelUsageMetrics) -> None:
         """Add one attempt."""
         self._summary.attempt(usage)
@@ -151,8 +118,6 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         """Average milliseconds of an answered call."""
         return float(self.as_dict()["average_latency_ms"])
 
-    # -- generators returned by `bind` run step by step, in the context that drives them
-
     @contextmanager
     def _active(self) -> Iterator[None]:
         token = _ACTIVE.set((*_ACTIVE.get(), self))
@@ -161,32 +126,6 @@ class UsageTrack(AbstractContextManager["UsageTrack"]):
         finally:
             with suppress(ValueError):  # closed in another context
                 _ACTIVE.reset(token)
-
-    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        with self._active():
-            return await coroutine
-
-    def _steps(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        with closing(generator):
-            sent = None
-            while True:
-                try:
-                    with self._active():
-                        item = generator.send(sent)
-                except StopIteration as end:
-                    return end.value
-                sent = yield item
-
-    async def _async_steps(self, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-        async with aclosing(generator):
-            sent = None
-            while True:
-                try:
-                    with self._active():
-                        item = await generator.asend(sent)
-                except StopAsyncIteration:
-                    return
-                sent = yield item
 
 
 class Tracks:
@@ -215,6 +154,10 @@ class Tracks:
                 self._of_tasks.pop(track.task, None)
                 if others:
                     self._of_tasks[track.task] = tuple(others)
+
+    def has_task(self, task: str) -> bool:
+        """Return whether a track of a task is open."""
+        return task in self._of_tasks
 
     def of_call(self, metadata: Mapping[str, Any]) -> tuple[UsageTrack, ...]:
         """Return the tracks of a call that begins in this context, each once.

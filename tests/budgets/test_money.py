@@ -7,7 +7,8 @@ from decimal import Decimal, localcontext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_modelmgr.budgets.money import MOST_USD, NANO, nano_of, usd_of_nano
+from langchain_modelmgr.budgets.money import NANO, nano_of, usd_of_nano
+from langchain_modelmgr.config.budget_schema import MOST_USD
 
 
 def test_money_is_rounded_up_to_a_nano_usd() -> None:

@@ -19,7 +19,7 @@ from langgraph.errors import GraphInterrupt
 
 from langchain_modelmgr.bedrock import time_budget
 from langchain_modelmgr.chain import call, fallback
-from langchain_modelmgr.chain.call import ChainInput, ChainRules
+from langchain_modelmgr.chain.call_input import ChainInput, ChainRules
 from langchain_modelmgr.chain.compatibility import Needs
 from langchain_modelmgr.chain.cooldown import Caller, Cooldowns
 from langchain_modelmgr.chain.fallback import CandidateChain

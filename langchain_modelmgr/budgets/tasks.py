@@ -1,0 +1,153 @@
+"""TaskBudget: what one task may spend, in any thread, process and manager of its project."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Self
+
+from langchain_modelmgr.budgets.settlements import SETTLEMENTS
+from langchain_modelmgr.runtime.bound_functions import BindsFunctions
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextvars import Token
+    from decimal import Decimal
+
+    from langchain_modelmgr.budgets.limits import BudgetStatus, Limit
+    from langchain_modelmgr.budgets.store import BudgetStore
+
+_NAMES_KEPT = 100_000
+"""Names of tasks that a process remembers; the oldest are forgotten first."""
+
+_ACTIVE: ContextVar[tuple[TaskBudget, ...]] = ContextVar("modelmgr_task_budgets", default=())
+"""The task budgets of this context. Tasks and copied contexts inherit them; plain threads don't
+(before Python 3.14)."""
+
+
+class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
+    """A limit for the calls of one task.
+
+    As a context manager it holds the calls that are begun inside the block, in its context,
+    including tasks, LangChain's batches and copied contexts. It may be entered and exited in
+    different contexts and threads. Blocks nest: a call must fit all of them.
+
+    Args:
+        name: The task's name; None: the budget belongs to this object alone.
+        limit: The limit.
+        store: Where it is kept.
+        project: The project, whose managers' calls are held.
+    """
+
+    def __init__(
+        self, name: str | None, limit: Limit, store: BudgetStore, project: tuple[str, str]
+    ) -> None:
+        self.name = name
+        self.limit = limit
+        self.store = store
+        self.project = project
+        self.is_over = False
+        self._token: Token[tuple[TaskBudget, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to hold calls.
+
+        Raises:
+            RuntimeError: It is already entered.
+        """
+        if self._token is not None:
+            raise RuntimeError("this budget is already entered: call budget() again for another")
+        self.is_over = False
+        self._token = _ACTIVE.set((*_ACTIVE.get(), self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hold no call that is begun from now on."""
+        token, self._token = self._token, None
+        others = tuple(task for task in _ACTIVE.get() if task is not self)
+        try:
+            if token is not None:
+                _ACTIVE.reset(token)
+        except ValueError:
+            # Entered in another context, which still has the budget.
+            self.is_over = True
+        _ACTIVE.set(others)
+
+    @property
+    def status(self) -> BudgetStatus:
+        """What is spent, held and left."""
+        from langchain_modelmgr.budgets.store import Figures
+
+        SETTLEMENTS.drain()
+        found = self.store.figures(self.limit.stored, self.limit.calendar, key="")
+        return self.limit.status(found[0] if found else Figures(self.limit.stored, "", 0, None))
+
+    @property
+    def spent(self) -> Decimal | int:
+        """What was settled: USD, or tokens."""
+        return self.status.spent
+
+    @property
+    def held(self) -> Decimal | int:
+        """What is reserved by calls that have not ended."""
+        return self.status.held
+
+    @property
+    def uncertain(self) -> Decimal | int:
+        """The part of ``spent`` that may be more than what was billed."""
+        return self.status.uncertain
+
+    @property
+    def remaining(self) -> Decimal | int:
+        """What is left."""
+        return self.status.remaining
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        token = _ACTIVE.set((*_ACTIVE.get(), self))
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # closed in another context
+                _ACTIVE.reset(token)
+
+    def __repr__(self) -> str:
+        return f"TaskBudget({self.name!r}, {self.limit.text(self.limit.limit)})"
+
+
+class _Tasks:
+    """The named tasks of this process."""
+
+    def __init__(self) -> None:
+        self._named: OrderedDict[tuple[tuple[str, str], str], TaskBudget] = OrderedDict()
+        self._lock = threading.Lock()
+        self.were_used = False
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def add(self, task: TaskBudget) -> None:
+        self.were_used = True
+        if task.name is None:
+            return
+        with self._lock:
+            self._named[task.project, task.name] = task
+            self._named.move_to_end((task.project, task.name))
+            while len(self._named) > _NAMES_KEPT:
+                self._named.popitem(last=False)
+
+    def named(self, project: tuple[str, str], name: str) -> TaskBudget | None:
+        return self._named.get((project, name))
+
+
+TASKS = _Tasks()
+"""The named tasks of this process, whose budgets calls find by their metadata."""
+
+
+def active_tasks(project: tuple[str, str]) -> list[TaskBudget]:
+    """Return the task budgets of this context that hold calls of a project."""
+    return [t for t in _ACTIVE.get() if t.project == project and not t.is_over]

@@ -1,0 +1,135 @@
+"""UnconfirmedStore: limits calls while the store of the budgets can't be reached."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from langchain_modelmgr.budgets.memory_store import MemoryStore
+from langchain_modelmgr.budgets.settlements import SETTLEMENTS
+from langchain_modelmgr.budgets.store import Claim, Figures, Refusal, Reservation
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_modelmgr.budgets.store import BudgetStore
+    from langchain_modelmgr.budgets.windows import Calendar
+
+logger = logging.getLogger(__name__)
+
+_KEYS_KEPT = 10_000
+"""Budgets and keys whose last figures are remembered; the oldest are forgotten first."""
+
+
+class UnconfirmedStore:
+    """Holds reservations in memory, on top of the last figures that the real store returned.
+
+    Each process may then spend what it last saw as remaining. What it spends is added to the real
+    store when that works again.
+
+    Args:
+        real: The store that can't be reached at the moment.
+    """
+
+    def __init__(self, real: BudgetStore) -> None:
+        self._real = real
+        self._own = MemoryStore()
+        self._seen: OrderedDict[tuple[str, str], Figures] = OrderedDict()
+        self._claims: dict[str, Sequence[Claim]] = {}
+        self._to_add: list[Claim] = []
+        self._lock = threading.Lock()
+        self._log = RateLimitedLog(logger)
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Make a new lock; what the parent spent is the parent's to add."""
+        self._lock = threading.Lock()
+        self._claims, self._to_add = {}, []
+
+    def saw(self, figures: Sequence[Figures]) -> None:
+        """Remember what the real store returned, and give it what was spent without it."""
+        with self._lock:
+            for each in figures:
+                self._seen[each.budget, each.key] = each
+                self._seen.move_to_end((each.budget, each.key))
+            while len(self._seen) > _KEYS_KEPT:
+                self._seen.popitem(last=False)
+            to_add, self._to_add = self._to_add, []
+        if to_add:
+            self._own = MemoryStore()
+            SETTLEMENTS.add_later(self._real, to_add)
+
+    def settled(self, claims: Sequence[Claim], used: Sequence[int | None]) -> None:
+        """Correct the last figures by a settlement in the real store."""
+        with self._lock:
+            for claim, amount in zip(claims, used, strict=True):
+                seen = self._seen.get((claim.budget, claim.key))
+                if seen is not None:
+                    self._seen[claim.budget, claim.key] = seen._replace(
+                        spent=seen.spent + (claim.amount if amount is None else amount),
+                        held=max(0, seen.held - claim.amount),
+                    )
+
+    def reserve(
+        self, claims: Sequence[Claim], *, seconds: float, deadline: float
+    ) -> Reservation | Refusal:
+        """Reserve what is left by the last figures."""
+        self._log.warning(
+            "the store of the budgets can't be reached: calls go on with the last figures and "
+            "this process's own spending; state_required: true refuses them instead"
+        )
+        now = int(time.time() * 1000)
+        spent = [self._last_used(claim, now) for claim in claims]
+        less = [
+            claim._replace(limit=claim.limit - before)
+            for claim, before in zip(claims, spent, strict=True)
+        ]
+        made = self._own.reserve(less, seconds=seconds, deadline=deadline)
+        figures = tuple(
+            each._replace(spent=each.spent + before)
+            for each, before in zip(made.figures, spent, strict=True)
+        )
+        if isinstance(made, Refusal):
+            return Refusal(figures)
+        with self._lock:
+            self._claims[made.id] = claims
+        return Reservation(made.id, figures)
+
+    def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:
+        """Settle a reservation, and remember to add it to the real store."""
+        self._own.settle(reservation, amounts)
+        with self._lock:
+            claims = self._claims.pop(reservation, ())
+            self._to_add += [
+                claim if used is None else claim._replace(amount=used)
+                for claim, used in zip(claims, amounts, strict=bool(claims))
+                if used != 0
+            ]
+
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Remember to add spending to the real store."""
+        self._own.add(claims)
+        with self._lock:
+            self._to_add += claims
+
+    def figures(self, budget: str, calendar: Calendar, *, key: str | None = None) -> list[Figures]:
+        """Return what was spent without the real store."""
+        return self._own.figures(budget, calendar, key=key)
+
+    def reset(self, budget: str, *, key: str | None = None) -> None:
+        """Forget what was spent without the real store."""
+        self._own.reset(budget, key=key)
+
+    def close(self) -> None:
+        """Do nothing: it is in memory."""
+
+    def _last_used(self, claim: Claim, now: int) -> int:
+        seen = self._seen.get((claim.budget, claim.key))
+        if seen is None or seen.start != claim.calendar.window(now).start:
+            return 0
+        return seen.spent + seen.held
