@@ -1,0 +1,229 @@
+"""Kills processes that spend one budget at random, while the local AWS fails at random.
+
+    python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16
+
+The server counts what it bills. It must hold at all times: billed <= spent + held <= limit; and
+when every reservation has expired: billed <= spent <= limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.budgets.sqlite_store import SqliteStore
+from langchain_modelmgr.budgets.windows import calendar
+from langchain_modelmgr.local import LocalAWS
+from langchain_modelmgr.local.scripted import ScriptedReply
+from tests.models import HAIKU, SONNET
+from tests.support import ROOT
+
+if TYPE_CHECKING:
+    from langchain_modelmgr.budgets.store import Figures
+
+INPUT, OUTPUT = 10, 20
+LIMITS = {"tokens/tokens/total": 30_000, "money/usd/total": 400_000_000}
+NANO = {SONNET: INPUT * 3_000 + OUTPUT * 15_000, HAIKU: INPUT * 800 + OUTPUT * 4_000}
+
+CONFIG = f"""
+aws: {{{{region: us-east-1, endpoint_url: "{{url}}"}}}}
+metrics: {{{{sink: none}}}}
+ledger: off
+budgets:
+  tokens: {{{{tokens: {LIMITS["tokens/tokens/total"]}, per: total}}}}
+  money: {{{{usd: 0.4, per: total}}}}
+agents:
+  a: {{{{model: "{SONNET}", fallbacks: ["{HAIKU}"], max_tokens: 100, retries: 1,
+      timeout_seconds: 2, deadline_seconds: 5, cooldown_seconds: 0}}}}
+"""
+
+SPENDER = """
+import asyncio, random, sys, threading
+from langchain_modelmgr import BudgetExceededError, ConfigurationManager, ManagedBedrockChat
+from langchain_modelmgr.errors import ModelManagerError
+
+llm = ManagedBedrockChat("a", config=ConfigurationManager("dev", sys.argv[1]))
+MESSAGE = "x" * 40
+
+
+def once(dice):
+    way = dice.randrange(4)
+    if way == 0:
+        llm.invoke(MESSAGE)
+    elif way == 1:
+        for _ in llm.stream(MESSAGE):
+            if dice.random() < 0.1:
+                break
+    elif way == 2:
+        asyncio.run(asyncio.wait_for(llm.ainvoke(MESSAGE), dice.choice((0.01, 5))))
+    else:
+        llm.batch([MESSAGE] * 2)
+
+
+def work(number):
+    dice = random.Random()
+    while True:
+        try:
+            once(dice)
+        except BudgetExceededError:
+            refused.set()
+            return
+        except (ModelManagerError, TimeoutError):
+            pass
+
+
+refused = threading.Event()
+threads = [threading.Thread(target=work, args=(n,)) for n in range(int(sys.argv[2]))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+class Server:
+    """The billing server, and what it billed by budget."""
+
+    def __init__(self, aws: LocalAWS) -> None:
+        self.billed = dict.fromkeys(LIMITS, 0)
+        self.answers = 0
+        self._lock = threading.Lock()
+        aws.script(self._answer)
+        aws.latency(None, 0.01)
+        for model in (SONNET, HAIKU):
+            aws.fail(model, "ThrottlingException", rate=0.05, seed=1)
+            aws.fail(model, "InternalServerException", rate=0.05, seed=2)
+            aws.fail(model, "ModelStreamErrorException", rate=0.05, seed=3, at="stream", after=0)
+            aws.fail(model, "ModelStreamErrorException", rate=0.05, seed=4, at="stream", after=1)
+
+    def _answer(self, request: Any) -> ScriptedReply:
+        with self._lock:
+            self.answers += 1
+            self.billed["tokens/tokens/total"] += INPUT + OUTPUT
+            self.billed["money/usd/total"] += NANO[request.model_id]
+        usage = {"inputTokens": INPUT, "outputTokens": OUTPUT, "totalTokens": INPUT + OUTPUT}
+        return ScriptedReply(text="one two three", usage=usage)
+
+    def so_far(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self.billed)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a run showed: answers, kills, and by budget what was billed, spent and allowed."""
+
+    answers: int
+    kills: int
+    rows: tuple[tuple[str, int, int, int, int], ...]
+
+    def check(self) -> None:
+        """Assert that nothing was billed that is not spent, and nothing spent over the limit."""
+        for name, billed, spent, uncertain, limit in self.rows:
+            assert billed <= spent <= limit, (name, billed, spent, limit)
+            assert spent - uncertain <= billed, (name, billed, spent, uncertain)
+
+
+def prove(seconds: float, processes: int, threads: int) -> Proof:
+    """Run the spenders for a while, kill them at random, and return what they spent."""
+    with LocalAWS() as aws, tempfile.TemporaryDirectory() as folder:
+        server = Server(aws)
+        Path(folder, "dev.yaml").write_text(CONFIG.format(url=aws.url), "utf-8")
+        spenders = Spenders(folder, threads)
+        running = [spenders.start() for _ in range(processes)]
+        path = Path(folder, "state", "modelmgr", "budgets.db")
+        dice, until, kills = random.Random(), time.monotonic() + seconds, 0
+        try:
+            while time.monotonic() < until:
+                time.sleep(dice.uniform(0.2, 0.8))
+                look(path, server)
+                index = dice.randrange(processes)
+                if server.answers > 20:
+                    running[index].kill()
+                    running[index].wait()
+                    running[index] = spenders.start()
+                    kills += 1
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        return Proof(server.answers, kills, tuple(final(path, server)))
+
+
+@dataclass
+class Spenders:
+    """Starts processes that spend the same budgets."""
+
+    folder: str
+    threads: int
+
+    def start(self) -> subprocess.Popen[bytes]:
+        env = os.environ | {
+            "AWS_ACCESS_KEY_ID": "x",
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "MODELMGR_STATE_DIR": f"{self.folder}/state",
+            "PYTHONPATH": str(ROOT),
+        }
+        arguments = [sys.executable, "-c", SPENDER, self.folder, str(self.threads)]
+        return subprocess.Popen(arguments, env=env, stderr=subprocess.DEVNULL)
+
+
+def figures(store: SqliteStore, name: str) -> Figures | None:
+    found = store.figures(name, calendar("total"))
+    return found[0] if found else None
+
+
+def look(path: Path, server: Server) -> None:
+    """Assert, while the spenders run, what must hold at all times."""
+    if not path.exists():
+        return
+    store = SqliteStore(path)
+    before = server.so_far()
+    for name, limit in LIMITS.items():
+        now = figures(store, name)
+        if now is not None:
+            assert before[name] <= now.spent + now.held <= limit, (before, now)
+    store.close()
+
+
+def final(path: Path, server: Server) -> list[tuple[str, int, int, int, int]]:
+    """Return what each budget has when all reservations of killed processes have expired."""
+    later = SqliteStore(path, clock=lambda: time.time() + 3600)
+    rows = []
+    for name, limit in LIMITS.items():
+        found = figures(later, name)
+        assert found is not None
+        assert found.held == 0
+        rows.append((name, server.so_far()[name], found.spent, found.uncertain, limit))
+    later.close()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=16)
+    given = parser.parse_args()
+    proof = prove(given.seconds, given.processes, given.threads)
+    proof.check()
+    sys.stdout.write(f"{proof.answers} answers, {proof.kills} kills\n")
+    for name, billed, spent, uncertain, limit in proof.rows:
+        sys.stdout.write(
+            f"{name}: billed {billed} <= spent {spent} <= {limit} ({uncertain} uncertain)\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
