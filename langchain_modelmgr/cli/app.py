@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from langchain_modelmgr.cli import (
     dashboard,
@@ -39,8 +39,25 @@ _READER_LEFT = 128 + 13
 """Exit status of a process that SIGPIPE has ended: the reader of its output has left."""
 
 
+def _without_type(option: Any) -> Any:
+    """Return the option ``--help`` without the type that typer shows for it: it takes no value."""
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
+class _Command(TyperCommand):
+    """A command whose ``--help`` shows no type."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
+
+
 class _Group(TyperGroup):
     """Prints the errors of commands on standard error, without a traceback."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_type(super().get_help_option(ctx))
 
     def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
         try:
@@ -78,13 +95,13 @@ def modelmgr(
     """
 
 
-app.command("init", epilog=init.EXAMPLE)(init.init)
-app.command("models", epilog=models.EXAMPLE)(models.models)
-app.command("show", epilog=show.EXAMPLE)(show.show)
-app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
-app.command("usage", epilog=usage.EXAMPLE)(usage.usage)
-app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
-app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
-app.command("iam", epilog=iam.EXAMPLE)(iam.iam)
-app.command("local", epilog=local.EXAMPLE)(local.local)
-app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("init", cls=_Command, epilog=init.EXAMPLE)(init.init)
+app.command("models", cls=_Command, epilog=models.EXAMPLE)(models.models)
+app.command("show", cls=_Command, epilog=show.EXAMPLE)(show.show)
+app.command("doctor", cls=_Command, epilog=doctor.EXAMPLE)(doctor.doctor)
+app.command("usage", cls=_Command, epilog=usage.EXAMPLE)(usage.usage)
+app.command("migrate", cls=_Command, epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("dashboard", cls=_Command, epilog=dashboard.EXAMPLE)(dashboard.dashboard)
+app.command("iam", cls=_Command, epilog=iam.EXAMPLE)(iam.iam)
+app.command("local", cls=_Command, epilog=local.EXAMPLE)(local.local)
+app.command("demo", cls=_Command, epilog=demo.EXAMPLE)(demo.demo)

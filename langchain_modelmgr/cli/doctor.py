@@ -33,10 +33,13 @@ _NOT_ASKED = "identity, clock, model access, inference profiles, guardrails, met
 
 def doctor(
     live: Annotated[
-        bool, typer.Option("--live", help="Also ask AWS; nothing is billed or changed.")
+        bool, typer.Option("--live", metavar="", help="Also ask AWS; nothing is billed or changed.")
     ] = False,
     call: Annotated[
-        bool, typer.Option("--call", help="Also send one token to each model, which is billed.")
+        bool,
+        typer.Option(
+            "--call", metavar="", help="Also send one token to each model, which is billed."
+        ),
     ] = False,
     environment: Environment = None,
     config_dir: ConfigDir = None,

@@ -38,7 +38,7 @@ def models(
         typer.Option(metavar="LIST", help="Only models that take all of, say, tools,images."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="List prices on which public lists differ.")
+        bool, typer.Option("--check", metavar="", help="List prices on which public lists differ.")
     ] = False,
     aws: Annotated[
         str | None,

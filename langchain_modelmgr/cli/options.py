@@ -39,7 +39,8 @@ ConfigDir = Annotated[
     ),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON; money is text.", callback=_here_or_before)
+    bool,
+    typer.Option("--json", metavar="", help="Print JSON; money is text.", callback=_here_or_before),
 ]
 
 

@@ -49,10 +49,14 @@ def usage(
             help="Columns: agent, model, day, hour, outcome, metadata.KEY, ...",
         ),
     ] = "agent,model",
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with all figures.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", metavar="", help="Print CSV, with all figures.")
+    ] = False,
     cloudwatch: Annotated[
         bool,
-        typer.Option("--cloudwatch", help="Read CloudWatch, which has all machines of a fleet."),
+        typer.Option(
+            "--cloudwatch", metavar="", help="Read CloudWatch, which has all machines of a fleet."
+        ),
     ] = False,
     environment: Environment = None,
     config_dir: ConfigDir = None,

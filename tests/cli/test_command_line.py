@@ -83,6 +83,7 @@ def test_the_help_of_each_command_has_an_example_that_is_in_the_docs(name: str) 
     assert found.exit_code == 0
     assert re.fullmatch(rf"Example: `modelmgr {name}\b[^`]*`", example)
     assert example.removeprefix("Example: ").strip("`") in PAGE
+    assert "bool" not in found.stdout.lower(), "a flag takes no value"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
