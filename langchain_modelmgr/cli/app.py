@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from langchain_modelmgr.cli import (
+    budgets,
     dashboard,
     demo,
     doctor,
@@ -100,6 +101,7 @@ app.command("models", cls=_Command, epilog=models.EXAMPLE)(models.models)
 app.command("show", cls=_Command, epilog=show.EXAMPLE)(show.show)
 app.command("doctor", cls=_Command, epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("usage", cls=_Command, epilog=usage.EXAMPLE)(usage.usage)
+app.command("budgets", cls=_Command, epilog=budgets.EXAMPLE)(budgets.budgets)
 app.command("migrate", cls=_Command, epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("dashboard", cls=_Command, epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("iam", cls=_Command, epilog=iam.EXAMPLE)(iam.iam)
