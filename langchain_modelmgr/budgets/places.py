@@ -30,8 +30,8 @@ Source: SQLite, "Write-Ahead Logging": all processes must be on the same host; r
 _MOUNTS = Path("/proc/self/mounts")
 
 _ELSEWHERE = (
-    f"set {FOLDER_VARIABLE} to a folder on a local disk, or state: memory, which limits each "
-    "process by itself"
+    f"set {FOLDER_VARIABLE} to a folder on a local disk, state: valkey://host:6379/0 for a Valkey "
+    "server, or state: memory, which limits each process by itself"
 )
 
 
@@ -48,15 +48,15 @@ class _Stores:
         self._lock = threading.Lock()
 
     def get(self, state: str, project_prefix: str) -> BudgetStore:
-        if state == "memory":
-            key = ("memory", project_prefix)
+        if state != "auto":
+            key = (state, project_prefix)
         else:
             folder = None if in_lambda() else ledger_folder("auto", project_prefix)
             key = ("" if folder is None else str(folder / FILE_NAME), project_prefix)
         with self._lock:
             store = self._stores.get(key)
             if store is None:
-                store = self._stores[key] = _made(key[0])
+                store = self._stores[key] = _made(*key)
             return store
 
     def unconfirmed(self, store: BudgetStore) -> UnconfirmedStore:
@@ -74,7 +74,7 @@ def store_of(state: str, project_prefix: str) -> BudgetStore:
     """Return the store of a project's budgets. Managers of one project share it.
 
     Args:
-        state: ``auto`` or ``memory``, as in the YAML.
+        state: ``auto``, ``memory`` or a Valkey server's URL, as in the YAML.
         project_prefix: The project.
 
     Raises:
@@ -89,9 +89,13 @@ def unconfirmed_of(store: BudgetStore) -> UnconfirmedStore:
     return STORES.unconfirmed(store)
 
 
-def _made(place: str) -> BudgetStore:
+def _made(place: str, project_prefix: str) -> BudgetStore:
     if place == "memory":
         return MemoryStore()
+    if "://" in place:
+        from langchain_modelmgr.budgets.valkey_store import ValkeyStore
+
+        return ValkeyStore(place, project_prefix)
     path = Path(place) if place else None
     if (wrong := unfit_because(path)) is not None:
         raise ConfigurationError(f"state: auto: budgets can't be kept here: {wrong}")
@@ -108,8 +112,9 @@ def unfit_because(path: Path | None) -> str | None:
     """
     if in_lambda():
         return (
-            "the disk of AWS Lambda is not shared by its environments: set state: memory, which "
-            "limits each environment by itself"
+            "the disk of AWS Lambda is not shared by its environments: set "
+            "state: valkey://host:6379/0 for a Valkey server, or state: memory, which limits each "
+            "environment by itself"
         )
     if path is None:
         return f"no home folder is known: {_ELSEWHERE}"

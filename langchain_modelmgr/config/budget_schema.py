@@ -22,7 +22,7 @@ MOST_TOKENS = 9 * 10**15
 """The largest limit in tokens, for the same reason."""
 
 BUDGET_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
-STATE = r"^(auto|memory)$"
+STATE = r"^(auto|memory|(valkeys?|rediss?|unix)://.+)$"
 
 
 def _time_zone(name: str) -> str:

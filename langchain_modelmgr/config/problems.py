@@ -67,7 +67,7 @@ _PATTERNS = {
     "default_headers": "must be valid names and values of HTTP headers",
     "region": "must be the name of an AWS region such as us-east-1",
     "endpoint_url": "must start with http:// or https://",
-    "state": "must be auto or memory",
+    "state": "must be auto, memory, or the URL of a Valkey server such as valkey://host:6379/0",
     "by": "must be agent, or metadata. and a key, such as metadata.tenant",
     "project_prefix": "must be 1 to 240 letters, digits, . _ / # or -, and not start with AWS/",
 }

@@ -40,5 +40,7 @@ def test_a_mistake_is_named_with_its_line(configured: Configure, budget: str, pr
 def test_a_wrong_name_and_a_wrong_state_are_mistakes(configured: Configure) -> None:
     with pytest.raises(ConfigurationError, match="a budget's name must be 1 to 64 letters"):
         configured(AGENT, "budgets: {'x y': {usd: 1, per: day}}")
-    with pytest.raises(ConfigurationError, match="state: must be auto or memory"):
+    with pytest.raises(
+        ConfigurationError, match="state: must be auto, memory, or the URL of a Valkey server"
+    ):
         configured(AGENT, "state: disk")
