@@ -39,6 +39,7 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/budgets.py
 
 prove: $(VENV)/.dev   ## the long proofs: killed writers and spenders, two backlogs, and 20,000 mixed calls counted four times
 	$(BIN)/python -m tests.ledger.killed_writers --seconds 60 --processes 5 --threads 3
@@ -46,6 +47,7 @@ prove: $(VENV)/.dev   ## the long proofs: killed writers and spenders, two backl
 	$(BIN)/python -m tests.ledger.delivered_backlog --megabytes 31 --writers 40
 	$(BIN)/python -m tests.ledger.equal_figures --calls 20000
 	$(BIN)/python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16
+	$(BIN)/python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16 --valkey
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt

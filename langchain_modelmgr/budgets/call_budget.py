@@ -70,7 +70,7 @@ class CallBudget:
         self._is_store_required = is_store_required
         self._nearly_spent: list[str] = []
         self._has_reordered = False
-        self._report: dict[tuple[str, str], dict[str, Any]] = {}
+        self._left: dict[tuple[str, str], tuple[Limit, int]] = {}
 
     def attempt(self, meter: Meter, model: Callable[[float], ModelConfig]) -> AttemptBudget:
         """Return the budgets of one attempt.
@@ -83,7 +83,16 @@ class CallBudget:
 
     def report(self) -> list[dict[str, Any]]:
         """Return name, key, limit and remaining of each budget, serializable as JSON."""
-        return list(self._report.values())
+        return [
+            {
+                "name": limit.name,
+                "key": key or None,
+                "unit": limit.unit,
+                "limit": _plain(limit.amount(limit.limit)),
+                "remaining": _plain(limit.amount(left)),
+            }
+            for (_, key), (limit, left) in self._left.items()
+        ]
 
     def warn_of_the_cap(self) -> None:
         """Log, once an agent, that an answer was cut at the ``max_tokens`` that budgets set."""
@@ -211,13 +220,7 @@ class CallBudget:
         ):
             charged = claim.amount if amount is None else amount
             left = limit.limit - seen.spent - seen.held + claim.amount - charged
-            self._report[limit.stored, key] = {
-                "name": limit.name,
-                "key": key or None,
-                "unit": limit.unit,
-                "limit": _plain(limit.amount(limit.limit)),
-                "remaining": _plain(limit.amount(left)),
-            }
+            self._left[limit.stored, key] = limit, left
 
     def _unpriced(self, limit: Limit, model: ModelConfig, worst: WorstCase) -> BudgetExceededError:
         name = mask_account_ids(model.model_id)

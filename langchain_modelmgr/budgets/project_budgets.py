@@ -46,11 +46,14 @@ class ProjectBudgets:
         self._limits = tuple(Limit.of(name, each) for name, each in self._settings.limits.items())
         self._warned: dict[tuple[str, str], int] = {}
         self._project = (self._settings.state, self._prefix)
+        self._found: BudgetStore | None = None
         if self._limits:
             self._store()
 
     def _store(self) -> BudgetStore:
-        return store_of(self._settings.state, self._prefix)
+        if self._found is None:
+            self._found = store_of(self._settings.state, self._prefix)
+        return self._found
 
     def of_call(self, agent_name: str, metadata: Mapping[str, Any]) -> CallBudget | None:
         """Return the budgets that apply to a call; None: none does.

@@ -98,8 +98,10 @@ def reserve(
         tables.hold(place, end, amount, now)
         parts.append(Part(place, amount))
         after.append(Figures(budget, key, start, end, spent, held + amount, uncertain))
-    tables.keep(new_id, now + lasts_ms, parts)
-    return Reservation(new_id, tuple(after))
+    # The expiry comes first, so that SQLite finds expired ones by their ids alone.
+    reservation = f"{now + lasts_ms:014}-{new_id}"
+    tables.keep(reservation, now + lasts_ms, parts)
+    return Reservation(reservation, tuple(after))
 
 
 def settle(tables: Tables, reservation: str, amounts: Sequence[int | None]) -> None:

