@@ -8,7 +8,7 @@ import pickle
 import re
 from decimal import Decimal
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -174,6 +174,10 @@ def test_the_summary_shows_a_row_for_each_agent_and_model(
         ["total", "", "3", ""],
     ]
     assert cells(track).rows[1:] == table.rows[1:]
+    frame = cast("Any", summary).to_pandas()  # the type is that of its keys
+    assert list(frame["agent"]) == ["planner", "sql_agent", "sql_agent"]
+    assert sum(frame["cost_usd"]) == Decimal(str(summary["total_cost_usd"])) > 0
+    assert list(track.to_pandas()["attempts"]) == [1, 1, 1]
     assert json.loads(json.dumps(summary)) == summary
 
 

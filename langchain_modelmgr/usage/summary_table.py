@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.runtime.html_table import ShownDict, html_table
+from langchain_modelmgr.runtime.html_table import ShownDict, data_frame, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,22 @@ _COLUMNS = ("agent", "model", "attempts", "success_rate", "average_latency_ms", 
 
 class SummaryTable(ShownDict):
     """A summary: a dict, shown with a row for each agent and model."""
+
+    def to_pandas(self) -> Any:
+        """Return the figures of each agent and model as a DataFrame, money as ``Decimal``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows = [
+            {
+                **figures,
+                "cost_usd": _amount(figures["total_cost_usd"]),
+                "estimated_wasted_cost_usd": _amount(figures["estimated_wasted_cost_usd"]),
+            }
+            for figures in self["by_agent_and_model"]
+        ]
+        return data_frame(rows, _COLUMNS)
 
     def _repr_html_(self) -> str:
         of_calls = (
@@ -35,6 +51,10 @@ def _row(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **figures,
         "success_rate": f"{figures['success_rate']:.1%}",
-        "cost_usd": Decimal(str(figures["total_cost_usd"])),
-        "estimated_wasted_cost_usd": Decimal(str(figures["estimated_wasted_cost_usd"])),
+        "cost_usd": _amount(figures["total_cost_usd"]),
+        "estimated_wasted_cost_usd": _amount(figures["estimated_wasted_cost_usd"]),
     }
+
+
+def _amount(usd: float | str) -> Decimal:
+    return Decimal(str(usd))

@@ -85,6 +85,14 @@ class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
         """Return the totals, with the keys of ``get_usage_summary()``."""
         return self._summary.as_dict()
 
+    def to_pandas(self) -> Any:
+        """Return the figures of each agent and model as a DataFrame, money as ``Decimal``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return SummaryTable(self.as_dict()).to_pandas()
+
     def _repr_html_(self) -> str:
         return SummaryTable(self.as_dict())._repr_html_()
 
