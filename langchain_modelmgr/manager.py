@@ -85,13 +85,18 @@ class ModelManager(ModelCalls):
         )
         self.pool = CallPool(max_concurrency)
         self.chains = ChainBuilder(config, self.clients, self.pool)
+        self.budgets = ProjectBudgets(config)
         own, self.ledger = sinks_and_ledger(
-            config, self.clients.cloudwatch, given=sinks, where=ledger
+            config,
+            self.clients.cloudwatch,
+            given=sinks,
+            where=ledger,
+            gauges=self.budgets.gauges,
         )
         self.totals = UsageTotals(
             UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
         )
-        self.budgets = ProjectBudgets(config, self.totals.is_tracked)
+        self.budgets.is_tracked = self.totals.is_tracked
         # A finalizer of the totals, not of the manager: a running call refers to the totals.
         finalizer = weakref.finalize(
             self.totals, CLOSER.put, self.ledger, *own, self.pool, self.clients

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from langchain_modelmgr.budgets.attempt_budget import Applied
 from langchain_modelmgr.budgets.call_budget import CallBudget
+from langchain_modelmgr.budgets.gauges import BudgetGauges
 from langchain_modelmgr.budgets.limits import BudgetStatus, Limit, Unit, stored_key
 from langchain_modelmgr.budgets.memory_store import MemoryStore
 from langchain_modelmgr.budgets.money import nano_of
@@ -33,22 +34,29 @@ class ProjectBudgets:
 
     Args:
         config: The configuration.
+
+    Attributes:
         is_tracked: Returns whether a task's name is that of a track.
 
     Raises:
         ConfigurationError: There are budgets, and their place can't hold a limit.
     """
 
-    def __init__(self, config: ConfigurationManager, is_tracked: Callable[[str], bool]) -> None:
+    def __init__(self, config: ConfigurationManager) -> None:
         self._settings = config.budgets
         self._prefix = config.project_prefix
-        self._is_tracked = is_tracked
+        self.is_tracked: Callable[[str], bool] = _never
         self._limits = tuple(Limit.of(name, each) for name, each in self._settings.limits.items())
         self._warned: dict[tuple[str, str], int] = {}
         self._project = (self._settings.state, self._prefix)
         self._found: BudgetStore | None = None
         if self._limits:
             self._store()
+
+    @property
+    def gauges(self) -> BudgetGauges | None:
+        """What metrics are made of; None: there are no budgets."""
+        return BudgetGauges(self._limits, self._store()) if self._limits else None
 
     def _store(self) -> BudgetStore:
         if self._found is None:
@@ -102,7 +110,7 @@ class ProjectBudgets:
         task = TASKS.named(self._project, str(named))
         if task is not None:
             found.append(task)
-        elif not self._is_tracked(str(named)):
+        elif not self.is_tracked(str(named)):
             raise ConfigurationError(
                 f"metadata {TASK_KEY}: task {str(named)!r} has no budget: make it with "
                 "manager.budget(name, usd=...) in this process, or a track with manager.track(name)"
@@ -213,6 +221,10 @@ class ProjectBudgets:
             SETTLEMENTS.add_later(
                 store, [Claim(limit.stored, key, limit.calendar, limit.limit, used)]
             )
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 def _limit_of(usd: Decimal | float | str | None, tokens: int | None) -> tuple[Unit, int]:

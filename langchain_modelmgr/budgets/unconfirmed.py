@@ -75,6 +75,16 @@ class UnconfirmedStore:
                         held=max(0, seen.held - claim.amount),
                     )
 
+    def highest_spent(self, budget: str, start: int) -> int | None:
+        """Return the most that a key of a budget has spent in a window; None: none was seen."""
+        with self._lock:
+            spent = [
+                seen.spent
+                for seen in self._seen.values()
+                if seen.budget == budget and seen.start == start
+            ]
+        return max(spent, default=None)
+
     def reserve(
         self, claims: Sequence[Claim], *, seconds: float, deadline: float
     ) -> Reservation | Refusal:

@@ -51,6 +51,7 @@ ExtraMetric = Literal[
     "wasted_cost",
     "unpriced",
     "rollup",
+    "budgets",
 ]
 ToolLimit = Literal[
     "no_hyphens",

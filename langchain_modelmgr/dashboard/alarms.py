@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.dashboard.queries import Query, by_model, calls, total
+from langchain_modelmgr.dashboard.queries import Query, by_model, calls, of_budget, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,6 +56,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "Default": 0,
         "Description": "Answers a day whose price is unknown",
     },
+    "BudgetUsedPercent": {
+        "Type": "Number",
+        "Default": 80,
+        "Description": "Per cent of a budget that may be spent",
+    },
     "SilentHours": {
         "Type": "Number",
         "Default": 24,
@@ -101,6 +106,23 @@ def alarms_of(chain: Chain, namespace: str, extra: frozenset[str]) -> Iterator[A
             answered, taken, namespace,
             threshold="FallbackPercent", period=_FIVE_MINUTES, periods=3,
         )  # fmt: skip
+
+
+def budget_alarm(name: str, namespace: str) -> Alarm:
+    """Return the alarm on what is spent of a budget, of its highest key."""
+    queries = [of_budget(name, "b0")]
+    properties = {
+        **_properties(
+            f"Budget {name}: more than the threshold per cent of it are spent",
+            "Used", "b0", queries, namespace, _FIVE_MINUTES,
+        ),
+        "Threshold": {"Ref": "BudgetUsedPercent"},
+        "ComparisonOperator": "GreaterThanThreshold",
+        "EvaluationPeriods": 1,
+        "DatapointsToAlarm": 1,
+        "TreatMissingData": "notBreaching",
+    }  # fmt: skip
+    return f"Budget{_word(name)}", _resource(properties), len(queries)
 
 
 def silence_alarm(chains: Sequence[Chain], namespace: str) -> Alarm:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.metrics.series import BUDGET_USED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -63,6 +65,11 @@ def by_model(
         Query(f"{prefix}{i}", name, (("Agent", chain.agent), ("Model", model)), stat)
         for i, model in enumerate(models)
     ]
+
+
+def of_budget(name: str, query_id: str) -> Query:
+    """Return how much of a budget is spent, in per cent, of its highest key."""
+    return Query(query_id, BUDGET_USED, (("Budget", name),), "Maximum")
 
 
 def total(queries: Sequence[Query]) -> str:

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.dashboard.alarms import PARAMETERS, alarms_of, silence_alarm
+from langchain_modelmgr.dashboard.alarms import PARAMETERS, alarms_of, budget_alarm, silence_alarm
 from langchain_modelmgr.dashboard.chains import chains_of
 from langchain_modelmgr.dashboard.widgets import (
     MAX_METRICS,
@@ -16,7 +16,7 @@ from langchain_modelmgr.dashboard.widgets import (
     widgets_of,
 )
 from langchain_modelmgr.errors import ConfigurationError
-from langchain_modelmgr.metrics.series import METRIC_USD_A_MONTH, ROLLUP, indexes_of
+from langchain_modelmgr.metrics.series import BUDGETS, METRIC_USD_A_MONTH, ROLLUP, indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -39,12 +39,14 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
         ConfigurationError: No agent is enabled, or too many for one template.
     """
     chains = chains_of(config)
-    widgets = widgets_of(chains, config.namespace)
+    extra = frozenset(config.metrics.extra)
+    budgets = tuple(config.budgets.limits) if BUDGETS in extra else ()
+    widgets = widgets_of(chains, config.namespace, budgets)
     _check_dashboard(widgets)
     resources: dict[str, Any] = {"Dashboard": _dashboard(config, widgets)}
     billed = 0
-    extra = frozenset(config.metrics.extra)
     alarms = [a for chain in chains for a in alarms_of(chain, config.namespace, extra)]
+    alarms += [budget_alarm(name, config.namespace) for name in budgets]
     for logical_id, alarm, metrics in (*alarms, silence_alarm(chains, config.namespace)):
         resources[logical_id] = alarm
         billed += metrics
@@ -53,7 +55,7 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
             f"{len(chains)} agents make {len(resources)} resources, and a template takes "
             f"{MAX_RESOURCES}: enable fewer agents in the environment that this is made of"
         )
-    bill = monthly_bill(chains, extra, billed)
+    bill = monthly_bill(chains, extra, billed, budgets=len(budgets))
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Metrics {config.namespace} of langchain-modelmgr: dashboard and alarms",
@@ -66,13 +68,13 @@ def template_of(config: ConfigurationManager) -> dict[str, Any]:
 
 
 def monthly_bill(
-    chains: Sequence[Chain], extra: Collection[str], alarm_metrics: int
+    chains: Sequence[Chain], extra: Collection[str], alarm_metrics: int, *, budgets: int = 0
 ) -> dict[str, Decimal]:
     """Return the largest cost by kind, in USD a month: first price tiers, without free tiers."""
     pairs = sum(len(chain.models) for chain in chains)
     if ROLLUP in extra:
         pairs += len({model for chain in chains for model in chain.models})
-    series = pairs * len(indexes_of(extra))
+    series = pairs * len(indexes_of(extra)) + budgets
     bill = {
         "custom metrics": series * METRIC_USD_A_MONTH,
         "alarms": alarm_metrics * ALARM_METRIC_USD,

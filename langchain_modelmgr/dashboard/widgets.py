@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.dashboard.queries import Query, by_model, calls, total
+from langchain_modelmgr.dashboard.queries import Query, by_model, calls, of_budget, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,14 +18,30 @@ _WIDTH, _HEIGHT, _COLUMNS = 8, 6, 24
 _FIVE_MINUTES, _DAY = 300, 86_400
 
 
-def widgets_of(chains: Sequence[Chain], namespace: str) -> list[dict[str, Any]]:
-    """Return the widgets, in rows of three."""
+def widgets_of(
+    chains: Sequence[Chain], namespace: str, budgets: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the widgets, in rows of three, and below them a row of the budgets.
+
+    Args:
+        chains: The agents.
+        namespace: The namespace of their metrics.
+        budgets: The budgets whose use is published.
+    """
     bare = [*_overall(chains, namespace), *(w for c in chains for w in _of_agent(c, namespace))]
     placed = []
     for number, widget in enumerate(bare):
         row, column = divmod(number, _COLUMNS // _WIDTH)
         place = {"x": column * _WIDTH, "y": row * _HEIGHT, "width": _WIDTH, "height": _HEIGHT}
         placed.append({"type": "metric", **place, "properties": widget})
+    if budgets:
+        rows = [
+            of_budget(name, f"b{number}").for_graph(namespace, label=name)
+            for number, name in enumerate(budgets)
+        ]
+        place = {"x": 0, "y": _HEIGHT * -(-len(bare) // 3), "width": _COLUMNS, "height": _HEIGHT}
+        graph = _graph("Budgets: spent, of the highest key", rows, label="Per cent")
+        placed.append({"type": "metric", **place, "properties": graph})
     return placed
 
 

@@ -10,11 +10,13 @@ from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
+from langchain_modelmgr.metrics.series import BUDGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from langchain_modelmgr.budgets.gauges import BudgetGauges
     from langchain_modelmgr.config import ConfigurationManager
     from langchain_modelmgr.usage.sinks import MetricsSink
 
@@ -61,6 +63,7 @@ def sinks_and_ledger(
     *,
     given: Sequence[MetricsSink] | None,
     where: str | Path | None,
+    gauges: BudgetGauges | None = None,
 ) -> tuple[Sequence[MetricsSink], Ledger]:
     """Return the sinks of a configuration, and the ledger that they publish from.
 
@@ -68,6 +71,7 @@ def sinks_and_ledger(
         config: The configuration.
         cloudwatch: Fixes account, region and endpoint, and returns a client factory.
         given: A user's own sinks, in place of the configuration's.
+        gauges: The budgets whose use is published, if ``metrics.extra`` says so.
         where: ``auto``, ``off`` or a folder; None: the YAML's ``ledger``, and memory for a user's
             own sinks.
     """
@@ -90,6 +94,7 @@ def sinks_and_ledger(
         metadata=keys.metadata,
         days=keys.days,
         max_mb=keys.max_mb,
+        gauges=gauges if BUDGETS in config.metrics.extra else None,
     )
     return sinks, ledger
 
@@ -102,6 +107,7 @@ def ledger_for(  # noqa: PLR0913 - the keys of the ledger, keyword-only
     metadata: Sequence[str] = (),
     days: int = DAYS,
     max_mb: int = MAX_MB,
+    gauges: BudgetGauges | None = None,
 ) -> Ledger:
     """Return a manager's ledger, from which the configuration's CloudWatch sink publishes.
 
@@ -112,10 +118,11 @@ def ledger_for(  # noqa: PLR0913 - the keys of the ledger, keyword-only
         metadata: Metadata keys and tags that are stored.
         days: How long attempts are kept.
         max_mb: Largest size of the database.
+        gauges: The budgets whose use is published; None: none.
     """
     relay = next((sink for sink in sinks if isinstance(sink, CloudWatchSink)), None)
     ledger = Ledger(
-        folder, Batches(), relay=relay, environment=environment, allowed=metadata, days=days,
+        folder, Batches(gauges), relay=relay, environment=environment, allowed=metadata, days=days,
         max_mb=max_mb,
     )  # fmt: skip
     if relay is not None:

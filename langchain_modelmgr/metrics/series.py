@@ -82,6 +82,10 @@ _FIRST_TOKEN, _CACHE_READ, _CACHE_WRITE, _FALLBACKS, _THROTTLES, _WASTED, _UNPRI
 ROLLUP = "rollup"
 """Under ``metrics.extra``: every metric without the dimension ``Agent`` too, for alarms."""
 
+BUDGETS, BUDGET_USED = "budgets", "BudgetUsed"
+"""The name under ``metrics.extra`` and the metric: per cent of a budget, of its highest key. It has
+the dimension ``Budget`` alone, and is no metric of an attempt."""
+
 EXTRAS = (*dict.fromkeys(metric.extra for metric in METRICS if metric.extra), ROLLUP)
 """The names that ``metrics.extra`` may contain."""
 

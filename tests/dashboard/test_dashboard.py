@@ -67,6 +67,8 @@ def test_the_template_is_clean_under_cfn_lint(environment: str, tmp_path: Path) 
         f"agents: {{a: {{model: '{SONNET}'}}}}\nmetrics: {{extra: [unpriced]}}",
         f"agents: {{a: {{model: '{SONNET}'}}}}\nmetrics: {{extra: [rollup, wasted_cost]}}",
         "agents:\n" + "\n".join(f"  a{n}: {{model: '{SONNET}'}}" for n in range(12)),
+        f"agents: {{a: {{model: '{SONNET}'}}}}\nmetrics: {{extra: [budgets]}}\n"
+        "budgets: {b-1: {usd: 1, per: day}, c: {usd: 1, per: month}}",
     ],
 )
 def test_templates_of_all_sizes_and_bills_are_clean_under_cfn_lint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,15 +11,21 @@ from typing import TYPE_CHECKING
 from langchain_modelmgr.ledger import outbox
 from langchain_modelmgr.metrics.cloudwatch.aggregate import Rules, aggregate
 from langchain_modelmgr.metrics.cloudwatch.cardinality import FOLDING, MAX_SERIES, Places
-from langchain_modelmgr.metrics.series import EXTRAS, MAX_VALUES
+from langchain_modelmgr.metrics.series import (
+    BUDGET_USED,
+    EXTRAS,
+    MAX_VALUES,
+    Datum,
+    dimension_value,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from langchain_modelmgr.budgets.gauges import BudgetGauges
     from langchain_modelmgr.ledger.ingest import WriterState
-    from langchain_modelmgr.metrics.series import Datum
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +39,14 @@ _ENVELOPE_BYTES = 1_000
 
 
 class Batches:
-    """Makes the batches of a ledger, from its own rows and those of other processes."""
+    """Makes the batches of a ledger, from its own rows and those of other processes.
 
-    def __init__(self) -> None:
+    Args:
+        gauges: The budgets whose use is published beside the rows; None: none.
+    """
+
+    def __init__(self, gauges: BudgetGauges | None = None) -> None:
+        self._gauges = gauges
         self._has_logged_folding = False
 
     def add(
@@ -52,6 +64,7 @@ class Batches:
         )
         given = {state.id: (rules_of(state.settings), state.groups) for state in writers}
         datums, folded = aggregate(given, places)
+        datums += self._of_budgets(writers, owner)
         for request in requests_of(datums):
             outbox.put(
                 connection,
@@ -74,6 +87,20 @@ class Batches:
         if folded and not self._has_logged_folding:
             self._has_logged_folding = True
             logger.warning(FOLDING, min(rules.max_series for rules, _ in given.values()))
+
+    def _of_budgets(self, writers: Iterable[WriterState], owner: str) -> list[Datum]:
+        """Return the use of each budget, if this process has new rows."""
+        own = next((str(state.id) for state in writers if state.name == owner), None)
+        if self._gauges is None or own is None:
+            return []
+        minute = int(time.time()) // 60 * 60
+        return [
+            Datum(
+                BUDGET_USED, "Percent", (("Budget", dimension_value(name)),), minute,
+                (round(percent, 3),), (1,), {own: 1},
+            )
+            for name, percent in self._gauges.used()
+        ]  # fmt: skip
 
 
 def rules_of(settings: Mapping[str, Any]) -> Rules:
