@@ -200,7 +200,11 @@ class ModelManager(ModelCalls):
         return self.budgets.task(task, usd=usd, tokens=tokens, wait_seconds=wait_seconds)
 
     def budget_status(self) -> list[BudgetStatus]:
-        """Return what is spent in the current window of each budget of the YAML, by key."""
+        """Return what is spent in the current window of each budget of the YAML, by key.
+
+        Raises:
+            BudgetStoreError: The store of the budgets can't be used.
+        """
         return self.budgets.status()
 
     def reset_budget(self, name: str, key: str | None = None) -> None:
@@ -211,6 +215,7 @@ class ModelManager(ModelCalls):
             key: The only value of ``by`` to reset; None: all.
 
         Raises:
+            BudgetStoreError: The store of the budgets can't be used.
             ConfigurationError: No budget has this name.
         """
         self.budgets.reset(name, key)

@@ -14,7 +14,7 @@ from langchain_modelmgr.budgets.memory_store import MemoryStore
 from langchain_modelmgr.budgets.money import nano_of
 from langchain_modelmgr.budgets.places import store_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.budgets.store import TASK_PREFIX, Claim, Figures
+from langchain_modelmgr.budgets.store import TASK_PREFIX, Claim, Figures, answered
 from langchain_modelmgr.budgets.tasks import TASKS, TaskBudget, active_tasks
 from langchain_modelmgr.budgets.windows import calendar
 from langchain_modelmgr.config.budget_schema import MOST_TOKENS, MOST_USD
@@ -159,11 +159,15 @@ class ProjectBudgets:
         """Return what is spent in the current window of each budget, by key.
 
         A budget without ``by`` has one entry, also if nothing was spent.
+
+        Raises:
+            BudgetStoreError: The store can't be used.
         """
         SETTLEMENTS.drain()
         found = []
         for limit in self._limits:
-            figures = self._store().figures(limit.stored, limit.calendar)
+            with answered():
+                figures = self._store().figures(limit.stored, limit.calendar)
             if not figures and limit.by is None:
                 figures = [Figures(limit.stored, "", 0, self._end(limit))]
             found += [limit.status(each) for each in figures]
@@ -182,19 +186,22 @@ class ProjectBudgets:
             key: The only key to reset; None: all keys.
 
         Raises:
+            BudgetStoreError: The store can't be used.
             ConfigurationError: No budget has this name.
         """
         SETTLEMENTS.drain()
         stored = None if key is None else stored_key(key)
         for limit in self._limits:
             if limit.name == name:
-                self._store().reset(limit.stored, key=stored)
+                with answered():
+                    self._store().reset(limit.stored, key=stored)
                 return
         task = TASKS.named(self._project, name)
         if task is None:
             known = [limit.name for limit in self._limits]
             raise ConfigurationError(f"unknown budget {name!r}{nearest(name, known)}")
-        task.store.reset(task.limit.stored)
+        with answered():
+            task.store.reset(task.limit.stored)
 
     def add(
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from langchain_modelmgr.errors import BudgetStoreError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_modelmgr.budgets.windows import Calendar
 
@@ -26,6 +29,17 @@ class StoreUnreachableError(Exception):
 
 class StoreBusyError(Exception):
     """The deadline passed while other processes held the store's lock: nothing happened."""
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Raise the errors of a store as ``BudgetStoreError``, where a user asked for its figures."""
+    try:
+        yield
+    except StoreBusyError:
+        raise BudgetStoreError("the store of the budgets is busy: try again") from None
+    except StoreUnreachableError as error:
+        raise BudgetStoreError(f"the store of the budgets can't be used: {error}") from error
 
 
 class Claim(NamedTuple):

@@ -78,11 +78,12 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
 
     @property
     def status(self) -> BudgetStatus:
-        """What is spent, held and left."""
-        from langchain_modelmgr.budgets.store import Figures
+        """What is spent, held and left; ``BudgetStoreError`` if its store can't be used."""
+        from langchain_modelmgr.budgets.store import Figures, answered
 
         SETTLEMENTS.drain()
-        found = self.store.figures(self.limit.stored, self.limit.calendar, key="")
+        with answered():
+            found = self.store.figures(self.limit.stored, self.limit.calendar, key="")
         return self.limit.status(found[0] if found else Figures(self.limit.stored, "", 0, None))
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.chain.next_step import next_step
 from langchain_modelmgr.checks.finding import Finding, attempted
+from langchain_modelmgr.checks.offline import check_budgets, is_remote
 from langchain_modelmgr.errors import (
     BedrockAuthenticationError,
     BedrockNotFoundError,
@@ -64,7 +65,9 @@ def check_aws(manager: ModelManager) -> list[Finding]:
         The findings. After a refused identity, what needs one is reported as unchecked.
     """
     found = attempted("identity", "", lambda: _identity(manager))
-    if any(finding.status == "problem" for finding in found):
+    if is_remote(manager):
+        found += check_budgets(manager)
+    if any(f.status == "problem" for f in found if f.check in {"identity", "clock"}):
         text = "not asked: AWS refuses the credentials"
         rest = ("model access", "guardrail", "metrics")
         return [*found, *(Finding(check, "", "unchecked", text) for check in rest)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.chain.candidate import outlasts
 from langchain_modelmgr.chain.lifecycle import age_of_catalog
 from langchain_modelmgr.checks.finding import Finding, attempted
-from langchain_modelmgr.errors import ConfigurationError
+from langchain_modelmgr.errors import BudgetStoreError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,39 @@ def check_configuration(manager: ModelManager) -> list[Finding]:
         *attempted("credentials", "", lambda: _credentials(manager)),
         *attempted("chain", "", lambda: _chains(manager)),
         *attempted("time-out", "", lambda: _timeouts(manager)),
+        *([] if is_remote(manager) else check_budgets(manager)),
     ]
+
+
+def is_remote(manager: ModelManager) -> bool:
+    """Return whether budgets are kept on another machine."""
+    return "://" in manager.config.budgets.state
+
+
+def check_budgets(manager: ModelManager) -> list[Finding]:
+    """Check that the budgets' figures can be read."""
+    return attempted("budgets", "", lambda: _budgets(manager))
+
+
+def _budgets(manager: ModelManager) -> Iterator[Finding]:
+    keys = manager.config.budgets
+    if not keys.limits:
+        return
+    place = "valkey" if is_remote(manager) else keys.state
+    try:
+        found = manager.budget_status()
+    except BudgetStoreError as error:
+        stops = keys.is_required
+        text = f"{error}; calls {'fail' if stops else 'go on with the last figures'}"
+        cure = "start the server of state:, or check its URL, password and network"
+        yield Finding("budgets", f"state {place}", "problem" if stops else "warning", text, cure)
+        return
+    spent = [f.name for f in found if f.remaining <= 0]
+    for name in dict.fromkeys(spent):
+        cure = f"raise its limit, or modelmgr budgets --reset {name}"
+        yield Finding("budgets", name, "warning", "nothing is left in the current window", cure)
+    if not spent:
+        yield Finding("budgets", f"state {place}", "ok", f"{len(keys.limits)} budgets can be read")
 
 
 def _files(manager: ModelManager) -> Iterator[Finding]:

@@ -51,7 +51,8 @@ def budgets(
             manager.reset_budget(reset, key)
         found = manager.budget_status()
     if as_json:
-        print_json([asdict(status) for status in found])
+        where = {"environment": config.environment, "config_dir": str(config.config_dir)}
+        print_json({**where, "budgets": [asdict(status) for status in found]})
         return
     if not found:
         say(f"environment {config.environment} has no budgets, or nothing was spent")

@@ -45,7 +45,9 @@ def test_reset_sets_one_key_to_zero(folder: str) -> None:
         "budgets", "test", "--config-dir", folder, "--reset", "tenants", "--key", "acme", "--json"
     )
 
-    spent = {(each["name"], each["key"]): each["spent"] for each in json.loads(found.stdout)}
+    spent = {
+        (each["name"], each["key"]): each["spent"] for each in json.loads(found.stdout)["budgets"]
+    }
     assert spent["tenants", "acme"] == 0
     assert spent["tenants", "umbra"] > 0
     assert spent["daily", None] != "0.00"
@@ -65,3 +67,16 @@ def test_without_budgets_it_says_so(configured: Configure, tmp_path: Path) -> No
     found = run("budgets", "test", "--config-dir", str(tmp_path))
 
     assert "has no budgets" in found.stdout
+
+
+def test_a_store_that_cant_be_reached_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "test.yaml").write_text(
+        "state: valkey://:secret@127.0.0.1:9/0\nbudgets: {daily: {usd: 1, per: day}}\n"
+        "agents: {a: {model: us.anthropic.claude-sonnet-5-5}}"
+    )
+
+    for options in ([], ["--reset", "daily"]):
+        found = run("budgets", "test", "--config-dir", str(tmp_path), *options)
+
+        assert (found.exit_code, found.stdout) == (1, "")
+        assert found.stderr == "the store of the budgets can't be used: ConnectionError\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_modelmgr import ConfigurationManager, ModelManager
 from tests.cli.command import CONFIG, modelmgr, run
 from tests.models import HAIKU, SONNET
 
@@ -311,6 +312,35 @@ def test_a_time_out_that_max_tokens_outlast_is_a_warning(folder: Path) -> None:
     (found,) = [f for f in _serious(findings) if f["subject"] == f"a: {PROFILE}"]
     assert found["text"] == "30000 tokens without streaming take longer than 60 s"
     assert "raise timeout_seconds" in found["cure"]
+
+
+@pytest.mark.parametrize(("required", "level"), [("true", "problem"), ("false", "warning")])
+def test_a_store_of_budgets_that_cant_be_reached_is_a_finding(
+    folder: Path, required: str, level: str
+) -> None:
+    state = f"state: valkey://:{SECRET}@127.0.0.1:9/0\nstate_required: {required}\n"
+    (folder / "dev.yaml").write_text(f"{state}budgets: {{b: {{usd: 1, per: day}}}}\n{AGENTS}")
+
+    offline = _serious(_doctor(folder)[1])
+    status, findings = _doctor(folder, "--live")
+
+    (found,) = [f for f in _serious(findings) if f["check"] == "budgets"]
+    assert (found["status"], status) == (level, level == "problem")
+    assert "can't be used: ConnectionError" in found["text"]
+    assert SECRET not in str(findings)
+    assert offline == []
+
+
+def test_a_budget_without_anything_left_is_a_finding(folder: Path) -> None:
+    (folder / "dev.yaml").write_text(f"budgets: {{b: {{tokens: 1, per: total}}}}\n{AGENTS}")
+    config = ConfigurationManager("dev", folder)
+    with ModelManager(config, sinks=[]) as manager:
+        manager.budgets.add("sql", {}, cost_usd=None, tokens=1)
+
+        (found,) = _serious(_doctor(folder)[1])
+
+    assert (found["check"], found["subject"], found["status"]) == ("budgets", "b", "warning")
+    assert "modelmgr budgets --reset b" in found["cure"]
 
 
 def test_a_finding_about_several_agents_is_shown_once(folder: Path) -> None:
