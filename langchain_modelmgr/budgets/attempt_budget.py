@@ -166,7 +166,9 @@ class AttemptBudget:
                 return
             self._is_over = True
             held, self._held = self._held, []
-        later = threading.get_ident() != self._thread or _on_event_loop()
+        # A stream that is collected ends as aborted, perhaps while its thread holds a store's lock.
+        is_over = self._meter.outcome in {"answered", "failed"}
+        later = not is_over or threading.get_ident() != self._thread or _on_event_loop()
         for each in held:
             used = [self._used(limit) for limit, _, _ in each.applied]
             settle = SETTLEMENTS.settle_later if later else SETTLEMENTS.settle

@@ -41,11 +41,11 @@ class _Stores:
     def __init__(self) -> None:
         self._stores: dict[tuple[str, str], BudgetStore] = {}
         self._unconfirmed: dict[int, UnconfirmedStore] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, state: str, project_prefix: str) -> BudgetStore:
         if state != "auto":

@@ -86,7 +86,9 @@ class ProjectBudgets:
             is_store_required=self._settings.is_required,
         )
 
-    def _applied(self, agent_name: str, metadata: Mapping[str, Any]) -> list[Applied]:
+    def _applied(
+        self, agent_name: str, metadata: Mapping[str, Any], *, refuses_unknown: bool = True
+    ) -> list[Applied]:
         found: list[Applied] = []
         if self._limits:
             store = self._store()
@@ -96,13 +98,13 @@ class ProjectBudgets:
                 if not limit.agents or agent_name in limit.agents
             ]
         tasks: dict[tuple[int, str], TaskBudget] = {}
-        for task in self._tasks(metadata):
+        for task in self._tasks(metadata, refuses_unknown=refuses_unknown):
             place = (id(task.store), task.limit.stored)
             if place not in tasks or task.limit.limit < tasks[place].limit.limit:
                 tasks[place] = task
         return found + [Applied(task.limit, "", task.store) for task in tasks.values()]
 
-    def _tasks(self, metadata: Mapping[str, Any]) -> list[TaskBudget]:
+    def _tasks(self, metadata: Mapping[str, Any], *, refuses_unknown: bool) -> list[TaskBudget]:
         found = active_tasks(self._project)
         named = metadata.get(TASK_KEY)
         if named is None:
@@ -110,7 +112,7 @@ class ProjectBudgets:
         task = TASKS.named(self._project, str(named))
         if task is not None:
             found.append(task)
-        elif not self.is_tracked(str(named)):
+        elif refuses_unknown and not self.is_tracked(str(named)):
             raise ConfigurationError(
                 f"metadata {TASK_KEY}: task {str(named)!r} has no budget: make it with "
                 "manager.budget(name, usd=...) in this process, or a track with manager.track(name)"
@@ -221,7 +223,8 @@ class ProjectBudgets:
         """
         if not self._limits and not TASKS.were_used:
             return
-        for limit, key, store in self._applied(agent_name, metadata):
+        applied = self._applied(agent_name, metadata, refuses_unknown=False)
+        for limit, key, store in applied:
             if limit.unit == "usd" and cost_usd is None:
                 continue
             used = tokens if cost_usd is None or limit.unit == "tokens" else nano_of(cost_usd)

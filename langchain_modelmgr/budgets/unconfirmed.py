@@ -42,13 +42,14 @@ class UnconfirmedStore:
         self._seen: OrderedDict[tuple[str, str], Figures] = OrderedDict()
         self._claims: dict[str, Sequence[Claim]] = {}
         self._to_add: list[Claim] = []
-        self._lock = threading.Lock()
+        # Reentrant: a stream that is collected settles in any thread, at any time.
+        self._lock = threading.RLock()
         self._log = RateLimitedLog(logger)
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
         """Make a new lock; what the parent spent is the parent's to add."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._claims, self._to_add = {}, []
 
     def saw(self, figures: Sequence[Figures]) -> None:
