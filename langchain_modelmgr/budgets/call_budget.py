@@ -154,15 +154,13 @@ class CallBudget:
         ends = moment(figures.end)
         named = f"budget {limit.name!r}" + (f" of {limit.by} {key!r}" if key else "")
         fits_later = figures.spent + amount <= limit.limit
-        then = (
-            f"It counts per {limit.calendar.per}, until {ends:%Y-%m-%d %H:%M} UTC: " if ends else ""
-        )
-        wait = "wait_seconds lets calls wait for what others hold; " if fits_later else ""
+        then = f"This {limit.calendar.per} ends at {ends:%Y-%m-%d %H:%M} UTC. " if ends else ""
+        wait = "set wait_seconds to wait for what calls hold, " if fits_later else ""
         return BudgetExceededError(
             f"agent {self.agent_name!r}: {named} can't pay for this call: it may use up to "
-            f"{limit.text(amount)}, and of {limit.text(limit.limit)} "
-            f"{limit.text(figures.spent)} are spent and {limit.text(figures.held)} held by calls "
-            f"that have not ended. {then}{wait}{_REMEDIES}",
+            f"{limit.text(amount)}. Of {limit.text(limit.limit)}, {limit.text(figures.spent)} are "
+            f"spent, and {limit.text(figures.held)} are held by calls that have not ended. "
+            f"{then}To go on, {wait}{_REMEDIES}",
             budget=limit.name,
             key=key or None,
             limit=limit.amount(limit.limit),
