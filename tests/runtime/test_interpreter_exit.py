@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from textwrap import dedent
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,12 +107,13 @@ def _run(program: str, aws: LocalAWS, folder: Path) -> list[str]:
         f"agents: {{a: {{model: '{SONNET}', timeout_seconds: 900, deadline_seconds: 3000, "
         f"fallbacks: ['{HAIKU}']}}}}\n"
     )
-    sent = f"""
+    sent = """
 def sent():
-    import time, urllib.request
-    while urllib.request.urlopen("{aws.url}/foundation-models").read().count(b"modelId") == 0:
+    import os, time
+    while not os.path.exists("arrived"):
         time.sleep(0.02)
 """
+    Thread(target=_note_arrival, args=(aws, folder / "arrived"), daemon=True).start()
     done = subprocess.run(
         [sys.executable, "-c", dedent(BEGIN) + sent + dedent(program)],
         cwd=folder,
@@ -124,6 +127,14 @@ def sent():
     assert "Traceback" not in done.stderr
     assert "Fatal" not in done.stderr
     return done.stdout.splitlines()
+
+
+def _note_arrival(aws: LocalAWS, file: Path) -> None:
+    """Write a file when the first request has arrived, for the program to see."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not aws.requests():
+        time.sleep(0.02)
+    file.touch()
 
 
 @pytest.mark.timeout(150)
