@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 ROOT = "langchain_modelmgr"
-PACKAGES = ("errors", "metrics", "ledger", "catalog", "checks", "dashboard", "local")
+PACKAGES = ("errors", "metrics", "ledger", "catalog", "checks", "dashboard", "report", "local")
 WIDTH = 118
 LONGEST_DEFAULT = 40
 INTERNAL = "Internal: "

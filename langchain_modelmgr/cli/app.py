@@ -19,6 +19,7 @@ from langchain_modelmgr.cli import (
     local,
     migrate,
     models,
+    report,
     show,
     usage,
 )
@@ -102,6 +103,7 @@ app.command("show", cls=_Command, epilog=show.EXAMPLE)(show.show)
 app.command("doctor", cls=_Command, epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("usage", cls=_Command, epilog=usage.EXAMPLE)(usage.usage)
 app.command("budgets", cls=_Command, epilog=budgets.EXAMPLE)(budgets.budgets)
+app.command("report", cls=_Command, epilog=report.EXAMPLE)(report.report)
 app.command("migrate", cls=_Command, epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("dashboard", cls=_Command, epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("iam", cls=_Command, epilog=iam.EXAMPLE)(iam.iam)

@@ -1,0 +1,183 @@
+"""MonthReport: what the agents of one environment used and cost in a month, from the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.errors import BudgetStoreError, ConfigurationError
+from langchain_modelmgr.report.cache_savings import cache_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from langchain_modelmgr.catalog import ModelConfig
+    from langchain_modelmgr.manager import ModelManager
+
+RETIRING_DAYS = 90
+"""Models whose end is at most so many days away are listed."""
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+@dataclass(frozen=True, slots=True)
+class MonthReport:
+    """The figures of a month. Money is Decimal, in USD; None is unknown.
+
+    Attributes:
+        month: ``2026-11``.
+        environment: The configuration's environment.
+        days: The days of the month up to now.
+        spend: ``day``, ``agent``, ``cost_usd``, for days with usage.
+        agents: By agent, the most expensive first: the figures of ``ModelManager.usage``.
+        models: The same by model.
+        fallbacks: ``agent``, ``model``, ``answers`` of fallback models, and their ``cost_usd``.
+        answers: Attempts that were answered.
+        cache: By model with a prompt cache in use: ``hit_rate`` and ``saved_usd``.
+        budgets: The budgets now; only for the current month.
+        budgets_unknown: Why they are not known; empty: they are.
+        prices: ``model`` and ``reason``: prices that are disputed or unknown.
+        retiring: ``model``, ``date`` and ``agents``: models that end within 90 days.
+        totals: The figures over all agents.
+    """
+
+    month: str
+    environment: str
+    days: tuple[str, ...]
+    spend: tuple[dict[str, Any], ...]
+    agents: tuple[dict[str, Any], ...]
+    models: tuple[dict[str, Any], ...]
+    fallbacks: tuple[dict[str, Any], ...]
+    answers: int
+    cache: tuple[dict[str, Any], ...]
+    prices: tuple[dict[str, Any], ...]
+    retiring: tuple[dict[str, Any], ...]
+    totals: dict[str, Any]
+    budgets: tuple[dict[str, Any], ...] = ()
+    budgets_unknown: str = ""
+    made: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON; money is text with all its digits."""
+        plain: dict[str, Any] = _texts(asdict(self))
+        return plain
+
+
+def month_report(manager: ModelManager, month: str) -> MonthReport:
+    """Return the report of a month.
+
+    Args:
+        manager: The manager of the configuration.
+        month: ``2026-11``, in UTC.
+
+    Raises:
+        ConfigurationError: The month is not valid, or is in the future.
+        LedgerError: The ledger can't be read.
+    """
+    now = dt.datetime.now(dt.UTC)
+    if not _MONTH.fullmatch(month) or month > f"{now:%Y-%m}":
+        raise ConfigurationError(
+            f"month {month!r} is not valid: use a month up to the current one, such as {now:%Y-%m}"
+        )
+    try:
+        by_day = manager.usage(month, by=("day", "agent"))
+        agents = manager.usage(month, by="agent")
+        models = manager.usage(month, by="model")
+        fallbacks = manager.usage(
+            month, by=("agent", "model"), where={"outcome": "answered", "is_fallback": 1}
+        )
+        answered = manager.usage(month, by=(), where={"outcome": "answered"})
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    budgets, unknown = _budgets(manager) if month == f"{now:%Y-%m}" else ((), "")
+    return MonthReport(
+        month=month,
+        environment=manager.config.environment,
+        days=tuple(_days(month, now)),
+        spend=tuple({name: row[name] for name in ("day", "agent", "cost_usd")} for row in by_day),
+        agents=_dearest(agents.rows),
+        models=_dearest(models.rows),
+        fallbacks=tuple(
+            {
+                "agent": row["agent"],
+                "model": row["model"],
+                "answers": row["attempts"],
+                "cost_usd": row["cost_usd"],
+            }
+            for row in _dearest(fallbacks.rows)
+        ),
+        answers=answered.totals["attempts"],
+        cache=cache_rows(models.rows, lambda name: _model(manager, name)),
+        prices=tuple(_prices(manager, models.rows)),
+        retiring=tuple(_retiring(manager, models.rows, now.date())),
+        totals=agents.totals,
+        budgets=budgets,
+        budgets_unknown=unknown,
+        made=now,
+    )
+
+
+def _days(month: str, now: dt.datetime) -> Iterator[str]:
+    day = dt.date.fromisoformat(f"{month}-01")
+    while f"{day:%Y-%m}" == month and day <= now.date():
+        yield day.isoformat()
+        day += dt.timedelta(days=1)
+
+
+def _dearest(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(sorted(rows, key=lambda row: row["cost_usd"], reverse=True))
+
+
+def _model(manager: ModelManager, model_id: str) -> ModelConfig | None:
+    """Return the catalog's facts of a recorded model; None: it has none, as a masked ARN."""
+    known = manager.catalog.get(model_id)
+    if known is not None or model_id.startswith("arn:"):
+        return known
+    found = manager.catalog.resolve(model_id)
+    return found if found.in_catalog else None
+
+
+def _prices(manager: ModelManager, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        model = _model(manager, row["model"])
+        if row["unpriced"]:
+            reason = f"unknown for {row['unpriced']:,} answers, which the cost leaves out"
+            yield {"model": row["model"], "reason": reason}
+        if model is not None and model.price_disputed:
+            yield {"model": row["model"], "reason": f"disputed: {model.price_disputed}"}
+
+
+def _retiring(
+    manager: ModelManager, rows: Iterable[dict[str, Any]], today: dt.date
+) -> Iterator[dict[str, Any]]:
+    agents: dict[str, list[str]] = {row["model"]: [] for row in rows}
+    for check in manager.check_chains():
+        agents.setdefault(check.model_id, []).append(check.agent_name)
+    for model_id, names in sorted(agents.items()):
+        model = _model(manager, model_id)
+        end = None if model is None else model.retirement_date
+        if end is None or dt.date.fromisoformat(end) - today > dt.timedelta(days=RETIRING_DAYS):
+            continue
+        yield {"model": model_id, "date": end, "agents": names}
+
+
+def _budgets(manager: ModelManager) -> tuple[tuple[dict[str, Any], ...], str]:
+    try:
+        return tuple(asdict(status) for status in manager.budget_status()), ""
+    except BudgetStoreError as error:
+        return (), str(error)
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _texts(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(entry) for entry in value]
+    return value
