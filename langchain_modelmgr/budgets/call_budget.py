@@ -152,7 +152,9 @@ class CallBudget:
             key=lambda each: (each[0].limit.limit - sum(each[1][4:6])) / each[0].limit.limit,
         )
         ends = moment(figures.end)
-        named = f"budget {limit.name!r}" + (f" of {limit.by} {key!r}" if key else "")
+        named = f"budget {limit.name!r}" + (
+            f" of {limit.by} {mask_account_ids(key)!r}" if key else ""
+        )
         fits_later = figures.spent + amount <= limit.limit
         then = f"This {limit.calendar.per} ends at {ends:%Y-%m-%d %H:%M} UTC. " if ends else ""
         wait = "set wait_seconds to wait for what calls hold, " if fits_later else ""
@@ -190,7 +192,7 @@ class CallBudget:
             logger.warning(
                 "budget %s%s: %s of %s are spent or held",
                 limit.name,
-                f" ({limit.by}: {key})" if key else "",
+                f" ({limit.by}: {mask_account_ids(key)})" if key else "",
                 limit.text(used),
                 limit.text(limit.limit),
             )

@@ -176,12 +176,14 @@ class SqliteStore:
         batch: list[_Step] = []
         while self._waiting and len(batch) < _MOST_AT_ONCE:
             batch.append(self._waiting.popleft())
-        error: Exception | None = None
+        # What an interrupt leaves: the steps of other threads did not happen either.
+        error: Exception | None = StoreUnreachableError("interrupted")
         try:
             self._transaction(batch)
+            error = None
         except StoreBusyError as busy:
             error = busy
-        except (sqlite3.Error, OSError) as failure:
+        except (sqlite3.Error, OSError, ValueError, TypeError) as failure:
             self._abandon()
             error = StoreUnreachableError(type(failure).__name__)
             error.__cause__ = failure

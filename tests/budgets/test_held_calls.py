@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import HumanMessage
 
@@ -130,6 +131,19 @@ def test_the_error_says_which_budget_and_what_would_be_right(manager_of: Any, bi
     assert not error.fits_later
     assert "agent 'a': budget 'b' of agent 'a' can't pay" in str(error)
     assert "lower max_tokens" in str(error)
+
+
+def test_langchains_retry_middleware_does_not_retry_a_refusal(
+    manager_of: Any, bills: Bills
+) -> None:
+    manager = manager_of("b: {usd: 0.001, per: day}")
+    middleware = ModelRetryMiddleware(max_retries=3, on_failure="error", initial_delay=0.0)
+    agent = create_agent(manager.chat_model("a"), middleware=[middleware])
+
+    with pytest.raises(BudgetExceededError):
+        agent.invoke({"messages": [HumanMessage("x")]})
+
+    assert manager.get_usage_summary()["calls"] == 1
 
 
 def test_an_answer_names_its_budgets(manager_of: Any, bills: Bills) -> None:

@@ -15,7 +15,12 @@ import pytest
 
 from langchain_modelmgr import ModelManager
 from langchain_modelmgr.budgets.sqlite_store import SqliteStore
-from langchain_modelmgr.budgets.store import Claim, Reservation, StoreBusyError
+from langchain_modelmgr.budgets.store import (
+    Claim,
+    Reservation,
+    StoreBusyError,
+    StoreUnreachableError,
+)
 from langchain_modelmgr.budgets.windows import calendar
 from tests.models import SONNET
 
@@ -110,6 +115,18 @@ def test_a_busy_file_is_waited_for_until_the_deadline(store: SqliteStore) -> Non
     other.close()
 
     assert figures(store) == [(0, 2, 0)]
+
+
+def test_a_row_that_cant_be_read_is_an_error_of_the_store(store: SqliteStore) -> None:
+    made = reserve(store, 1)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("UPDATE held SET parts = 'no JSON'")
+    other.close()
+
+    with pytest.raises(StoreUnreachableError):
+        store.settle(made.id, [1])
+
+    assert figures(store) == [(0, 1, 0)]
 
 
 def test_a_stream_that_is_collected_is_settled(configured: Configure, bills: Bills) -> None:
