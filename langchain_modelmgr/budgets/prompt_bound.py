@@ -14,7 +14,7 @@ MESSAGE_TOKENS = 16
 """Tokens of a message's own marks, beyond its text."""
 
 TOOL_TOKENS = 1_000
-"""Tokens of the system prompt that a model adds if there are tools. Claude adds 264 to 780.
+"""Tokens of the instructions that a model gets for tools, or for a schema. Claude adds 264 to 780.
 Source: Anthropic, "Tool use", its table of token counts; read 2026-11-26."""
 
 CITATION_TOKENS = 1_000
@@ -47,12 +47,21 @@ def prompt_bound(params: Mapping[str, Any]) -> int | None:
     if system is None:
         return None
     total += system + (MESSAGE_TOKENS if system else 0)
-    if params.get("toolConfig"):
+    if any("systemTool" in tool for tool in (params.get("toolConfig") or {}).get("tools", ())):
+        return None  # the service adds what its own tools find
+    if _adds_instructions(params):
         total += TOOL_TOKENS
     for name, value in params.items():
         if name not in _NOT_TEXT:
             total += _json(value)
     return total
+
+
+def _adds_instructions(params: Mapping[str, Any]) -> bool:
+    """Return whether the model gets instructions of its maker's: for tools, or for a schema."""
+    fields = params.get("additionalModelRequestFields")
+    own_tools = isinstance(fields, dict) and "tools" in fields
+    return own_tools or bool(params.get("toolConfig") or params.get("outputConfig"))
 
 
 def _blocks(blocks: Iterable[Mapping[str, Any]]) -> int | None:

@@ -63,6 +63,23 @@ def test_tools_count_with_their_schemas() -> None:
     assert bound == 17 + 1_000 + len(json.dumps(tools))
 
 
+def test_instructions_for_a_schema_and_for_a_makers_own_tools_count_as_for_tools() -> None:
+    cases: tuple[dict[str, Any], ...] = (
+        {"outputConfig": {"textFormat": {}}},
+        {"additionalModelRequestFields": {"tools": [{"type": "bash_20250124"}]}},
+    )
+    for more in cases:
+        bound = prompt_bound({**text([{"text": "a"}]), **more})
+        assert bound is not None
+        assert bound > 1_000
+
+
+def test_a_tool_that_the_service_runs_has_no_bound() -> None:
+    tools = {"tools": [{"systemTool": {"name": "nova_grounding"}}]}
+
+    assert prompt_bound({**text([{"text": "a"}]), "toolConfig": tools}) is None
+
+
 def test_an_image_counts_5000_whatever_its_bytes() -> None:
     image = {"image": {"format": "png", "source": {"bytes": b"x" * 100_000}}}
 
