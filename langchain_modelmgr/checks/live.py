@@ -21,6 +21,7 @@ from langchain_modelmgr.errors import (
 )
 from langchain_modelmgr.ledger.folder import in_lambda
 from langchain_modelmgr.runtime import aws_codes
+from langchain_modelmgr.runtime.guard import Guard
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.checks.finding import Status
+    from langchain_modelmgr.errors import BedrockError
     from langchain_modelmgr.manager import ModelManager
 
 _REFUSED_AT = 300.0
@@ -78,6 +80,26 @@ def check_aws(manager: ModelManager) -> list[Finding]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """AWS's reply to a request, or its refusal: the classified failure and the error itself."""
+
+    value: Any = None
+    failure: BedrockError | None = None
+    error: Exception | None = None
+
+
+def _asked(request: Callable[[], Any]) -> _Reply:
+    """Send a request; what is neither AWS's nor the network's error is raised."""
+    errors: list[Exception] = []
+    with Guard(errors.append):
+        return _Reply(request())
+    failure = classify(errors[0])
+    if failure is None:
+        raise errors[0]
+    return _Reply(failure=failure, error=errors[0])
+
+
 # -- identity and clock
 
 
@@ -85,26 +107,22 @@ def _identity(manager: ModelManager) -> Iterator[Finding]:
     where = manager.clients.cloudwatch()
     where.fix()
     region = where.region or "unknown"
-    try:
-        reply: Mapping[str, Any] = where.sts().get_caller_identity()
-    except Exception as error:  # noqa: BLE001 - named below; what is not AWS's is raised again
-        yield from _without_identity(error, manager, region)
+    reply = _asked(lambda: where.sts().get_caller_identity())
+    if reply.failure is not None:
+        yield from _without_identity(reply, manager, region)
         return
     yield Finding("identity", region, "ok", "AWS accepts the credentials")
-    yield from _clock(reply)
+    yield from _clock(reply.value)
 
 
-def _without_identity(error: Exception, manager: ModelManager, region: str) -> Iterator[Finding]:
-    failure = classify(error)
-    if failure is None:
-        raise error
-    skewed = list(_clock(getattr(error, "response", {})))
+def _without_identity(reply: _Reply, manager: ModelManager, region: str) -> Iterator[Finding]:
+    skewed = list(_clock(getattr(reply.error, "response", {})))
     yield from skewed
     if any(finding.status == "problem" for finding in skewed):
         return
-    text = mask_account_ids(str(failure))
-    if isinstance(failure, BedrockAuthenticationError):
-        yield Finding("identity", region, "problem", text, _step(failure, manager, region))
+    text = mask_account_ids(str(reply.failure))
+    if isinstance(reply.failure, BedrockAuthenticationError):
+        yield Finding("identity", region, "problem", text, _step(reply.failure, manager, region))
         return
     cure = "check DNS, proxy and VPC endpoints; Bedrock may be reachable although STS is not"
     yield Finding("identity", region, "unchecked", f"STS did not answer: {text}", cure)
@@ -184,22 +202,21 @@ class _Model:
 
     def _asked(self, operation: str, ask: Callable[[], list[Finding]]) -> list[Finding]:
         """Return the findings of one request; what it needs, if it is refused."""
-        try:
-            return ask()
-        except Exception as error:
-            failure = classify(error)
-            if failure is None:
-                raise
-            if isinstance(failure, BedrockPermissionDeniedError):
-                text = f"{operation} is denied"
-                cure = f"allow bedrock:{operation}, or ignore this: agents don't need it"
-                return [Finding("model access", self.subject, "unchecked", text, cure)]
-            if isinstance(failure, BedrockNotFoundError):
-                text = f"{operation}: {failure}"
-                cure = _step(failure, self.manager, self.region, self.agents[0])
-                return [Finding("model access", self.subject, self.stops, text, cure)]
-            text = f"{operation} could not be asked: {failure}"
-            return [Finding("model access", self.subject, "unchecked", text)]
+        reply = _asked(ask)
+        failure = reply.failure
+        if failure is None:
+            found: list[Finding] = reply.value
+            return found
+        if isinstance(failure, BedrockPermissionDeniedError):
+            text = f"{operation} is denied"
+            cure = f"allow bedrock:{operation}, or ignore this: agents don't need it"
+            return [Finding("model access", self.subject, "unchecked", text, cure)]
+        if isinstance(failure, BedrockNotFoundError):
+            text = f"{operation}: {failure}"
+            cure = _step(failure, self.manager, self.region, self.agents[0])
+            return [Finding("model access", self.subject, self.stops, text, cure)]
+        text = f"{operation} could not be asked: {failure}"
+        return [Finding("model access", self.subject, "unchecked", text)]
 
     def _profile(self, client: Any) -> list[Finding]:
         client.get_inference_profile(
@@ -282,22 +299,19 @@ def _guardrail(
 ) -> Finding:
     region, identifier, version = key[0] or "unknown", key[1], key[2]
     subject = f"{mask_account_ids(identifier)} version {version} in {region}"
-    try:
-        status = client.get_guardrail(guardrailIdentifier=identifier, guardrailVersion=version).get(
-            "status"
-        )
-    except Exception as error:
-        failure = classify(error)
-        if failure is None:
-            raise
-        if isinstance(failure, BedrockPermissionDeniedError):
-            cure = "allow bedrock:GetGuardrail, or ignore this: agents don't need it"
-            return Finding("guardrail", subject, "unchecked", "GetGuardrail is denied", cure)
-        if isinstance(failure, BedrockNotFoundError):
-            cure = f"check guardrail_config of {agent} in {manager.config.environment}.yaml"
-            return Finding("guardrail", subject, "problem", str(failure), cure)
+    reply = _asked(
+        lambda: client.get_guardrail(guardrailIdentifier=identifier, guardrailVersion=version)
+    )
+    failure = reply.failure
+    if isinstance(failure, BedrockPermissionDeniedError):
+        cure = "allow bedrock:GetGuardrail, or ignore this: agents don't need it"
+        return Finding("guardrail", subject, "unchecked", "GetGuardrail is denied", cure)
+    if isinstance(failure, BedrockNotFoundError):
+        cure = f"check guardrail_config of {agent} in {manager.config.environment}.yaml"
+        return Finding("guardrail", subject, "problem", str(failure), cure)
+    if failure is not None:
         return Finding("guardrail", subject, "unchecked", f"could not be asked: {failure}")
-    if status == "READY":
+    if (status := reply.value.get("status")) == "READY":
         return Finding("guardrail", subject, "ok", "is ready")
     cure = f"see it in the Bedrock console of {region}"
     return Finding("guardrail", subject, "problem", f"its status is {status}", cure)
@@ -316,27 +330,16 @@ def _metrics(manager: ModelManager) -> Iterator[Finding]:
     where = manager.clients.cloudwatch()
     where.fix()
     subject = f"namespace {namespace} in {where.region}"
-    try:
-        # Without data CloudWatch refuses the request after it has checked the permission.
-        where().put_metric_data(Namespace=namespace)
-    except Exception as error:  # noqa: BLE001 - named; what is not AWS's is raised again
-        yield _of_metrics(error, subject, config.environment)
-        return
-    yield Finding("metrics", subject, "ok", "PutMetricData is allowed")
-
-
-def _of_metrics(error: Exception, subject: str, environment: str) -> Finding:
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-    if code in _ACCEPTED_WITHOUT_DATA:
-        return Finding("metrics", subject, "ok", "PutMetricData is allowed")
-    failure = classify(error)
-    if failure is None:
-        raise error
-    if code in aws_codes.DENIED:
+    # Without data CloudWatch refuses the request after it has checked the permission.
+    failure = _asked(lambda: where().put_metric_data(Namespace=namespace)).failure
+    if failure is None or failure.code in _ACCEPTED_WITHOUT_DATA:
+        yield Finding("metrics", subject, "ok", "PutMetricData is allowed")
+    elif failure.code in aws_codes.DENIED:
         text = "the role lacks cloudwatch:PutMetricData; calls work, their metrics wait"
-        cure = f"modelmgr iam {environment} prints the role's policy"
-        return Finding("metrics", subject, "warning", text, cure)
-    return Finding("metrics", subject, "unchecked", f"could not be asked: {failure}")
+        cure = f"modelmgr iam {config.environment} prints the role's policy"
+        yield Finding("metrics", subject, "warning", text, cure)
+    else:
+        yield Finding("metrics", subject, "unchecked", f"could not be asked: {failure}")
 
 
 def _step(failure: Any, manager: ModelManager, region: str, agent: str = "AGENT") -> str:

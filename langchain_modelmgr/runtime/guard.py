@@ -1,4 +1,4 @@
-"""Guard: keeps failures of metrics from reaching calls."""
+"""Guard: keeps failures of metrics from reaching calls, and those of one check from the others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 class Guard:
     """Context manager that suppresses every ``Exception`` of its block and reports it.
 
-    Used only where metrics are recorded or sent: sinks and clients may be third-party code that
-    raises anything, and a call must not fail because of its metrics. Has no state: any number of
-    threads may use one guard.
+    Used only where metrics are recorded or sent, and in the checks of ``modelmgr doctor``: sinks
+    and clients may be third-party code that raises anything, and a call must not fail because of
+    its metrics. Has no state: any number of threads may use one guard.
 
     Args:
         failed: Called with each error; None if the same error is raised again elsewhere.
