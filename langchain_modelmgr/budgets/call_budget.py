@@ -70,7 +70,7 @@ class CallBudget:
         self._is_store_required = is_store_required
         self._nearly_spent: list[str] = []
         self._has_reordered = False
-        self._left: dict[tuple[str, str], tuple[Limit, int]] = {}
+        self._left: dict[tuple[str, str], tuple[Limit, int, bool]] = {}
 
     def attempt(self, meter: Meter, model: Callable[[float], ModelConfig]) -> AttemptBudget:
         """Return the budgets of one attempt.
@@ -90,8 +90,9 @@ class CallBudget:
                 "unit": limit.unit,
                 "limit": _plain(limit.amount(limit.limit)),
                 "remaining": _plain(limit.amount(left)),
+                **({} if is_confirmed else {"unconfirmed": True}),
             }
-            for (_, key), (limit, left) in self._left.items()
+            for (_, key), (limit, left, is_confirmed) in self._left.items()
         ]
 
     def warn_of_the_cap(self) -> None:
@@ -213,14 +214,15 @@ class CallBudget:
         used: Sequence[int | None],
     ) -> None:
         """Note what is left of the budgets, for the call's report and for a store's failures."""
-        if store is applied[0].store:
+        is_confirmed = store is applied[0].store
+        if is_confirmed:
             unconfirmed_of(store).settled(claims, used)
         for (limit, key, _), seen, claim, amount in zip(
             applied, figures, claims, used, strict=True
         ):
             charged = claim.amount if amount is None else amount
             left = limit.limit - seen.spent - seen.held + claim.amount - charged
-            self._left[limit.stored, key] = limit, left
+            self._left[limit.stored, key] = limit, left, is_confirmed
 
     def _unpriced(self, limit: Limit, model: ModelConfig, worst: WorstCase) -> BudgetExceededError:
         name = mask_account_ids(model.model_id)

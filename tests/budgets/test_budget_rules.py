@@ -247,6 +247,8 @@ def test_without_a_store_calls_go_on_with_the_last_figures(
     whole = {file: file.read_bytes() for file in path.parent.glob("budgets.db*")}
     path.write_bytes(b"this is no database" * 100)
 
+    (report,) = llm.invoke("x").response_metadata["model_manager"]["budgets"]
+    assert report["unconfirmed"] is True
     with pytest.raises(BudgetExceededError) as caught:
         for _ in range(10):
             llm.invoke("x")
