@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
@@ -41,6 +40,8 @@ def report(
     config = read_config(environment, config_dir)
     chosen = month or f"{dt.datetime.now(dt.UTC):%Y-%m}"
     with ModelManager(config, sinks=[], ledger=config.ledger.where) as manager:
+        if manager.ledger.folder is None:
+            raise ConfigurationError("the ledger is off, or in memory: there is nothing to report")
         found = month_report(manager, chosen)
     if as_json:
         print_json(found.as_dict())
@@ -49,15 +50,24 @@ def report(
 
     path = Path(output or f"{chosen}.html")
     _write(path, page_of(found))
-    note(f"{len(found.agents)} agents, environment {config.environment}, {chosen}")
+    agents = f"{len(found.agents)} agent{'' if len(found.agents) == 1 else 's'}"
+    note(f"{agents}, environment {config.environment}, {chosen}")
     say(str(path))
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file, or nothing at all."""
+    """Write a file whole, or leave what is there; a device or pipe is written to directly."""
+    new = None
     try:
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        path = path.resolve()
+        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with new.open("x", encoding="utf-8") as file:
             file.write(text)
-        os.replace(file.name, path)  # noqa: PTH105 - the same as Path.replace
+        new.replace(path)
     except OSError as error:
+        if new is not None and not isinstance(error, FileExistsError):
+            new.unlink(missing_ok=True)
         raise ConfigurationError(f"{path} can't be written: {error.strerror}") from error

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.manager import ModelManager
 
+    _Facts = dict[str, ModelConfig]
+
 RETIRING_DAYS = 90
 """Models whose end is at most so many days away are listed."""
 
@@ -31,10 +33,11 @@ class MonthReport:
         month: ``2026-11``.
         environment: The configuration's environment.
         days: The days of the month up to now.
-        spend: ``day``, ``agent``, ``cost_usd``, for days with usage.
+        spend: ``day``, ``agent``, ``cost_usd``, ``unpriced``, for days with usage.
         agents: By agent, the most expensive first: the figures of ``ModelManager.usage``.
         models: The same by model.
-        fallbacks: ``agent``, ``model``, ``answers`` of fallback models, and their ``cost_usd``.
+        fallbacks: ``agent``, ``model``, ``answers`` of fallback models, their ``cost_usd``, and
+            ``unpriced``, the answers that it leaves out.
         answers: Attempts that were answered.
         cache: By model with a prompt cache in use: ``hit_rate`` and ``saved_usd``.
         budgets: The budgets now; only for the current month.
@@ -92,27 +95,27 @@ def month_report(manager: ModelManager, month: str) -> MonthReport:
         answered = manager.usage(month, by=(), where={"outcome": "answered"})
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+    chains = _chains(manager)
+    facts = {name: model for _, name, model in chains}
     budgets, unknown = _budgets(manager) if month == f"{now:%Y-%m}" else ((), "")
     return MonthReport(
         month=month,
         environment=manager.config.environment,
         days=tuple(_days(month, now)),
-        spend=tuple({name: row[name] for name in ("day", "agent", "cost_usd")} for row in by_day),
+        spend=tuple(_picked(row, "day", "agent", "cost_usd", "unpriced") for row in by_day),
         agents=_dearest(agents.rows),
         models=_dearest(models.rows),
         fallbacks=tuple(
             {
-                "agent": row["agent"],
-                "model": row["model"],
+                **_picked(row, "agent", "model", "cost_usd", "unpriced"),
                 "answers": row["attempts"],
-                "cost_usd": row["cost_usd"],
             }
             for row in _dearest(fallbacks.rows)
         ),
         answers=answered.totals["attempts"],
-        cache=cache_rows(models.rows, lambda name: _model(manager, name)),
-        prices=tuple(_prices(manager, models.rows)),
-        retiring=tuple(_retiring(manager, models.rows, now.date())),
+        cache=cache_rows(models.rows, lambda name: _model(manager, facts, name)),
+        prices=tuple(_prices(manager, facts, models.rows)),
+        retiring=tuple(_retiring(manager, chains, models.rows, now.date())),
         totals=agents.totals,
         budgets=budgets,
         budgets_unknown=unknown,
@@ -131,18 +134,33 @@ def _dearest(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple(sorted(rows, key=lambda row: row["cost_usd"], reverse=True))
 
 
-def _model(manager: ModelManager, model_id: str) -> ModelConfig | None:
-    """Return the catalog's facts of a recorded model; None: it has none, as a masked ARN."""
-    known = manager.catalog.get(model_id)
-    if known is not None or model_id.startswith("arn:"):
-        return known
-    found = manager.catalog.resolve(model_id)
-    return found if found.in_catalog else None
+def _picked(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: row[name] for name in names}
 
 
-def _prices(manager: ModelManager, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _chains(manager: ModelManager) -> list[tuple[str, str, ModelConfig]]:
+    """Return agent, model id as the ledger has it, and facts, of each model of each chain."""
+    return [
+        (name, candidate.public_id, candidate.settings.model)
+        for name in manager.config.enabled_agents
+        for candidate in manager.agent(name).chain().candidates
+    ]
+
+
+def _model(manager: ModelManager, facts: _Facts, model_id: str) -> ModelConfig | None:
+    """Return the facts of a recorded model; None: they are unknown.
+
+    The ledger masks the account id of an ARN, so that only the chains have the facts of an ARN.
+    """
+    model = facts.get(model_id)
+    return model if model is not None and model.in_catalog else manager.catalog.get(model_id)
+
+
+def _prices(
+    manager: ModelManager, facts: _Facts, rows: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     for row in rows:
-        model = _model(manager, row["model"])
+        model = _model(manager, facts, row["model"])
         if row["unpriced"]:
             reason = f"unknown for {row['unpriced']:,} answers, which the cost leaves out"
             yield {"model": row["model"], "reason": reason}
@@ -151,13 +169,17 @@ def _prices(manager: ModelManager, rows: Iterable[dict[str, Any]]) -> Iterator[d
 
 
 def _retiring(
-    manager: ModelManager, rows: Iterable[dict[str, Any]], today: dt.date
+    manager: ModelManager,
+    chains: list[tuple[str, str, ModelConfig]],
+    rows: Iterable[dict[str, Any]],
+    today: dt.date,
 ) -> Iterator[dict[str, Any]]:
     agents: dict[str, list[str]] = {row["model"]: [] for row in rows}
-    for check in manager.check_chains():
-        agents.setdefault(check.model_id, []).append(check.agent_name)
+    for agent, model_id, _ in chains:
+        agents.setdefault(model_id, []).append(agent)
+    facts = {model_id: model for _, model_id, model in chains}
     for model_id, names in sorted(agents.items()):
-        model = _model(manager, model_id)
+        model = _model(manager, facts, model_id)
         end = None if model is None else model.retirement_date
         if end is None or dt.date.fromisoformat(end) - today > dt.timedelta(days=RETIRING_DAYS):
             continue

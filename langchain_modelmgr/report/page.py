@@ -39,8 +39,7 @@ def page_of(report: MonthReport) -> str:
         reverse=True,
     )
     by_day = {
-        day: {row["agent"]: row["cost_usd"] for row in report.spend if row["day"] == day}
-        for day in report.days
+        day: {row["agent"]: row for row in report.spend if row["day"] == day} for day in report.days
     }
     return environment.from_string(text).render(
         report=report,
@@ -50,6 +49,7 @@ def page_of(report: MonthReport) -> str:
         by_day=by_day,
         share=_share,
         cost=_cost,
+        known_cost=_known_cost,
     )
 
 
@@ -57,6 +57,11 @@ def _usd(amount: Decimal | None) -> str:
     if amount is None:
         return "unknown"
     return usd(amount) if amount >= 0 else f"-{usd(-amount)}"
+
+
+def _known_cost(row: Mapping[str, Any]) -> str:
+    """Return the cost of the answers of a row that have a price; ``unknown`` if none has one."""
+    return "unknown" if row["unpriced"] and not row["cost_usd"] else _usd(row["cost_usd"])
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -230,6 +230,42 @@ def test_an_empty_month_says_so(folder: Path) -> None:
     assert "Budgets now" not in page
 
 
+def test_the_file_has_the_permissions_of_any_new_file_and_a_link_stays_one(folder: Path) -> None:
+    plain, target, link = folder / "plain", folder / "target.html", folder / "link.html"
+    plain.touch()
+    try:
+        link.symlink_to(target)
+    except OSError:  # Windows, without the privilege
+        link = target
+
+    found = run("report", "-o", str(link), "--config-dir", str(folder))
+
+    assert found.exit_code == 0
+    assert target.stat().st_mode == plain.stat().st_mode
+    assert link == target or link.is_symlink()
+
+
+def test_a_folder_in_place_of_the_file_is_a_mistake_and_nothing_stays(folder: Path) -> None:
+    (folder / "reports").mkdir()
+    before = sorted(folder.iterdir())
+
+    found = run("report", "-o", str(folder / "reports"), "--config-dir", str(folder))
+
+    assert found.exit_code == 2
+    assert "reports can't be written" in found.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+def test_without_a_ledger_there_is_no_empty_report(folder: Path) -> None:
+    (folder / "dev.yaml").write_text(f"ledger: off\n{CONFIG}")
+
+    found = run("report", "-o", str(folder / "x.html"), "--config-dir", str(folder))
+
+    assert found.exit_code == 2
+    assert "the ledger is off, or in memory" in found.stderr
+    assert not (folder / "x.html").exists()
+
+
 @pytest.mark.parametrize("month", ["2026-13", "november", "2999-01", "2026-1"])
 def test_a_month_that_is_not_one_is_a_mistake(folder: Path, month: str) -> None:
     found = run("report", "--month", month, "--config-dir", str(folder))
