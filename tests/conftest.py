@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
 from langchain_modelmgr import ConfigurationManager
+from langchain_modelmgr.budgets.tasks import TASKS
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.runtime.at_exit import AT_EXIT
 from tests.stray_requests import StrayRequests
@@ -74,6 +75,14 @@ def no_flush_at_the_end_of_pytest() -> Iterator[None]:
     """Leave what a test's sinks still hold: their servers are gone, and pytest has the last word."""
     yield
     AT_EXIT._sinks.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_task_of_another_test() -> Iterator[None]:
+    """Forget the tasks with a budget: a project with one refuses names that it does not know."""
+    yield
+    TASKS.projects.clear()
+    TASKS._named.clear()
 
 
 @pytest.fixture

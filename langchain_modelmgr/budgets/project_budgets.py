@@ -73,7 +73,7 @@ class ProjectBudgets:
         Raises:
             ConfigurationError: The metadata names a task without a budget or a track.
         """
-        if not self._limits and not TASKS.were_used:
+        if not self._limits and self._project not in TASKS.projects:
             return None
         applied = self._applied(agent_name, metadata)
         if not applied:
@@ -221,7 +221,7 @@ class ProjectBudgets:
             cost_usd: Its cost; None: unknown, and not added.
             tokens: Its tokens.
         """
-        if not self._limits and not TASKS.were_used:
+        if not self._limits and self._project not in TASKS.projects:
             return
         applied = self._applied(agent_name, metadata, refuses_unknown=False)
         for limit, key, store in applied:

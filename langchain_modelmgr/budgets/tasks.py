@@ -120,19 +120,23 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
 
 
 class _Tasks:
-    """The named tasks of this process."""
+    """The named tasks of this process.
+
+    Attributes:
+        projects: The projects that have had a task's budget in this process.
+    """
 
     def __init__(self) -> None:
         self._named: OrderedDict[tuple[tuple[str, str], str], TaskBudget] = OrderedDict()
         self._lock = threading.Lock()
-        self.were_used = False
+        self.projects: set[tuple[str, str]] = set()
         AFTER_FORK.watch(self)
 
     def reset_after_fork(self) -> None:
         self._lock = threading.Lock()
 
     def add(self, task: TaskBudget) -> None:
-        self.were_used = True
+        self.projects.add(task.project)
         if task.name is None:
             return
         with self._lock:

@@ -149,3 +149,15 @@ def test_a_block_may_be_left_in_another_context(manager: ModelManager, llm: Any)
 def test_a_wrong_limit_is_a_configuration_error(manager: ModelManager, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"usd|tokens"):
         manager.budget("job", **wrong)
+
+
+def test_another_project_may_name_tasks_that_have_no_budget(
+    configured: Configure, bills: Bills
+) -> None:
+    with ModelManager(configured(AGENT)).budget("t", usd="1"):
+        pass
+    other = ModelManager(configured(AGENT, "project_prefix: other"))
+
+    other.chat_model("a").invoke("x", {"metadata": {"modelmgr_task": "tracked before"}})
+
+    assert len(bills.models) == 1
