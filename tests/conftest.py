@@ -7,6 +7,7 @@ from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.handlers import BUILTIN_HANDLERS
 from hypothesis import HealthCheck, settings
 from pytest_socket import socket_allow_hosts
 
@@ -14,6 +15,7 @@ from langchain_modelmgr import ConfigurationManager
 from langchain_modelmgr.budgets.tasks import TASKS
 from langchain_modelmgr.local import LocalAWS
 from langchain_modelmgr.runtime.at_exit import AT_EXIT
+from langchain_modelmgr.runtime.aws_settings import BOTO3_VARIABLE
 from tests.stray_requests import StrayRequests
 
 if TYPE_CHECKING:
@@ -29,6 +31,16 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 _AWS_SETTINGS = ("AWS_", "MODELMGR_", "LANGSMITH_", "LANGCHAIN_")
+
+
+def pytest_collection_finish() -> None:
+    """Remove the event handler that moto adds to all clients when a test module imports it.
+
+    The tests use moto's server only, and a client with a mock's handler is not an ordinary one.
+    """
+    BUILTIN_HANDLERS[:] = [
+        entry for entry in BUILTIN_HANDLERS if not type(entry[1]).__module__.startswith("moto.")
+    ]
 
 
 def pytest_runtest_setup() -> None:
@@ -57,7 +69,7 @@ def clean_environment(
     no_request_leaves_for_another_account: None,  # checked last, when managers have ended
 ) -> None:
     for name in list(os.environ):
-        if name.startswith(_AWS_SETTINGS):
+        if name.startswith(_AWS_SETTINGS) and name != BOTO3_VARIABLE:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dummy")

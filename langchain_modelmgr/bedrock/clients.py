@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from langchain_modelmgr.bedrock.transport import instrument, watched
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.aws_regions import nearest_region, typo_in_region
-from langchain_modelmgr.runtime.aws_settings import ENDPOINT_VARIABLE, AwsSettings
+from langchain_modelmgr.runtime.aws_settings import BOTO3_VARIABLE, ENDPOINT_VARIABLE, AwsSettings
 from langchain_modelmgr.runtime.cloudwatch_client import FixedClient
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
@@ -197,7 +197,8 @@ class Clients:
             meant = f" Did you mean {near!r}?" if near else ""
             raise ConfigurationError(f"{self._source}: {error}{meant} {_ORIGIN}") from error
         if runtime:
-            instrument(client)
+            off = self._settings.variables.get(BOTO3_VARIABLE)
+            instrument(client, _add_headers, only_boto3=f"{BOTO3_VARIABLE} is set" if off else "")
             if self._headers:  # after signing, as ChatBedrockConverse does it
                 add = partial(_add_headers, self._headers)
                 client.meta.events.register("before-send.bedrock-runtime", add)

@@ -7,8 +7,10 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_modelmgr.bedrock.direct_calls import OPERATIONS, PATTERN, DirectCalls, pattern_reply
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import boto3
 
@@ -27,6 +29,9 @@ class Sender(Protocol):
 SENDER: ContextVar[Sender | None] = ContextVar("modelmgr_sender", default=None)
 """The attempt that botocore is sending for; botocore sends in the calling thread."""
 
+_CALLS = "_modelmgr_calls"
+"""The attribute of a client that holds its ``DirectCalls``."""
+
 _CREATING = "creating-client-class.bedrock-runtime"
 
 
@@ -44,8 +49,19 @@ def watched(session: boto3.Session) -> Iterator[None]:
         session.events.unregister(_CREATING, _add_base)
 
 
-def instrument(client: Any) -> None:
-    """Make a shared client use each attempt's own timeout and keep its raw reply."""
+def instrument(client: Any, *handlers: Callable[..., Any], only_boto3: str = "") -> None:
+    """Make a shared client use each attempt's own timeout and keep its raw reply.
+
+    Args:
+        client: The client.
+        handlers: More event handlers of this package that the client has or will have.
+        only_boto3: Why boto3 must send all of the client's requests; empty if it need not.
+    """
+    calls: DirectCalls | None = getattr(client, _CALLS, None)
+    if calls is not None:
+        calls.allow((_set_timeout, _keep_reply, *handlers))
+        if only_boto3:
+            calls.turn_off(only_boto3)
     events = client.meta.events
     events.register("before-call.bedrock-runtime", _set_timeout)
     events.register("before-parse.bedrock-runtime.Converse", _keep_reply)
@@ -59,8 +75,27 @@ class _Watched:
     """Base class of Bedrock Runtime clients that replaces their HTTP session."""
 
     def __init__(self, *args: Any, endpoint: Any, **kwargs: Any) -> None:
-        endpoint.http_session = _Http(endpoint.http_session)
+        self._modelmgr_http = endpoint.http_session = _Http(endpoint.http_session)
         super().__init__(*args, endpoint=endpoint, **kwargs)  # type: ignore[call-arg]
+        calls = DirectCalls(self, kwargs.get("request_signer"))
+        factory = getattr(endpoint, "_response_parser_factory", None)
+        if getattr(factory, "_defaults", True):
+            calls.turn_off("the botocore session has response parsers of its own")
+        setattr(self, _CALLS, calls)
+
+    def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
+        """Send an attempt's Converse call without boto3's layers, if everything is ordinary."""
+        by_boto3 = super()._make_api_call  # type: ignore[misc]
+        sender = SENDER.get()
+        if sender is None or operation_name not in OPERATIONS:
+            return by_boto3(operation_name, api_params)
+        calls: DirectCalls = getattr(self, _CALLS)
+        seconds = sender.time_budget.seconds
+        formed = calls.formed(operation_name, api_params, by_boto3, seconds)
+        if formed is None:
+            return by_boto3(operation_name, api_params)
+        request, replies = formed
+        return replies.read(self._modelmgr_http.send(request))
 
 
 class _Http:
@@ -80,6 +115,9 @@ class _Http:
             NotSentError: The attempt was cancelled.
             TimeoutError: The call's deadline has passed, or a limit ended the attempt.
         """
+        if (seen := PATTERN.get()) is not None:
+            seen.append(request)
+            return pattern_reply(request)
         sender = SENDER.get()
         if sender is None:
             return self._session.send(request)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+BOTO3_VARIABLE = "MODELMGR_SEND_WITH_BOTO3"
+"""If set, boto3 forms and sends all requests to Bedrock Runtime."""
+
 _NAMES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
@@ -32,6 +35,7 @@ _NAMES = frozenset(
         "AWS_USE_DUALSTACK_ENDPOINT",
         "AWS_USE_FIPS_ENDPOINT",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
+        BOTO3_VARIABLE,
         # The folder of the ledger; each local AWS has one of its own.
         "MODELMGR_STATE_DIR",
     }
