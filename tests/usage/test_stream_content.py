@@ -56,10 +56,10 @@ def _records(manager: ModelManager) -> Any:
 async def test_content_that_is_not_text_renews_the_time_out(
     configured: Configure, local_aws: LocalAWS, kind: str, mode: str
 ) -> None:
-    manager = _manager(configured, timeout=0.9)
+    manager = _manager(configured, timeout=3)
     llm = manager.chat_model("a")
     local_aws.reply(SONNET, ScriptedReply("done", blocks=KINDS[kind]))
-    local_aws.latency(SONNET, 0, chunk_delay=0.1)  # PIECES of them take longer than the time-out
+    local_aws.latency(SONNET, 0, chunk_delay=0.3)  # PIECES of them take longer than the time-out
 
     if mode == "stream":
         chunks = list(llm.stream("x"))
