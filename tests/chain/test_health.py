@@ -208,13 +208,13 @@ def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.5)
-    manager, a, b = _two(configured, ", deadline_seconds: 1.5")
+    manager, a, b = _two(configured, ", deadline_seconds: 4")
     a.invoke("x")  # makes the client
     local_aws.script(lambda _: ScriptedReply(text="many words " * 20_000))
 
     def read_slowly() -> None:
         for _ in a.stream("x"):
-            time.sleep(2)
+            time.sleep(4.5)
 
     for _ in range(FAILURES_IN_A_ROW):
         with pytest.raises(BedrockTimeoutError):

@@ -25,8 +25,11 @@ PROMPT = "x" * 4_000
 """About 1,000 tokens: 0.003 USD of Sonnet's input."""
 
 
-def _manager(configured: Configure, *, fallbacks: str = f"['{HAIKU}']") -> ModelManager:
-    config = configured(f"a: {{model: '{SONNET}', timeout_seconds: 0.3, fallbacks: {fallbacks}}}")
+def _manager(
+    configured: Configure, *, fallbacks: str = f"['{HAIKU}']", timeout: float = 0.3
+) -> ModelManager:
+    agent = f"{{model: '{SONNET}', timeout_seconds: {timeout}, fallbacks: {fallbacks}}}"
+    config = configured(f"a: {agent}")
     return ModelManager(config, sinks=[MemorySink()])
 
 
@@ -38,7 +41,7 @@ def _records(manager: ModelManager) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
 def test_a_refusal_wastes_nothing(configured: Configure, local_aws: LocalAWS, code: str) -> None:
-    manager = _manager(configured)
+    manager = _manager(configured, timeout=60)
     local_aws.fail(SONNET, code)
 
     reply = manager.chat_model("a").invoke(PROMPT)
