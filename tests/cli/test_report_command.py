@@ -99,7 +99,7 @@ def test_the_figures_are_those_of_the_ledger_and_of_cloudwatch(
     assert (fallback["agent"], fallback["model"], fallback["answers"]) == ("sql", HAIKU, 1)
     assert report.answers == 3
     assert [budget["name"] for budget in report.budgets] == ["daily"]
-    assert report.days[-1] == f"{NOW:%Y-%m-%d}"
+    assert report.days[-1] == f"{report.made:%Y-%m-%d}"
 
 
 def test_the_cache_saves_what_its_tokens_would_have_cost(manager: ModelManager) -> None:
