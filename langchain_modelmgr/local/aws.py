@@ -10,15 +10,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Self
 
+from langchain_modelmgr.local.batch import BatchJobs
 from langchain_modelmgr.local.cloudwatch import CloudWatchStore
 from langchain_modelmgr.local.faults import Fault
+from langchain_modelmgr.local.objects import Objects
 from langchain_modelmgr.local.price_list import PriceList
 from langchain_modelmgr.local.server import HOST, Server
 from langchain_modelmgr.local.state import State, availability
 from langchain_modelmgr.runtime.local_servers import LOCAL_SERVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import boto3
 
@@ -50,35 +52,39 @@ class LocalAWS:
 
     Args:
         port: The port on 127.0.0.1; 0 takes a free one.
+        s3_url: The endpoint URL of an S3 service, such as moto's server, for batch inference.
 
     Example:
         ``with LocalAWS.running() as aws: ...``: everything inside reaches the local AWS.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, s3_url: str | None = None) -> None:
         self._wanted_port = port
+        self._s3_url = s3_url
         self._server: Server | None = None
         self._state = State()
         self._state_folder = ""
         self._environment = ExitStack()
+        self.batch = BatchJobs(self._state)
         self.metrics = CloudWatchStore()
         self.prices = PriceList()
 
     # -- life
 
     @classmethod
-    def running(cls, port: int = 0) -> Self:
+    def running(cls, port: int = 0, *, s3_url: str | None = None) -> Self:
         """Return a started server that boto3 uses, as in ``environment()``, until it stops.
 
         Use it in a ``with`` statement, or call ``stop()`` at the end of a notebook.
 
         Args:
             port: The port on 127.0.0.1; 0 takes a free one.
+            s3_url: The endpoint URL of an S3 service, for batch inference.
 
         Raises:
             OSError: The port is taken.
         """
-        aws = cls(port).start()
+        aws = cls(port, s3_url=s3_url).start()
         aws._environment.enter_context(aws.environment())  # noqa: SLF001 - of this class
         return aws
 
@@ -86,7 +92,11 @@ class LocalAWS:
         """Start the server."""
         if self._server is None:
             self.metrics.begin()
-            self._server = Server(self._state, self.metrics, self.prices, self._wanted_port)
+            self._server = Server(
+                self._state, self.batch, self.metrics, self.prices, self._wanted_port
+            )
+            if self._s3_url is not None:
+                self.batch.use(Objects(self.session(), self._s3_url))
             self._state_folder = mkdtemp(prefix="local-aws-")
             LOCAL_SERVERS.begin(self.url)
         return self
@@ -99,6 +109,7 @@ class LocalAWS:
             self.metrics.end()
             server, self._server = self._server, None
             server.stop()
+            self.batch.use(None)
             if server.is_own:
                 shutil.rmtree(self._state_folder, ignore_errors=True)
 
@@ -121,6 +132,7 @@ class LocalAWS:
         """Return the environment variables for boto3. Other AWS variables must be unset."""
         return {
             **_SETTINGS,
+            **({"AWS_ENDPOINT_URL_S3": self._s3_url} if self._s3_url else {}),
             "AWS_ENDPOINT_URL": self.url,
             # Data points for this server must not be kept among those for AWS.
             "MODELMGR_STATE_DIR": self._state_folder,
@@ -153,7 +165,7 @@ class LocalAWS:
 
         return self.session().client(
             service,  # type: ignore[call-overload]
-            endpoint_url=self.url,
+            endpoint_url=self._s3_url if service == "s3" and self._s3_url else self.url,
             config=Config(retries={"total_max_attempts": 1}),
         )
 
@@ -270,7 +282,9 @@ class LocalAWS:
                 request is GetCallerIdentity, ``model_id`` the access key id; ``availability``: the
                 request is GetFoundationModelAvailability; ``guardrail``: the request is
                 GetGuardrail, ``model_id`` the guardrail; ``models``: the request is
-                ListFoundationModels or GetFoundationModel.
+                ListFoundationModels or GetFoundationModel; ``create_job``, ``get_job``,
+                ``list_jobs``, ``stop_job``: the request is one of batch inference;
+                ``job_created``: the same as ``create_job``, but the job was created.
             after: Number of content events before the fault.
             message: The error message; by default AWS's usual text.
             retry_after: Seconds in a ``Retry-After`` header.
@@ -341,13 +355,21 @@ class LocalAWS:
     # -- what was received
 
     def calls(self, model_id: str | None = None) -> list[RecordedCall]:
-        """Return the requests received so far, in order."""
+        """Return the last 1,000 requests received, in order; ``requests()`` counts all."""
         return self._state.calls(model_id)
 
-    def requests(self, model_id: str | None = None) -> int:
-        """Return how many Converse and ConverseStream requests were received."""
-        operations = ("Converse", "ConverseStream")
-        return sum(c.operation in operations for c in self._state.calls(model_id))
+    def requests(
+        self,
+        model_id: str | None = None,
+        operations: Collection[str] = ("Converse", "ConverseStream"),
+    ) -> int:
+        """Return how many requests were received.
+
+        Args:
+            model_id: Only those to this model; None: to any.
+            operations: Only those of these operations.
+        """
+        return self._state.count(operations, model_id)
 
     def open_streams(self) -> int:
         """Return how many streams are open."""

@@ -10,27 +10,34 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from langchain_modelmgr.local import frames
+from langchain_modelmgr.local.answers import (
+    answer_to,
+    check_request,
+    check_shape,
+    converse_output,
+)
+from langchain_modelmgr.local.batch_requests import OPERATIONS as BATCH_OPERATIONS
+from langchain_modelmgr.local.batch_requests import BatchRequests
 from langchain_modelmgr.local.control import ControlPlane
-from langchain_modelmgr.local.facts import base_of, facts_of, load_facts
-from langchain_modelmgr.local.name_rules import answer_violation
+from langchain_modelmgr.local.facts import load_facts
 from langchain_modelmgr.local.replies import (
     AwsError,
     error_reply,
+    json_body,
     meet,
     named,
     new_headers,
     reply,
     reset_connection,
 )
-from langchain_modelmgr.local.rules import rule_violation
-from langchain_modelmgr.local.scripted import Answer, ScriptedRequest
-from langchain_modelmgr.local.shapes import violation
 from langchain_modelmgr.local.state import RecordedCall, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from langchain_modelmgr.local.batch import BatchJobs
     from langchain_modelmgr.local.faults import Fault, Place
+    from langchain_modelmgr.local.scripted import Answer
 
 _OPERATIONS = {
     "converse": "Converse",
@@ -50,9 +57,10 @@ _DELTA_CHARACTERS = 12
 class Bedrock:
     """Handles requests to Bedrock with the server's state."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, batch: BatchJobs) -> None:
         self._state = state
         self._control = ControlPlane(state)
+        self._batch = BatchRequests(state, batch)
         load_facts()  # here, not on the server's loop
 
     async def handle(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
@@ -62,6 +70,8 @@ class Bedrock:
             if parts[0] == "model" and parts[-1] in _OPERATIONS:
                 model_id = unquote("/".join(parts[1:-1]))
                 return await self._model(request, _OPERATIONS[parts[-1]], model_id, body)
+            if parts[0] in BATCH_OPERATIONS:
+                return await self._batch.answer(request, parts, body)
             return await self._control.answer(request, parts)
         except AwsError as error:
             return error_reply(error.code, error.message, error.retry_after)
@@ -69,11 +79,11 @@ class Bedrock:
     async def _model(
         self, request: web.BaseRequest, operation: str, model_id: str, raw: bytes
     ) -> web.StreamResponse:
-        body = _json(raw)
+        body = json_body(raw)
         state = self._state
         state.record(RecordedCall(operation, model_id, body, dict(request.headers)))
         if operation == "CountTokens":
-            _check(body, operation)
+            check_shape(body, operation)
             counted = state.model.count_tokens(body["input"].get("converse", {}))
             return reply({"inputTokens": counted})
         await meet(request, state.faults.take(model_id, frozenset({"request"})))
@@ -81,44 +91,20 @@ class Bedrock:
             return web.Response(
                 body=replayed.body, status=replayed.status, headers=named(replayed.headers)
             )
-        self._refuse(operation, model_id, body)
+        check_request(state, operation, model_id, body)
         latency, delay = state.latency_of(model_id)
         if latency:
             await asyncio.sleep(latency)
-        scripted = ScriptedRequest(operation, model_id, body)
-        answer = state.model.answer(scripted, state.scripted(scripted))
-        facts = {**facts_of(base_of(model_id)), **state.facts_of(model_id)}
-        if broken := answer_violation(facts, answer.content):
-            raise AwsError("ModelErrorException", broken)
-        answer.echo = {
-            key: body[key] for key in ("serviceTier", "performanceConfig") if key in body
-        }
+        answer = answer_to(state, operation, model_id, body)
         later = state.faults.take(model_id, _PLACES_IN_REPLIES[operation])
         if operation == "Converse":
             return await self._whole(request, answer, later)
         return await self._streamed(request, answer, later, delay)
 
-    def _refuse(self, operation: str, model_id: str, body: dict[str, Any]) -> None:
-        if self._state.is_unknown(model_id):
-            text = "The provided model identifier is invalid."
-            raise AwsError("ValidationException", text)
-        _check(body, operation)
-        if broken := rule_violation(model_id, operation, body, self._state.facts_of(model_id)):
-            raise AwsError("ValidationException", broken)
-
     async def _whole(
         self, request: web.BaseRequest, answer: Answer, fault: Fault | None
     ) -> web.StreamResponse:
-        message = {"role": "assistant", "content": answer.content}
-        body: dict[str, Any] = {
-            "output": {"message": message},
-            "stopReason": answer.stop_reason,
-            "usage": answer.usage,
-            "metrics": {"latencyMs": 1},
-            **answer.echo,
-        }
-        if answer.additional_fields is not None:
-            body["additionalModelResponseFields"] = answer.additional_fields
+        body = converse_output(answer)
         if fault is None:
             return reply(body)
         sent = json.dumps(body).encode()
@@ -245,22 +231,3 @@ def _reasoning_deltas(reasoned: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _pieces(text: str) -> Iterator[str]:
     for start in range(0, len(text), _DELTA_CHARACTERS):
         yield text[start : start + _DELTA_CHARACTERS]
-
-
-def _json(raw: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(raw or b"{}", parse_constant=_refuse)  # NaN is not valid JSON
-    except ValueError:
-        raise AwsError("ValidationException", "The request body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise AwsError("ValidationException", "The request body is not a JSON object.")
-    return body
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _check(body: dict[str, Any], operation: str) -> None:
-    if text := violation(body, operation):
-        raise AwsError("ValidationException", f"1 validation error detected: {text}")

@@ -21,6 +21,11 @@ Place = Literal[
     "availability",
     "models",
     "guardrail",
+    "create_job",
+    "job_created",
+    "get_job",
+    "list_jobs",
+    "stop_job",
 ]
 
 _MESSAGES = {

@@ -28,6 +28,30 @@ class AwsError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def status(self) -> int:
+        """The HTTP status of the code."""
+        return status_of(self.code)
+
+
+def json_body(raw: bytes) -> dict[str, Any]:
+    """Return a request's body, which must be a JSON object.
+
+    Raises:
+        AwsError: It is not one.
+    """
+    try:
+        body = json.loads(raw or b"{}", parse_constant=_refuse)  # NaN is not valid JSON
+    except ValueError:
+        raise AwsError("ValidationException", "The request body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise AwsError("ValidationException", "The request body is not a JSON object.")
+    return body
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
 
 def reset_connection(request: web.BaseRequest) -> None:
     """Break the connection at once with a TCP reset, as a crash does."""

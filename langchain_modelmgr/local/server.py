@@ -21,6 +21,7 @@ from langchain_modelmgr.local.shapes import load_models
 from langchain_modelmgr.local.sts import FORM, Sts
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.local.batch import BatchJobs
     from langchain_modelmgr.local.cloudwatch import CloudWatchStore
     from langchain_modelmgr.local.price_list import PriceList
     from langchain_modelmgr.local.state import State
@@ -40,6 +41,7 @@ class Server:
 
     Args:
         state: What Bedrock answers from.
+        batch: What Bedrock's batch inference answers from.
         metrics: What CloudWatch answers from.
         prices: What the price list answers from.
         port: The port; 0 takes a free one.
@@ -50,11 +52,16 @@ class Server:
     """
 
     def __init__(
-        self, state: State, metrics: CloudWatchStore, prices: PriceList, port: int
+        self,
+        state: State,
+        batch: BatchJobs,
+        metrics: CloudWatchStore,
+        prices: PriceList,
+        port: int,
     ) -> None:
         self._pid = os.getpid()
         self._state = state
-        self._bedrock = Bedrock(state)
+        self._bedrock = Bedrock(state, batch)
         self._sts = Sts(state)
         self._prices = prices
         self._metrics = metrics
@@ -126,8 +133,8 @@ class Server:
             self._models_loaded = True
         try:
             body = await request.content.read()
-            if (skew := self._state.clock_skew) and (refused := skew_refusal(request, skew)):
-                return stamped(self._refused_signature(request, refused), skew)
+            if (skew := self._state.clock_skew) and (error := skew_refusal(request, skew)):
+                return stamped(self._refused_signature(request, *error), skew)
             return stamped(await self._answer(request, body), skew)
         except RecursionError:
             return error_reply("ValidationException", "The request body is nested too deeply.")
@@ -137,10 +144,10 @@ class Server:
         except UnicodeError:  # JSON can name half of a pair of surrogates, UTF-8 can't
             return error_reply("ValidationException", "The request body is not valid Unicode.")
 
-    def _refused_signature(self, request: web.BaseRequest, text: str) -> web.Response:
+    def _refused_signature(self, request: web.BaseRequest, code: str, text: str) -> web.Response:
         if request.content_type == FORM:
-            return self._sts.refusal("SignatureDoesNotMatch", text)
-        return error_reply("InvalidSignatureException", text)
+            return self._sts.refusal(code, text)
+        return error_reply(code, text)
 
     async def _answer(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         target = request.headers.get("X-Amz-Target", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,13 +14,16 @@ from langchain_modelmgr.local.faults import Faults
 from langchain_modelmgr.local.model import ScriptedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from langchain_modelmgr.local.scripted import Script, ScriptedReply, ScriptedRequest
 
 Lifecycle: TypeAlias = Literal["ACTIVE", "LEGACY"]
 """What ListFoundationModels says of a model's lifecycle."""
+
+KEPT_CALLS = 1_000
+"""Received requests that are kept with their bodies; all of them are counted."""
 
 DEFAULT_ACCOUNT = "123456789012"
 """The account of access keys without one of their own: AWS's own example."""
@@ -73,7 +76,8 @@ class State:
         self._lock = threading.Lock()
         self._closed = threading.Condition()
         self._open_streams = 0
-        self._calls: list[RecordedCall] = []
+        self._calls: deque[RecordedCall] = deque(maxlen=KEPT_CALLS)
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._latency: dict[str | None, tuple[float, float]] = {}
         self._scripts: dict[str | None, Script] = {}
         self._replies: defaultdict[str | None, deque[ScriptedReply]] = defaultdict(deque)
@@ -87,19 +91,29 @@ class State:
         self.clock_skew = 0.0
 
     def record(self, call: RecordedCall) -> None:
-        """Add a received request."""
+        """Count a received request and keep it among the last ones."""
         with self._lock:
             self._calls.append(call)
+            self._counts[call.operation, call.model_id] += 1
 
     def calls(self, model_id: str | None) -> list[RecordedCall]:
-        """Return the requests received so far, in order."""
+        """Return the last 1,000 received requests, in order; those of one model if it is given."""
         with self._lock:
             return [c for c in self._calls if model_id in (None, c.model_id)]
+
+    def count(self, operations: Collection[str], model_id: str | None) -> int:
+        """Return how many requests were received since the start: of these operations."""
+        with self._lock:
+            return sum(
+                count
+                for (operation, model), count in self._counts.items()
+                if operation in operations and model_id in (None, model)
+            )
 
     def model_ids(self) -> list[str]:
         """Return the models that received requests so far."""
         with self._lock:
-            return sorted({c.model_id for c in self._calls})
+            return sorted({model for _, model in self._counts})
 
     def set_latency(self, model_id: str | None, seconds: float, chunk_delay: float) -> None:
         """Set how long a reply, and each event of a stream, takes."""

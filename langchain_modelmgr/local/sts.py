@@ -6,6 +6,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 from aiohttp import web
 
@@ -50,14 +51,16 @@ class Sts:
         )
 
     def refusal(self, code: str, message: str) -> web.Response:
-        """Return a refused signature as STS sends it."""
-        return _error(code, message, 403)
+        """Return a refused signature as STS sends it, which has a code of its own for one."""
+        if code == "InvalidSignatureException":
+            return _error("SignatureDoesNotMatch", message, 403)
+        return _error(code, message)
 
 
 def _error(code: str, message: str, status: int | None = None) -> web.Response:
     return _reply(
         f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>Sender</Type><Code>{code}</Code>'
-        f"<Message>{message}</Message></Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>",
+        f"<Message>{escape(message)}</Message></Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>",
         status or status_of(code),
     )
 
