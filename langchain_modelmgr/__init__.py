@@ -9,6 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_modelmgr.batch import (
+        Estimate,
+        Job,
+        JobStatus,
+    )
     from langchain_modelmgr.budgets import (
         BudgetStatus,
         TaskBudget,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
         BudgetExceededError,
         BudgetStoreError,
         ConfigurationError,
+        JobError,
         LedgerError,
         ModelCompatibilityError,
         ModelManagerError,
@@ -98,6 +104,10 @@ __all__ = [
     "ConfigurationError",
     "ConfigurationManager",
     "EMFSink",
+    "Estimate",
+    "Job",
+    "JobError",
+    "JobStatus",
     "LedgerError",
     "ManagedBedrockChat",
     "MemorySink",
@@ -140,6 +150,10 @@ _HOME = {
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
     "EMFSink": "metrics",
+    "Estimate": "batch",
+    "Job": "batch",
+    "JobError": "errors",
+    "JobStatus": "batch",
     "LedgerError": "errors",
     "ManagedBedrockChat": "chat_model",
     "MemorySink": "metrics",

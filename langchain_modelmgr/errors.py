@@ -6,6 +6,7 @@
     ├── ConfigurationError              the YAML or an argument is wrong (also a ValueError)
     ├── ModelCompatibilityError         a model can't do what is bound or requested
     ├── LedgerError                     the log of attempts can't be read
+    ├── JobError                        a batch job can't be planned or go on
     ├── BudgetExceededError             a budget can't pay for the call; nothing was sent
     ├── BudgetStoreError                the store of the budgets can't be reached
     ├── AllModelsFailedError            no model of the chain answered
@@ -27,10 +28,10 @@
         ├── BedrockTimeoutError             no byte in time
         └── BedrockContextOverflowError     the input exceeds the model's window
 
-All but ``ConfigurationError`` and ``LedgerError`` are LangChain ``ModelError`` classes too, so its
-retry and summarisation middleware know them. ``__cause__`` is botocore's own error, with account
-ids and refused values masked. ``__notes__`` has the region and the next step, which tracebacks
-show.
+All but ``ConfigurationError``, ``LedgerError`` and ``JobError`` are LangChain ``ModelError``
+classes too, so its retry and summarisation middleware know them. ``__cause__`` is botocore's own
+error, with account ids and refused values masked. ``__notes__`` has the region and the next step,
+which tracebacks show.
 
 A call that no other model could answer either raises its one failure, not an
 ``AllModelsFailedError``: a malformed request, a prompt that is too long, invalid credentials, and
@@ -84,6 +85,7 @@ __all__ = [
     "BudgetExceededError",
     "BudgetStoreError",
     "ConfigurationError",
+    "JobError",
     "LedgerError",
     "ModelCompatibilityError",
     "ModelManagerError",
@@ -143,6 +145,10 @@ class ConfigurationError(ModelManagerError, ValueError):
 
 class LedgerError(ModelManagerError):
     """The ledger can't be read; ``__cause__`` says why. Calls and their records go on."""
+
+
+class JobError(ModelManagerError):
+    """A batch job can't be planned or go on; what was answered is kept."""
 
 
 class BudgetExceededError(ModelManagerError, ModelError):

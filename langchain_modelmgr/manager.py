@@ -25,12 +25,14 @@ from langchain_modelmgr.usage.summary import UsageSummary, with_metrics
 from langchain_modelmgr.usage.totals import UsageTotals
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
     import boto3
 
+    from langchain_modelmgr.batch import Job
     from langchain_modelmgr.budgets import BudgetStatus, TaskBudget
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.chat_model import ManagedBedrockChat
@@ -219,6 +221,39 @@ class ModelManager(ModelCalls):
             ConfigurationError: No budget has this name.
         """
         self.budgets.reset(name, key)
+
+    # -- batch jobs
+
+    def batch(  # noqa: PLR0913 - the parts of a job, keyword-only
+        self,
+        agent_name: str,
+        rows: Any,
+        *,
+        into: str | os.PathLike[str],
+        key: str | None = None,
+        prompt: str | None = None,
+        system: str = "",
+    ) -> Job:
+        """Return the job that asks an agent's model for each of many rows; make its plan.
+
+        Nothing is sent to a model before ``job.run()``. The same call finds the job again.
+
+        Args:
+            agent_name: The key under ``agents:``.
+            rows: A .parquet, .csv or .jsonl file; or an iterable of dicts, texts, messages or
+                lists of messages.
+            into: Where the plan and the results are: a folder, or ``s3://bucket/prefix``.
+            key: The column that identifies a row; None: the rows' numbers, from 0.
+            prompt: The prompt, such as ``"Label this: {text}"``, with columns in braces.
+            system: The system prompt.
+
+        Raises:
+            ConfigurationError: The agent is unknown, or the extra ``batch`` is not installed.
+            JobError: A row or an argument is wrong, or ``into`` has another plan.
+        """
+        from langchain_modelmgr.batch.job import Job
+
+        return Job.planned(self, agent_name, rows, into=into, key=key, prompt=prompt, system=system)
 
     # -- checks
 

@@ -30,6 +30,9 @@ CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 900
 """Upper limit; each attempt sets its own, shorter timeout (``timeout_seconds``)."""
 
+S3_ATTEMPTS = 8
+"""Attempts of a request to S3: an answer that was paid must be kept."""
+
 CONTROL_TIMEOUT_SECONDS = 1
 """Connect and read timeout of control plane requests, which normally take milliseconds. Short,
 because a call may have to wait for one."""
@@ -120,6 +123,10 @@ class Clients:
         """Return the Bedrock client (inference profiles, model lists) for a region."""
         return self._client("bedrock", region)
 
+    def s3(self) -> Any:
+        """Return the S3 client, for the rows and results of batch jobs."""
+        return self._client("s3", None)
+
     def cloudwatch(self) -> FixedClient:
         """Return a factory of CloudWatch clients, fixed to the current account and endpoint."""
         endpoint = self._settings.endpoint_url("cloudwatch")
@@ -175,6 +182,11 @@ class Clients:
             # One attempt: retries under a fallback multiply its time; the policy owns them all.
             retries={"total_max_attempts": 1},
         )
+        if service == "s3":
+            config = Config(
+                max_pool_connections=self._connections,
+                retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
+            )
         self._refuse_another_local_aws()
         session = self._open_session()
         self._check_region(region or session.region_name)

@@ -6,8 +6,10 @@ import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
+from langchain_modelmgr.budgets.money import nano_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
 from langchain_modelmgr.runtime.bound_functions import BindsFunctions
 from langchain_modelmgr.runtime.forks import AFTER_FORK
@@ -15,7 +17,6 @@ from langchain_modelmgr.runtime.forks import AFTER_FORK
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import Token
-    from decimal import Decimal
 
     from langchain_modelmgr.budgets.limits import BudgetStatus, Limit
     from langchain_modelmgr.budgets.store import BudgetStore
@@ -75,6 +76,23 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
             # Entered in another context, which still has the budget.
             self.is_over = True
         _ACTIVE.set(others)
+
+    def count_at_least(self, usd: Decimal) -> None:
+        """Count what was spent outside of this budget, if it is more than was counted.
+
+        Args:
+            usd: What was spent in all.
+
+        Raises:
+            BudgetStoreError: Its store can't be used.
+        """
+        from langchain_modelmgr.budgets.store import Claim, answered
+
+        missing = nano_of(usd) - nano_of(Decimal(self.spent))
+        if missing > 0:
+            limit = self.limit
+            with answered():
+                self.store.add([Claim(limit.stored, "", limit.calendar, limit.limit, missing)])
 
     @property
     def status(self) -> BudgetStatus:

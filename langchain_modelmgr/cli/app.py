@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from langchain_modelmgr.cli import (
+    batch,
     budgets,
     dashboard,
     demo,
@@ -97,12 +98,28 @@ def modelmgr(
     """
 
 
+_batch = typer.Typer(
+    cls=_Group, no_args_is_help=True, rich_markup_mode="markdown", epilog=batch.EXAMPLE
+)
+
+
+@_batch.callback()
+def _of_batch(
+    environment: Environment = None, config_dir: ConfigDir = None, as_json: AsJson = False
+) -> None:
+    """Ask an agent's model for each of many rows: plan, estimate, run, retry, results."""
+
+
+for _command in batch.COMMANDS:
+    _batch.command(_command.__name__, cls=_Command)(_command)
+
 app.command("init", cls=_Command, epilog=init.EXAMPLE)(init.init)
 app.command("models", cls=_Command, epilog=models.EXAMPLE)(models.models)
 app.command("show", cls=_Command, epilog=show.EXAMPLE)(show.show)
 app.command("doctor", cls=_Command, epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("usage", cls=_Command, epilog=usage.EXAMPLE)(usage.usage)
 app.command("budgets", cls=_Command, epilog=budgets.EXAMPLE)(budgets.budgets)
+app.add_typer(_batch, name="batch")
 app.command("report", cls=_Command, epilog=report.EXAMPLE)(report.report)
 app.command("migrate", cls=_Command, epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("dashboard", cls=_Command, epilog=dashboard.EXAMPLE)(dashboard.dashboard)

@@ -32,7 +32,7 @@ from langchain_modelmgr.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.config.schema import AWSConfig, MetricsConfig
+    from langchain_modelmgr.config.schema import AWSConfig, BatchConfig, MetricsConfig
 
 ENVIRONMENT_VARIABLE = "MODELMGR_ENV"
 FOLDER_VARIABLE = "MODELMGR_CONFIG_DIR"
@@ -108,6 +108,11 @@ class ConfigurationManager:
         return LedgerConfig(
             found.ledger, found.ledger_days, found.ledger_max_mb, found.ledger_metadata
         )
+
+    @property
+    def batch(self) -> BatchConfig:
+        """The defaults of batch jobs."""
+        return self._file.batch
 
     @property
     def budgets(self) -> BudgetsConfig:

@@ -264,6 +264,16 @@ class MetricsConfig(_Strict):
     """Whether data sent without a reply is dropped (and counted) or sent again."""
 
 
+class BatchConfig(_Strict):
+    """The defaults of batch jobs."""
+
+    engine: Literal["auto", "local", "dask", "ray"] = "auto"
+    """``auto``: ``dask`` if a client is given, else ``local``."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """The most rows that are out at once, over all workers."""
+
+
 class LedgerConfig(NamedTuple):
     """The ledger's keys, as described in ``ConfigFile``."""
 
@@ -370,6 +380,8 @@ class ConfigFile(_Strict):
     budgets_max_tokens: Annotated[int, Field(ge=1)] = 4096
     """``max_tokens`` of requests without one, under a budget."""
 
+    batch: BatchConfig = BatchConfig()
+
     models: dict[str, ModelOverride] = Field(default_factory=dict)
     retired_models: Literal["problem", "warning"] = "problem"
     """How ``check_chains()`` reports retired models: ``warning`` if they still serve you."""
@@ -386,7 +398,7 @@ class ConfigFile(_Strict):
     def _off(cls, ledger: Any) -> Any:
         return "off" if ledger is False else ledger  # YAML reads a bare `off` as false
 
-    @field_validator("models", "agents", "aws", "metrics", "budgets", mode="before")
+    @field_validator("models", "agents", "aws", "metrics", "budgets", "batch", mode="before")
     @classmethod
     def _empty(cls, section: Any) -> Any:
         return {} if section is None else section

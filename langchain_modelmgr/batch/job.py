@@ -1,0 +1,286 @@
+"""Job: a plan of many rows, asked by an engine, resumable, each row once."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_modelmgr.batch.chunks import LOGS, Chunks
+from langchain_modelmgr.batch.engines import Work, run_dask, run_local, run_ray
+from langchain_modelmgr.batch.estimate import Estimate, estimates
+from langchain_modelmgr.batch.plan import Plan, planned
+from langchain_modelmgr.batch.results import dataset_of
+from langchain_modelmgr.batch.rows import Rows
+from langchain_modelmgr.batch.status import RUN, JobStatus, status_of
+from langchain_modelmgr.batch.store import FolderStore, store_of
+from langchain_modelmgr.batch.worker import STOP, WORKERS, RunSettings, task_name
+from langchain_modelmgr.config.problems import nearest
+from langchain_modelmgr.errors import ConfigurationError, JobError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+    from langchain_modelmgr.batch.asking import OnThrottle
+    from langchain_modelmgr.batch.chunks import ChunkTask
+    from langchain_modelmgr.batch.engines import Engine
+
+ENGINES = ("auto", "local", "dask", "ray")
+
+
+class Job:
+    """A job: its plan, and what becomes of its rows.
+
+    Made by ``manager.batch(...)``. The same call resumes it, in any process.
+
+    Args:
+        manager: The manager.
+        into: A folder, or ``s3://bucket/prefix``.
+        plan: The plan there.
+    """
+
+    def __init__(self, manager: Any, into: str, plan: Plan) -> None:
+        self.plan = plan
+        self.into = into
+        self._manager = manager
+        self._chunks = Chunks(plan, store_of(into, manager.clients.s3))
+
+    @classmethod
+    def planned(  # noqa: PLR0913 - the parts of a job, keyword-only
+        cls,
+        manager: Any,
+        agent_name: str,
+        rows: Any,
+        *,
+        into: str | os.PathLike[str],
+        key: str | None,
+        prompt: str | None,
+        system: str,
+    ) -> Self:
+        """Return the job of some rows; make its plan if there is none.
+
+        Raises:
+            ConfigurationError: The agent is unknown or disabled.
+            JobError: A row or an argument is wrong, or ``into`` has another plan.
+        """
+        _require("pyarrow", "batch")
+        agent = manager.agent(agent_name)
+        agent.check()
+        window = agent.chain().candidates[0].settings.model.context_window
+        store = store_of(into, manager.clients.s3)
+        read = Rows(rows, key=key, prompt=prompt)
+        plan = planned(store, agent_name, read, system=system, window=window)
+        return cls(manager, str(into), plan)
+
+    @classmethod
+    def open(cls, manager: Any, into: str | os.PathLike[str]) -> Self:
+        """Return the job that was planned in a place.
+
+        Raises:
+            JobError: There is no plan.
+        """
+        _require("pyarrow", "batch")
+        plan = Plan.read(store_of(into, manager.clients.s3))
+        if plan is None:
+            raise JobError(f"{into} has no plan: make one with manager.batch(...)")
+        return cls(manager, str(into), plan)
+
+    def estimate(self) -> dict[str, Estimate]:
+        """Return what the rows that have no answer yet take with each engine.
+
+        Nothing is sent to a model, except for counting tokens, which is free.
+        """
+        return estimates(self._manager, self._chunks)
+
+    def run(
+        self,
+        *,
+        max_usd: Decimal | float | str | None = None,
+        engine: Engine | None = None,
+        concurrency: int | None = None,
+        on_throttle: OnThrottle = "wait",
+        client: Any = None,
+    ) -> JobStatus:
+        """Ask the rows that have no answer yet; return when none is left, or the run ended.
+
+        Rows that are out when a run ends are waited for and kept. The same call goes on.
+
+        Args:
+            max_usd: The most that the whole job may cost, earlier runs included.
+            engine: ``auto``, ``local``, ``dask`` or ``ray``; None: the YAML's.
+            concurrency: The most rows that are out at once, over all workers; None: the YAML's.
+            on_throttle: Whether a throttled row waits for the same model, or asks a fallback.
+            client: A ``distributed.Client`` or a scheduler's address, for ``dask``.
+
+        Returns:
+            The status, with the reason why the run ended before all rows were asked.
+
+        Raises:
+            ConfigurationError: An argument is wrong.
+            JobError: Another run works on this job, or its place can't be used.
+        """
+        tasks = self._chunks.pending()
+        return self._ask(tasks, max_usd, engine, concurrency, on_throttle, client)
+
+    def retry(
+        self,
+        *,
+        max_usd: Decimal | float | str | None = None,
+        engine: Engine | None = None,
+        concurrency: int | None = None,
+        on_throttle: OnThrottle = "wait",
+        client: Any = None,
+    ) -> JobStatus:
+        """Ask the rows again that failed for good, in chunks that are finished; as ``run``."""
+        tasks = self._chunks.failed()
+        return self._ask(tasks, max_usd, engine, concurrency, on_throttle, client)
+
+    def status(self) -> JobStatus:
+        """Return the counts and the cost so far."""
+        return status_of(self._chunks)
+
+    def results(self) -> Any:
+        """Return the results that there are, as a ``pyarrow.dataset.Dataset`` in the plan's order.
+
+        Its columns: key (in the input's own type), text, error, model, engine, input_tokens,
+        output_tokens, cost_usd (decimal128(38, 12); null if unknown).
+        """
+        return dataset_of(self._chunks)
+
+    def stop(self) -> None:
+        """Let the run that works on this job end, in whatever process.
+
+        It begins no further row within about 5 seconds.
+        """
+        self._chunks.store.write(STOP, b"")
+
+    def _ask(  # noqa: PLR0913, PLR0917 - the arguments of run
+        self,
+        tasks: list[ChunkTask],
+        max_usd: Any,
+        engine: Engine | None,
+        concurrency: int | None,
+        on_throttle: OnThrottle,
+        client: Any,
+    ) -> JobStatus:
+        settings = self._settings(max_usd, engine, concurrency, on_throttle, client)
+        with self._alone():
+            self._clean()
+            if tasks:
+                self._begin(settings)
+                work = Work(self._manager, self.plan, self.into, settings)
+                reason: str | None = "the run was interrupted"
+                try:
+                    reason = self._with_engine(work, tasks, client)
+                finally:
+                    self._note_run(settings, reason)
+            return self.status()
+
+    def _settings(
+        self,
+        max_usd: Any,
+        engine: Engine | None,
+        concurrency: int | None,
+        on_throttle: OnThrottle,
+        client: Any,
+    ) -> RunSettings:
+        batch = self._manager.config.batch
+        name = engine or batch.engine
+        if name not in ENGINES:
+            raise ConfigurationError(
+                f"engine: unknown engine {name!r}{nearest(str(name), ENGINES)}"
+            )
+        if name == "auto":
+            name = "local" if client is None else "dask"
+        if name == "dask" and client is None:
+            raise ConfigurationError("engine dask needs client: a distributed.Client or an address")
+        if name in ("dask", "ray"):
+            _require({"dask": "distributed"}.get(name, name), name)
+        if on_throttle not in ("wait", "fallback"):
+            raise ConfigurationError(f"on_throttle must be wait or fallback, not {on_throttle!r}")
+        most = batch.concurrency if concurrency is None else concurrency
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ConfigurationError("concurrency must be a whole number above 0")
+        return RunSettings(
+            run=uuid.uuid4().hex,
+            engine=name,
+            concurrency=most,
+            on_throttle=on_throttle,
+            max_usd=_usd(max_usd),
+            host=socket.gethostname(),
+        )
+
+    def _with_engine(self, work: Work, tasks: list[ChunkTask], client: Any) -> str | None:
+        if work.settings.engine == "dask":
+            return run_dask(work, tasks, client)
+        if work.settings.engine == "ray":
+            return run_ray(work, tasks)
+        return run_local(work, tasks)
+
+    def _begin(self, settings: RunSettings) -> None:
+        """Note the run; count what earlier runs spent in its budget."""
+        store = self._chunks.store
+        store.remove([STOP, *store.names(WORKERS)])
+        self._note_run(settings, None)
+        if settings.max_usd is not None:
+            task = self._manager.budget(task_name(self.plan.id), usd=settings.max_usd)
+            task.count_at_least(self.status().cost_usd)
+
+    def _note_run(self, settings: RunSettings, reason: str | None) -> None:
+        about: Mapping[str, Any] = {
+            "run": settings.run, "engine": settings.engine, "reason": reason
+        }  # fmt: skip
+        self._chunks.store.write(RUN, json.dumps(about).encode())
+
+    def _clean(self) -> None:
+        if self._chunks.store.names(LOGS):
+            self._chunks.remove_finished_logs()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse a second run in the same folder.
+
+        Raises:
+            JobError: Another one works there.
+        """
+        store = self._chunks.store
+        if not isinstance(store, FolderStore):
+            yield
+            return
+        import portalocker
+
+        flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+        try:
+            lock = portalocker.Lock(store.folder / ".lock", "a", timeout=0, flags=flags)
+            lock.acquire()
+        except portalocker.exceptions.LockException:
+            raise JobError(
+                f"{store.where}: another run works on this job: wait for it, or stop it"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _usd(amount: Any) -> str | None:
+    if amount is None:
+        return None
+    try:
+        usd = Decimal(str(amount))
+    except InvalidOperation:
+        usd = Decimal("NaN")
+    if not usd.is_finite() or usd <= 0:
+        raise ConfigurationError("max_usd must be a number of USD above 0, such as 40")
+    return str(usd)
+
+
+def _require(module: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigurationError(f"this needs {module}: pip install 'langchain-modelmgr[{extra}]'")

@@ -1,0 +1,274 @@
+"""Reads the rows of a job from a file or an iterable, and forms their prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_modelmgr.config.problems import nearest
+from langchain_modelmgr.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BATCH = 1_000
+_HASHED_BYTES = 1 << 20
+
+
+class Row(NamedTuple):
+    """One row of a job.
+
+    Attributes:
+        position: Its number in the input, from 0.
+        key: Its key.
+        body: Its prompt as JSON: a text, or a list of LangChain's messages as dicts.
+    """
+
+    position: int
+    key: Any
+    body: str
+
+
+class Prompt:
+    """A template such as ``"Label this: {text}"``, whose fields are columns.
+
+    Args:
+        template: The template. Doubled braces stand for braces.
+
+    Raises:
+        JobError: It is not valid.
+    """
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self._parts: list[tuple[str, str | None]] = []
+        try:
+            parsed = list(Formatter().parse(template))
+        except ValueError as error:
+            raise JobError(f"prompt: {error}: write {{{{ and }}}} for braces") from None
+        for literal, name, format_spec, conversion in parsed:
+            if name is not None and (not name.isidentifier() or format_spec or conversion):
+                raise JobError(
+                    f"prompt: {{{name}}} is not a column's name: give a plain name such as "
+                    "{text}, and write {{ and }} for braces"
+                )
+            self._parts.append((literal, name))
+        self.columns = tuple(dict.fromkeys(name for _, name in self._parts if name is not None))
+        if not self.columns:
+            raise JobError("prompt names no column: give for example 'Label this: {text}'")
+
+    def of(self, row: Mapping[str, Any]) -> str:
+        """Return the prompt of a row.
+
+        Raises:
+            ValueError: Its columns are empty.
+        """
+        filled, is_blank = [], True
+        for literal, name in self._parts:
+            filled.append(literal)
+            if name is not None and (value := row[name]) is not None:
+                text = value if isinstance(value, str) else str(value)
+                is_blank = is_blank and not text.strip()
+                filled.append(text)
+        if is_blank:
+            raise ValueError
+        return "".join(filled)
+
+
+class Rows:
+    """The rows of an input, once.
+
+    Args:
+        source: The path of a Parquet, CSV or JSON Lines file; or an iterable of dicts, texts, or
+            LangChain messages.
+        key: The column of the keys; None: the rows' numbers.
+        prompt: The template of the prompts; None: each row is a text, a message or a list of
+            messages.
+
+    Raises:
+        JobError: An argument is wrong, or the file can't be read.
+    """
+
+    def __init__(self, source: Any, *, key: str | None, prompt: str | None) -> None:
+        self.key = key
+        self.prompt = None if prompt is None else Prompt(prompt)
+        self.path = Path(source) if isinstance(source, str | os.PathLike) else None
+        self._source = source
+        self.key_type: Any = None
+        if self.path is None:
+            if not isinstance(source, Iterable) or isinstance(source, Mapping):
+                raise JobError(
+                    f"rows must be a file or an iterable of rows, not {type(source).__name__}"
+                )
+            return
+        if str(source).startswith("s3://"):
+            raise JobError(f"{source}: rows are read from local files: download it first")
+        if not self.path.is_file():
+            raise JobError(f"{self.path}: there is no such file")
+        if self.path.suffix not in _READERS:
+            raise JobError(f"{self.path}: rows are read from .parquet, .csv and .jsonl files")
+        if self.prompt is None:
+            raise JobError(f"{self.path}: prompt is missing: give for example 'Label: {{text}}'")
+
+    def file_digest(self) -> str | None:
+        """Return a hash of the file's bytes; None if the rows are no file."""
+        if self.path is None:
+            return None
+        digest = hashlib.blake2b(self.path.suffix.encode(), digest_size=16)
+        with self.path.open("rb") as file:
+            while block := file.read(_HASHED_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows.
+
+        Raises:
+            JobError: A row is not valid. The error has its number, from 1.
+        """
+        for position, row in enumerate(self._read()):
+            yield self._row(position, row)
+
+    def _read(self) -> Iterator[Any]:
+        if self.path is None:
+            yield from self._source
+            return
+        wanted = (*(() if self.key is None else (self.key,)), *self._columns)
+        yield from _READERS[self.path.suffix](self, self.path, tuple(dict.fromkeys(wanted)))
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return () if self.prompt is None else self.prompt.columns
+
+    def check_columns(self, wanted: Iterable[str], found: Iterable[str], where: str) -> None:
+        """Raise ``JobError`` for a column that is missing."""
+        known = list(found)
+        for name in wanted:
+            if name not in known:
+                asked = "key" if name == self.key else "prompt"
+                raise JobError(
+                    f"{where}: {asked}: there is no column {name!r}{nearest(name, known)}"
+                )
+
+    def where(self, position: int) -> str:
+        """Return the name of a row in errors."""
+        return f"{self.path or 'rows'}: row {position + 1}"
+
+    def _row(self, position: int, row: Any) -> Row:
+        if self.prompt is None:
+            return Row(position, self._key(position, row), self._body(position, row))
+        if not isinstance(row, Mapping):
+            raise JobError(f"{self.where(position)} is not a dict, but {type(row).__name__}")
+        self.check_columns(self._columns, row, self.where(position))
+        key = self._key(position, row)
+        try:
+            return Row(position, key, json.dumps(self.prompt.of(row)))
+        except ValueError:
+            names = " and ".join(map(repr, self._columns))
+            raise JobError(f"{self.where(position)}: the prompt is empty: {names}") from None
+
+    def _key(self, position: int, row: Any) -> Any:
+        if self.key is None:
+            return position
+        if not isinstance(row, Mapping):
+            raise JobError(f"{self.where(position)} is not a dict, so it has no key {self.key!r}")
+        self.check_columns((self.key,), row, self.where(position))
+        if (key := row[self.key]) is None or key == "":
+            raise JobError(f"{self.where(position)}: the key {self.key!r} is empty")
+        return key
+
+    def _body(self, position: int, row: Any) -> str:
+        """Return the body of a row that is a text, a message, or a list of messages."""
+        from langchain_core.messages import messages_to_dict
+        from langchain_core.messages.utils import convert_to_messages
+
+        if isinstance(row, Mapping) and "messages" in row:
+            row = row["messages"]
+        if isinstance(row, str):
+            if not row.strip():
+                raise JobError(f"{self.where(position)}: the prompt is empty")
+            return json.dumps(row)
+        try:
+            messages = convert_to_messages(row if isinstance(row, list) else [row])
+            body = json.dumps(messages_to_dict(messages))
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise JobError(
+                f"{self.where(position)} is not a text, a message or a list of messages "
+                f"({type(error).__name__}): give prompt= for rows that are dicts"
+            ) from None
+        if not messages:
+            raise JobError(f"{self.where(position)} has no messages")
+        return body
+
+
+def _parquet(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise JobError(f"{path} is not a Parquet file: {type(error).__name__}") from error
+    with file:
+        rows.check_columns(wanted, file.schema_arrow.names, str(path))
+        if rows.key is not None:
+            rows.key_type = file.schema_arrow.field(rows.key).type
+        try:
+            for batch in file.iter_batches(_BATCH, columns=list(wanted)):
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise JobError(f"{path} can't be read: {type(error).__name__}") from error
+
+
+def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
+    """Read a CSV file, all of whose values are text: "007" stays "007"."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    broken: list[Any] = []
+
+    def on_invalid(row: Any) -> str:
+        broken.append(row)
+        return "error"
+
+    read = csv.ReadOptions(use_threads=False)  # with threads a row's number is unknown
+    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_invalid)
+    text = csv.ConvertOptions(
+        column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
+    )
+    try:
+        with csv.open_csv(path, read, parse, text) as reader:
+            rows.check_columns(wanted, reader.schema.names, str(path))
+            for batch in reader:
+                yield from batch.select(list(wanted)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        if broken:
+            line = "" if broken[0].number is None else f" line {broken[0].number}"
+            raise JobError(
+                f"{path}:{line} has {broken[0].actual_columns} columns, "
+                f"the header has {broken[0].expected_columns}"
+            ) from None
+        raise JobError(f"{path} is not a CSV file in UTF-8: {type(error).__name__}") from None
+
+
+def _json_lines(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
+    number = 0
+    with path.open(encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise JobError(f"{path}: line {number} is not a JSON object")
+                    rows.check_columns(wanted, row, f"{path}: line {number}")
+                    yield row
+        except (ValueError, RecursionError):
+            raise JobError(f"{path}: line {number} is not JSON in UTF-8") from None
+
+
+_READERS = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}

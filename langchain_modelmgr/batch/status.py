@@ -1,0 +1,100 @@
+"""JobStatus: the counts and the money of a job, from its results, logs and workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.batch.answers import Sums
+from langchain_modelmgr.batch.worker import COUNT_SECONDS, WorkerCounts, read_counts
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from langchain_modelmgr.batch.chunks import Chunks
+
+RUN = "run.json"
+"""The name of the object that says how the last run ended."""
+
+_SILENT_SECONDS = 6 * COUNT_SECONDS
+"""A worker whose counts are older has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """The counts and the money of a job.
+
+    Attributes:
+        rows: The rows of the plan.
+        done: Those that were answered.
+        failed: Those that failed for good; ``retry`` asks them again.
+        pending: Those that are not asked yet, or are being asked.
+        cost_usd: What the rows that are done or failed cost, as far as it is known.
+        unpriced: How many of these rows have an unknown cost.
+        maybe_billed_twice: How often a row was sent again after the death of a worker, whose first
+            answer was perhaps billed.
+        reason: Why the last run ended before all rows were asked; None: it did not, or runs.
+        workers: The workers that run now.
+        rows_per_second: The rows that they have answered a second, since they began.
+        throttles: The throttled requests of the last run.
+    """
+
+    rows: int
+    done: int
+    failed: int
+    pending: int
+    cost_usd: Decimal
+    unpriced: int
+    maybe_billed_twice: int
+    reason: str | None
+    workers: int
+    rows_per_second: float
+    throttles: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-safe dict: money as a decimal string."""
+        return {**asdict(self), "cost_usd": str(self.cost_usd)}
+
+
+def status_of(chunks: Chunks) -> JobStatus:
+    """Return the status of a job.
+
+    Args:
+        chunks: The job's chunks.
+    """
+    total = Sums()
+    for task in chunks.finished().values():
+        total += chunks.sums(task)
+    for task, names in chunks.logged().items():
+        logged = chunks.read_logs(names)
+        sums = Sums.of(logged.answers.values(), logged.sent_again)
+        if task.version:  # its rows are part of an earlier version
+            answered = sums.rows - sums.failed
+            sums = Sums(0, -answered, sums.cost_usd, sums.unpriced, sums.maybe_billed_twice)
+        total += sums
+    run = json.loads(chunks.store.read(RUN) or b"{}")
+    workers = [each for each in read_counts(chunks) if each.run == run.get("run")]
+    alive = [each for each in workers if _is_alive(each)]
+    return JobStatus(
+        rows=chunks.plan.rows,
+        done=total.rows - total.failed,
+        failed=total.failed,
+        pending=chunks.plan.rows - total.rows,
+        cost_usd=total.cost_usd,
+        unpriced=total.unpriced,
+        maybe_billed_twice=total.maybe_billed_twice,
+        reason=run.get("reason"),
+        workers=len(alive),
+        rows_per_second=sum(_speed(each) for each in alive),
+        throttles=sum(each.throttles for each in workers),
+    )
+
+
+def _is_alive(counts: WorkerCounts) -> bool:
+    return not counts.ended and time.time() - counts.updated < _SILENT_SECONDS
+
+
+def _speed(counts: WorkerCounts) -> float:
+    return counts.rows / max(counts.updated - counts.started, 1.0)

@@ -1,0 +1,72 @@
+"""Fixtures of the tests of batch jobs: a manager of an agent, and S3 by moto's server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.batch.store import FolderStore, S3Store
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from langchain_modelmgr.batch.store import Store
+    from tests.agents import Configure
+
+AGENT = f"""
+labeler: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], retries: 0, max_tokens: 100,
+  cooldown_seconds: 0, timeout_seconds: 5}}
+"""
+
+PROMPT = "Label this: {text}"
+
+
+@pytest.fixture
+def manager(configured: Configure, s3_endpoint: str) -> Iterator[ModelManager]:
+    with ModelManager(configured(AGENT)) as made:
+        yield made
+
+
+def tickets(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Return rows with a key and a text."""
+    return [{"id": n, "text": f"ticket {n}"} for n in range(start, start + count)]
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """Return the address of an S3 server."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_endpoint(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let boto3 find the S3 server."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_url)
+    return s3_url
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> str:
+    """Return the name of an empty bucket."""
+    name = f"bucket-{uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return FolderStore(tmp_path / "job")
+    bucket = request.getfixturevalue("bucket")
+    return S3Store(boto3.client("s3"), bucket, "job/one")
