@@ -68,7 +68,7 @@ def client_of(engine: str) -> Any:
     from distributed import Client, LocalCluster
 
     cluster: Any = LocalCluster
-    return Client(cluster(n_workers=2, threads_per_worker=2, dashboard_address=None))  # type: ignore[no-untyped-call]
+    return Client(cluster(n_workers=2, threads_per_worker=2, dashboard_address=":0"))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def client(state: str) -> Iterator[Any]:
     }
     with (
         dask.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address=None, env=environment
+            n_workers=2, threads_per_worker=2, dashboard_address=":0", env=environment
         ) as cluster,
         dask.Client(cluster) as made,
     ):
