@@ -21,7 +21,7 @@ from langchain_modelmgr.runtime.call_pool import MAX_CONCURRENCY, CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
 from langchain_modelmgr.sharing.arguments import ManagerArguments
 from langchain_modelmgr.sharing.registry import REGISTRY, restored
-from langchain_modelmgr.usage.summary import UsageSummary, with_metrics
+from langchain_modelmgr.usage.summary import UsageSummary, of_manager
 from langchain_modelmgr.usage.totals import UsageTotals
 
 if TYPE_CHECKING:
@@ -285,7 +285,11 @@ class ModelManager(ModelCalls):
 
     def get_usage_summary(self) -> UsageFigures:
         """Return calls, attempts, tokens, latency and cost so far, in total, by agent and model."""
-        return with_metrics(self.totals.summary.as_dict(), asdict(self.totals.sinks.stats()))
+        return of_manager(
+            self.totals.summary.as_dict(),
+            asdict(self.totals.sinks.stats()),
+            self.budgets.unconfirmed.as_dict(),
+        )
 
     def usage(
         self,
@@ -346,6 +350,7 @@ class ModelManager(ModelCalls):
         Calls that were already sent run to their end. A closed manager can be used again.
         """
         self.pool.close()
+        self.budgets.close()
         self.ledger.close()
         self.totals.sinks.close()
         self.clients.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langchain_modelmgr.budgets.money import nano_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
@@ -13,7 +13,7 @@ from langchain_modelmgr.budgets.store import Claim, Figures, Refusal
 from langchain_modelmgr.budgets.worst_case import output_cap, worst_case
 from langchain_modelmgr.runtime.jitter import uniform
 from langchain_modelmgr.usage.meter import NotSentError
-from langchain_modelmgr.usage.pricing import cost_of
+from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +64,7 @@ class AttemptBudget:
         self._meter = meter
         self._find_model = model
         self._model: ModelConfig | None = None
+        self._worst_nano: int | None = None
         self._held: list[_Held] = []
         self._lock = threading.Lock()
         self._is_over = False
@@ -91,6 +92,7 @@ class AttemptBudget:
         self._model = model = self._find_model(seconds)
         params, output = self._capped(params, model)
         worst = worst_case(params, model, output)
+        self._worst_nano = worst.nano_usd
         self._thread = threading.get_ident()
         until = time.monotonic() + seconds
         applied = self._call.payable(model, worst)
@@ -169,6 +171,9 @@ class AttemptBudget:
         # A stream that is collected ends as aborted, perhaps while its thread holds a store's lock.
         is_over = self._meter.outcome in {"answered", "failed"}
         later = not is_over or threading.get_ident() != self._thread or _on_event_loop()
+        if any(each.store is not each.applied[0].store for each in held):
+            nano = self._nano_used()
+            self._call.unconfirmed.add(self._worst_nano if nano is None else nano)
         for each in held:
             used = [self._used(limit) for limit, _, _ in each.applied]
             settle = SETTLEMENTS.settle_later if later else SETTLEMENTS.settle
@@ -184,16 +189,28 @@ class AttemptBudget:
 
     def _used(self, limit: Limit) -> int | None:
         """Return what was used; None: it may be billed, and no reply says how much."""
+        if limit.unit == "usd":
+            return self._nano_used()
+        usage = self._usage()
+        return usage.total_tokens if isinstance(usage, TokenCounts) else usage
+
+    def _usage(self) -> TokenCounts | Literal[0] | None:
+        """Return the token counts; 0: it is not billed; None: no reply says how much."""
         meter = self._meter
         if not meter.sent:
             return 0
         if meter.usage is None or meter.usage_estimated:
             return 0 if meter.was_rejected else None
-        if limit.unit == "tokens":
-            return meter.usage.total_tokens
+        return meter.usage
+
+    def _nano_used(self) -> int | None:
+        """Return the cost in nano-USD; None: no reply says how much, or the price is unknown."""
+        usage = self._usage()
+        if not isinstance(usage, TokenCounts):
+            return usage
         if self._model is None:
             return None
-        cost = cost_of(meter.usage, self._model, meter.service_tier)
+        cost = cost_of(usage, self._model, self._meter.service_tier)
         return None if cost is None else nano_of(cost)
 
 

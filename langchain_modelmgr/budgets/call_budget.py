@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Refusal,
         Reservation,
     )
+    from langchain_modelmgr.budgets.unconfirmed_usage import UnconfirmedUsage
     from langchain_modelmgr.budgets.worst_case import WorstCase
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.usage.meter import Meter
@@ -47,18 +48,20 @@ class CallBudget:
         max_tokens: ``max_tokens`` of requests without one.
         is_store_required: Whether a call fails while the store can't be reached.
         warned: Remembers, by budget and key, the window that was warned of.
+        unconfirmed: Counts the attempts that are made without the store.
 
     Attributes:
         prefer: Puts cheaper candidates first: takes the request and the names of the budgets that
             are nearly spent, and returns whether another candidate is first now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its project shares with its calls
         self,
         agent_name: str,
         applied: Sequence[Applied],
         max_tokens: int,
         warned: dict[tuple[str, str], int],
+        unconfirmed: UnconfirmedUsage,
         *,
         is_store_required: bool = False,
     ) -> None:
@@ -67,6 +70,7 @@ class CallBudget:
         self.max_tokens = max_tokens
         self.prefer: Callable[[Mapping[str, Any], Sequence[str]], bool] | None = None
         self._warned = warned
+        self.unconfirmed = unconfirmed
         self._is_store_required = is_store_required
         self._nearly_spent: list[str] = []
         self._has_reordered = False
@@ -132,7 +136,9 @@ class CallBudget:
             BudgetStoreError: The store can't be reached, and ``state_required`` is set, or other
                 processes had locked it until the call's deadline.
         """
+        substitute = unconfirmed_of(store)
         try:
+            substitute.deliver(until)
             made = store.reserve(claims, seconds=seconds, deadline=until)
         except StoreBusyError:
             text = "the store of the budgets was busy until the call's deadline"
@@ -141,9 +147,8 @@ class CallBudget:
             if self._is_store_required:
                 text = f"the store of the budgets can't be used: {error}"
                 raise BudgetStoreError(f"agent {self.agent_name!r}: {text}") from error
-            substitute = unconfirmed_of(store)
             return substitute, substitute.reserve(claims, seconds=seconds, deadline=until)
-        unconfirmed_of(store).saw(made.figures)
+        substitute.saw(made.figures)
         return store, made
 
     def refused(self, refusing: Sequence[tuple[Applied, Figures, int]]) -> BudgetExceededError:

@@ -69,7 +69,13 @@ class MemoryStore:
         with self._lock:
             steps.settle(self._tables, reservation, amounts)
 
-    def add(self, claims: Sequence[Claim]) -> None:
+    def add(
+        self,
+        claims: Sequence[Claim],
+        *,
+        once: str | None = None,  # noqa: ARG002 - it never fails half-way
+        deadline: float | None = None,  # noqa: ARG002 - nothing to wait for
+    ) -> None:
         """Add amounts to ``spent`` without a reservation."""
         with self._lock:
             steps.add(self._tables, claims, self._now())

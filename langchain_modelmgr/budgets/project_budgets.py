@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,10 +14,18 @@ from langchain_modelmgr.budgets.gauges import BudgetGauges
 from langchain_modelmgr.budgets.limits import BudgetStatus, Limit, Unit, stored_key
 from langchain_modelmgr.budgets.memory_store import MemoryStore
 from langchain_modelmgr.budgets.money import nano_of
-from langchain_modelmgr.budgets.places import store_of
+from langchain_modelmgr.budgets.places import store_of, unconfirmed_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.budgets.store import TASK_PREFIX, Claim, Figures, answered
+from langchain_modelmgr.budgets.store import (
+    TASK_PREFIX,
+    Claim,
+    Figures,
+    StoreBusyError,
+    StoreUnreachableError,
+    answered,
+)
 from langchain_modelmgr.budgets.tasks import TASKS, TaskBudget, active_tasks
+from langchain_modelmgr.budgets.unconfirmed_usage import UnconfirmedUsage
 from langchain_modelmgr.budgets.windows import calendar
 from langchain_modelmgr.config.budget_schema import MOST_TOKENS, MOST_USD
 from langchain_modelmgr.config.problems import nearest
@@ -28,6 +38,11 @@ if TYPE_CHECKING:
     from langchain_modelmgr.budgets.store import BudgetStore
     from langchain_modelmgr.config import ConfigurationManager
 
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""Seconds that closing waits for other processes' locks."""
+
 
 class ProjectBudgets:
     """The budgets of a manager. Without any, a call costs one check.
@@ -37,6 +52,7 @@ class ProjectBudgets:
 
     Attributes:
         is_tracked: Returns whether a task's name is that of a track.
+        unconfirmed: Counts the attempts that were made without the store.
 
     Raises:
         ConfigurationError: There are budgets, and their place can't hold a limit.
@@ -48,6 +64,7 @@ class ProjectBudgets:
         self.is_tracked: Callable[[str], bool] = _never
         self._limits = tuple(Limit.of(name, each) for name, each in self._settings.limits.items())
         self._warned: dict[tuple[str, str], int] = {}
+        self.unconfirmed = UnconfirmedUsage()
         self._project = (self._settings.state, self._prefix)
         self._found: BudgetStore | None = None
         if self._limits:
@@ -83,6 +100,7 @@ class ProjectBudgets:
             applied,
             self._settings.max_tokens,
             self._warned,
+            self.unconfirmed,
             is_store_required=self._settings.is_required,
         )
 
@@ -169,6 +187,7 @@ class ProjectBudgets:
         found = []
         for limit in self._limits:
             with answered():
+                unconfirmed_of(self._store()).deliver(waits=True)
                 figures = self._store().figures(limit.stored, limit.calendar)
             if not figures and limit.by is None:
                 figures = [Figures(limit.stored, "", 0, self._end(limit))]
@@ -176,8 +195,6 @@ class ProjectBudgets:
         return found
 
     def _end(self, limit: Limit) -> int | None:
-        import time
-
         return limit.calendar.window(int(time.time() * 1000)).end
 
     def reset(self, name: str, key: str | None = None) -> None:
@@ -204,6 +221,18 @@ class ProjectBudgets:
             raise ConfigurationError(f"unknown budget {name!r}{nearest(name, known)}")
         with answered():
             task.store.reset(task.limit.stored)
+
+    def close(self) -> None:
+        """Add what was spent without the store to it, if it can be reached; never raise."""
+        if self._found is None:
+            return
+        try:
+            unconfirmed_of(self._found).deliver(time.monotonic() + CLOSE_SECONDS, waits=True)
+        except (StoreUnreachableError, StoreBusyError) as error:
+            logger.warning(
+                "what was spent without the store of the budgets is not added to it (%s)",
+                type(error).__name__,
+            )
 
     def add(
         self,

@@ -103,9 +103,15 @@ class SqliteStore:
         """Replace a reservation by what was used."""
         self._do(lambda tables, _: steps.settle(tables, reservation, amounts))
 
-    def add(self, claims: Sequence[Claim]) -> None:
+    def add(
+        self,
+        claims: Sequence[Claim],
+        *,
+        once: str | None = None,  # noqa: ARG002 - a transaction that failed has added nothing
+        deadline: float | None = None,
+    ) -> None:
         """Add amounts to ``spent`` without a reservation."""
-        self._do(lambda tables, now: steps.add(tables, claims, now))
+        self._do(lambda tables, now: steps.add(tables, claims, now), deadline)
 
     def figures(self, budget: str, calendar: Calendar, *, key: str | None = None) -> list[Figures]:
         """Return the counters of a budget's current window, by key."""

@@ -145,11 +145,19 @@ class BudgetStore(Protocol):
             StoreUnreachableError: The store can't be reached.
         """
 
-    def add(self, claims: Sequence[Claim]) -> None:
+    def add(
+        self, claims: Sequence[Claim], *, once: str | None = None, deadline: float | None = None
+    ) -> None:
         """Add amounts to ``spent`` without a reservation and whatever the limit.
+
+        Args:
+            claims: What to add, each to the window of the store's clock.
+            once: An id, with which the amounts are added once, however often it is called.
+            deadline: When to stop waiting for the store, by ``time.monotonic``.
 
         Raises:
             StoreUnreachableError: The store can't be reached.
+            StoreBusyError: The deadline passed.
         """
 
     def figures(self, budget: str, calendar: Calendar, *, key: str | None = None) -> list[Figures]:

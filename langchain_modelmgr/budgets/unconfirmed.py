@@ -7,15 +7,21 @@ import threading
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from langchain_modelmgr.budgets.memory_store import MemoryStore
-from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.budgets.store import Claim, Figures, Refusal, Reservation
+from langchain_modelmgr.budgets.store import (
+    Claim,
+    Figures,
+    Refusal,
+    Reservation,
+    StoreUnreachableError,
+)
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_modelmgr.budgets.store import BudgetStore
     from langchain_modelmgr.budgets.windows import Calendar
@@ -40,30 +46,70 @@ class UnconfirmedStore:
         self._real = real
         self._own = MemoryStore()
         self._seen: OrderedDict[tuple[str, str], Figures] = OrderedDict()
-        self._claims: dict[str, Sequence[Claim]] = {}
-        self._to_add: list[Claim] = []
-        # Reentrant: a stream that is collected settles in any thread, at any time.
-        self._lock = threading.RLock()
         self._log = RateLimitedLog(logger)
+        self._new()
         AFTER_FORK.watch(self)
 
-    def reset_after_fork(self) -> None:
-        """Make a new lock; what the parent spent is the parent's to add."""
+    def _new(self) -> None:
+        # Reentrant: a stream that is collected settles in any thread, at any time.
         self._lock = threading.RLock()
-        self._claims, self._to_add = {}, []
+        self._delivery = threading.Lock()
+        self._claims: dict[str, Sequence[Claim]] = {}
+        self._to_add: dict[tuple[str, str], Claim] = {}
+        self._sent: tuple[str, Sequence[Claim]] | None = None
+
+    def reset_after_fork(self) -> None:
+        """Make new locks; what the parent spent is the parent's to add."""
+        self._new()
 
     def saw(self, figures: Sequence[Figures]) -> None:
-        """Remember what the real store returned, and give it what was spent without it."""
+        """Remember what the real store returned."""
         with self._lock:
             for each in figures:
                 self._seen[each.budget, each.key] = each
                 self._seen.move_to_end((each.budget, each.key))
             while len(self._seen) > _KEYS_KEPT:
                 self._seen.popitem(last=False)
-            to_add, self._to_add = self._to_add, []
-        if to_add:
-            self._own = MemoryStore()
-            SETTLEMENTS.add_later(self._real, to_add)
+
+    def deliver(self, deadline: float | None = None, *, waits: bool = False) -> None:
+        """Add what was spent without the real store to it.
+
+        Args:
+            deadline: When to stop waiting for the store, by ``time.monotonic``.
+            waits: Whether to wait while another thread adds it.
+
+        Raises:
+            StoreUnreachableError: The store can't be reached, or another thread adds the amounts
+                right now; they are kept.
+            StoreBusyError: The deadline passed; the amounts are kept.
+        """
+        while self._to_add or self._sent:
+            if not self._delivery.acquire(blocking=waits):
+                raise StoreUnreachableError("spending is being added")
+            try:
+                self._deliver(deadline)
+            finally:
+                self._delivery.release()
+
+    def _deliver(self, deadline: float | None) -> None:
+        with self._lock:
+            if self._sent is None and self._to_add:
+                # The id stays until the store confirms: it may have added them already.
+                self._sent = uuid4().hex, tuple(self._to_add.values())
+                self._to_add = {}
+            sent = self._sent
+        if sent is not None:
+            self._real.add(sent[1], once=sent[0], deadline=deadline)
+            self._delivered(sent[1])
+
+    def _delivered(self, claims: Sequence[Claim]) -> None:
+        with self._lock:
+            self._sent, self._own = None, MemoryStore()
+            for claim in claims:
+                seen = self._seen.get((claim.budget, claim.key))
+                if seen is not None:
+                    added = seen._replace(spent=seen.spent + claim.amount)
+                    self._seen[claim.budget, claim.key] = added
 
     def settled(self, claims: Sequence[Claim], used: Sequence[int | None]) -> None:
         """Correct the last figures by a settlement in the real store."""
@@ -116,17 +162,29 @@ class UnconfirmedStore:
         self._own.settle(reservation, amounts)
         with self._lock:
             claims = self._claims.pop(reservation, ())
-            self._to_add += [
+            self._keep(
                 claim if used is None else claim._replace(amount=used)
                 for claim, used in zip(claims, amounts, strict=bool(claims))
-                if used != 0
-            ]
+            )
 
-    def add(self, claims: Sequence[Claim]) -> None:
+    def add(
+        self,
+        claims: Sequence[Claim],
+        *,
+        once: str | None = None,  # noqa: ARG002 - the real store gets an id of this store's
+        deadline: float | None = None,  # noqa: ARG002 - nothing to wait for
+    ) -> None:
         """Remember to add spending to the real store."""
         self._own.add(claims)
         with self._lock:
-            self._to_add += claims
+            self._keep(claims)
+
+    def _keep(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
+            if claim.amount:
+                before = self._to_add.get((claim.budget, claim.key))
+                amount = claim.amount + (0 if before is None else before.amount)
+                self._to_add[claim.budget, claim.key] = claim._replace(amount=amount)
 
     def figures(self, budget: str, calendar: Calendar, *, key: str | None = None) -> list[Figures]:
         """Return what was spent without the real store."""

@@ -3,7 +3,8 @@
 All keys of a project have one hash tag, so that several budgets are changed together in a cluster
 too. Under the prefix: ``c:`` counters, by the length of the budget's name, the name, the window's
 start and the key; ``r:`` reservations, as JSON; ``e`` the held ones by their expiry; ``k:`` the
-keys of a window; ``w:`` the windows of a budget; ``g`` the generation.
+keys of a window; ``w:`` the windows of a budget; ``a:`` ids of what was added; ``g`` the
+generation.
 """
 
 from __future__ import annotations
@@ -159,15 +160,19 @@ return 1
 ADD = (
     _COMMON
     + """
--- ARGV: the claims. Returns state and time.
+-- ARGV: id, milliseconds for which it is known, then the claims. Returns state and time.
 expire()
-for i = 1, #ARGV, 7 do
+for i = 3, #ARGV, 7 do
     local start, finish = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
     if now < start or (finish >= 0 and now >= finish) then
         return {'window', text(now)}
     end
 end
-for i = 1, #ARGV, 7 do
+-- A client that got no reply sends the step again: the amounts must not be added twice.
+if not redis.call('SET', prefix .. ':a:' .. ARGV[1], '1', 'NX', 'PX', ARGV[2]) then
+    return {'added', text(now)}
+end
+for i = 3, #ARGV, 7 do
     hold(ARGV[i], ARGV[i + 2], ARGV[i + 1], tonumber(ARGV[i + 3]), 0, ARGV[i + 6] == '1')
     change(place(ARGV[i], ARGV[i + 2], ARGV[i + 1]), tonumber(ARGV[i + 5]), 0, 0)
 end

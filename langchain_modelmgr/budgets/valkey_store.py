@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.budgets import valkey_scripts
 from langchain_modelmgr.budgets.steps import Ids
 from langchain_modelmgr.budgets.store import (
+    KEPT_MS,
     TASK_PREFIX,
     Claim,
     Figures,
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 0.25
 """Default of the longest wait for a connection, and for a reply."""
+
+_RESENT_MS = 60_000
+"""Milliseconds in which the client may send a step again after a broken connection."""
 
 _MOST_TRIES = 5
 """Tries of a step whose window ended on the way."""
@@ -102,11 +106,19 @@ class ValkeyStore:
         used = ["" if amount is None else amount for amount in amounts]
         self._run(valkey_scripts.SETTLE, [reservation, *used])
 
-    def add(self, claims: Sequence[Claim]) -> None:
+    def add(
+        self,
+        claims: Sequence[Claim],
+        *,
+        once: str | None = None,
+        deadline: float | None = None,  # noqa: ARG002 - a reply is waited for 250 ms
+    ) -> None:
         """Add amounts to ``spent`` without a reservation."""
+        known = [once or self._ids.new(), KEPT_MS if once else _RESENT_MS]
         for _ in range(_MOST_TRIES):
             windows = [claim.calendar.window(self._now()) for claim in claims]
-            if self._run(valkey_scripts.ADD, _arguments(claims, windows))[0] != "window":
+            reply = self._run(valkey_scripts.ADD, [*known, *_arguments(claims, windows)])
+            if reply[0] != "window":
                 return
         raise StoreUnreachableError("its clock moves")
 

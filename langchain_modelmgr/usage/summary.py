@@ -15,7 +15,7 @@ from langchain_modelmgr.usage.record import OTHER
 from langchain_modelmgr.usage.summary_table import SummaryTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from langchain_modelmgr.usage.record import ModelUsageMetrics
 
@@ -108,9 +108,15 @@ class UsageFigures(AllFigures):
 
     Attributes:
         metrics: The data points of the sinks: ``SinkStats`` as a dict.
+        unconfirmed_attempts: Attempts made while the store of the budgets could not be reached.
+        unconfirmed_usd: USD of them; of an attempt without token counts, the most it may cost.
+        unconfirmed_unpriced: Those whose cost is unknown, and not in ``unconfirmed_usd``.
     """
 
     metrics: dict[str, Any]
+    unconfirmed_attempts: int
+    unconfirmed_usd: float
+    unconfirmed_unpriced: int
 
 
 class _Call(NamedTuple):
@@ -327,9 +333,11 @@ class UsageSummary:
         return name if name in known or len(known) < self._max_names else OTHER
 
 
-def with_metrics(figures: AllFigures, metrics: dict[str, Any]) -> UsageFigures:
-    """Return a summary with the data points of the sinks."""
-    return cast("UsageFigures", SummaryTable({**figures, "metrics": metrics}))
+def of_manager(
+    figures: AllFigures, metrics: dict[str, Any], unconfirmed: Mapping[str, Any]
+) -> UsageFigures:
+    """Return a summary with the sinks' data points and what budgets could not confirm."""
+    return cast("UsageFigures", SummaryTable({**figures, "metrics": metrics, **unconfirmed}))
 
 
 def _of_calls(totals: _Totals) -> AgentFigures:
