@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables.config import ensure_config
 
 from langchain_modelmgr.bedrock.failures import classify
+from langchain_modelmgr.langsmith_cost import traced_handlers
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.answer_report import AnswerReport
@@ -233,12 +234,17 @@ LISTENER = RunListener()
 """The listener of all models; it has no state."""
 
 
-def with_listener(callbacks: Callbacks) -> Callbacks:
+def with_listener(callbacks: Callbacks, own: Callbacks = None) -> Callbacks:
     """Return the callbacks of a run with ``LISTENER`` as the first one.
 
     In a model's own ``callbacks`` it would be lost with ``callbacks=None``, in a copy, or with a
     user's callback manager.
+
+    Args:
+        callbacks: The callbacks of the call.
+        own: The chat model's own callbacks, which LangChain adds to them.
     """
+    callbacks = traced_handlers(callbacks, own) or callbacks
     if isinstance(callbacks, BaseCallbackManager):
         joined = callbacks.copy()
         joined.handlers.insert(0, LISTENER)
@@ -246,10 +252,10 @@ def with_listener(callbacks: Callbacks) -> Callbacks:
     return [LISTENER, *(callbacks or ())]
 
 
-def config_with_listener(config: RunnableConfig | None) -> RunnableConfig:
+def config_with_listener(config: RunnableConfig | None, own: Callbacks) -> RunnableConfig:
     """Return the config of a run with ``LISTENER`` as the first callback."""
     joined = ensure_config(config)
-    joined["callbacks"] = with_listener(joined.get("callbacks"))
+    joined["callbacks"] = with_listener(joined.get("callbacks"), own)
     return joined
 
 
@@ -272,7 +278,7 @@ def with_model_name(result: LLMResult) -> LLMResult:
 def mark_cached(generation: ChatGeneration) -> str:
     """Mark an answer as cached by LangChain's response cache; return the id of its model."""
     metadata = generation.message.response_metadata
-    cached = {"cached": True, "cost_usd": "0"}
+    cached = {"cached": True, "cost_usd": "0", "output_cost_usd": "0"}
     made = metadata.get("model_manager")  # missing if a model without a manager answered
     report = AnswerReport(made, **cached) if made else cached
     generation.message = generation.message.model_copy(

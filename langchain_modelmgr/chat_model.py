@@ -269,7 +269,8 @@ class ManagedBedrockChat(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the listener."""
-        return with_model_name(super().generate(messages, stop, with_listener(callbacks), **kwargs))
+        joined = with_listener(callbacks, self.callbacks)
+        return with_model_name(super().generate(messages, stop, joined, **kwargs))
 
     async def agenerate(
         self,
@@ -279,32 +280,32 @@ class ManagedBedrockChat(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the listener."""
-        result = await super().agenerate(messages, stop, with_listener(callbacks), **kwargs)
-        return with_model_name(result)
+        joined = with_listener(callbacks, self.callbacks)
+        return with_model_name(await super().agenerate(messages, stop, joined, **kwargs))
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream, heard by the listener."""
-        return super().stream(input, config_with_listener(config), **kwargs)
+        return super().stream(input, config_with_listener(config, self.callbacks), **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream, heard by the listener."""
-        return super().astream(input, config_with_listener(config), **kwargs)
+        return super().astream(input, config_with_listener(config, self.callbacks), **kwargs)
 
     def stream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """Stream events, heard by the listener."""
-        return super().stream_events(input, config_with_listener(config), **kwargs)
+        return super().stream_events(input, config_with_listener(config, self.callbacks), **kwargs)
 
     def astream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """Stream events, heard by the listener."""
-        return super().astream_events(input, config_with_listener(config), **kwargs)
+        return super().astream_events(input, config_with_listener(config, self.callbacks), **kwargs)
 
     # -- tools and schemas: kept as passed, and fitted to each model when it is called
 

@@ -36,6 +36,7 @@ from langchain_modelmgr.errors import (
 from langchain_modelmgr.runtime.jitter import uniform
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.meter import Meter
+from langchain_modelmgr.usage.pricing import output_cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -313,12 +314,14 @@ class Call:
     def _attempt_ended(self, meter: Meter) -> None:
         self._report.attempts.append(meter.attempt)
         self._last_byte = meter.last_byte
+        model = self.candidate.settings.model
         record = self._usage.attempt_ended(
-            meter,
-            self.candidate.settings.model,
-            is_fallback=self.candidate is not self._candidates[0],
+            meter, model, is_fallback=self.candidate is not self._candidates[0]
         )
-        self._report.cost = record.cost_usd
+        self._report.cost, self._report.output_cost = record.cost_usd, None
+        if record.cost_usd is not None and meter.usage is not None:
+            tier = meter.service_tier
+            self._report.output_cost = output_cost_of(meter.usage, model, tier)
         self._report.wasted += record.estimated_wasted_cost_usd or 0
 
     def _latency_ms(self) -> float:

@@ -33,6 +33,7 @@ class CallReport:
         skipped: The models that were not called, with the reason; serializable as JSON.
         skipped_candidates: The same, as candidates.
         cost: USD of the last attempt; None: unknown.
+        output_cost: The part of ``cost`` that its output tokens cost.
         wasted: USD that Bedrock probably billed for attempts that broke.
     """
 
@@ -44,6 +45,7 @@ class CallReport:
     skipped: list[dict[str, str]] = field(default_factory=list)
     skipped_candidates: list[tuple[Candidate, str]] = field(default_factory=list)
     cost: Decimal | None = None
+    output_cost: Decimal | None = None
     wasted: Decimal = field(default_factory=Decimal)
 
     def skip(self, candidate: Candidate, reason: str) -> None:
@@ -62,6 +64,7 @@ class CallReport:
                 "skipped": self.skipped,
                 "latency_ms": latency_ms,
                 "cost_usd": None if self.cost is None else str(self.cost),
+                "output_cost_usd": None if self.output_cost is None else str(self.output_cost),
                 "estimated_wasted_cost_usd": str(self.wasted),
                 "cached": False,
             }

@@ -74,17 +74,24 @@ def cost_of(
         (no such tokens) may be unknown. A prompt above ``model.long_context.above`` tokens has
         all its tokens priced by the long-context tier.
     """
-    into, out = 1.0, 1.0
-    long = model.long_context
-    if long is not None and usage.prompt_tokens > long.above:
-        into, out = long.input_multiplier, long.output_multiplier
+    into, out = _multipliers(usage, model)
     total = Decimal(0)
     for kind, tokens, price in _priced(usage, model, service_tier):
         if price is None:
             return None
-        factor = out if kind == "output" else into
-        total += tokens * _exact(price) * _exact(factor) / _PER_TOKEN
+        total += _amount(tokens, price, out if kind == "output" else into)
     return total
+
+
+def output_cost_of(
+    usage: TokenCounts, model: ModelConfig, service_tier: str | None = None
+) -> Decimal | None:
+    """Return the part of ``cost_of`` that the output tokens cost; None if it is unknown."""
+    if not usage.output_tokens:
+        return Decimal(0)
+    price = _prices(model, service_tier).output
+    _, factor = _multipliers(usage, model)
+    return None if price is None else _amount(usage.output_tokens, price, factor)
 
 
 def unpriced_because(usage: TokenCounts, model: ModelConfig, service_tier: str | None) -> str:
@@ -101,8 +108,7 @@ def _priced(
     usage: TokenCounts, model: ModelConfig, service_tier: str | None
 ) -> list[tuple[str, int, float | None]]:
     """Return the kinds of tokens that were used, their counts and their prices."""
-    plain = service_tier in _PLAIN_TIERS
-    prices = model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
+    prices = _prices(model, service_tier)
     kinds = (
         ("input", usage.input_tokens, prices.input),
         ("output", usage.output_tokens, prices.output),
@@ -111,6 +117,23 @@ def _priced(
         ("1-hour cache write", usage.cache_write_1h_tokens, prices.cache_write_1h),
     )
     return [kind for kind in kinds if kind[1]]
+
+
+def _prices(model: ModelConfig, service_tier: str | None) -> TokenPrices:
+    plain = service_tier in _PLAIN_TIERS
+    return model.prices if plain else model.service_tiers.get(service_tier or "", TokenPrices())
+
+
+def _multipliers(usage: TokenCounts, model: ModelConfig) -> tuple[float, float]:
+    """Return the factors on the prices of a prompt of this length: of input and of output."""
+    long = model.long_context
+    if long is not None and usage.prompt_tokens > long.above:
+        return long.input_multiplier, long.output_multiplier
+    return 1.0, 1.0
+
+
+def _amount(tokens: int, price: float, factor: float) -> Decimal:
+    return tokens * _exact(price) * _exact(factor) / _PER_TOKEN
 
 
 def _exact(figure: float) -> Decimal:
