@@ -16,6 +16,9 @@ from langchain_core.messages.ai import add_usage
 from langchain_core.tracers.langchain import LangChainTracer
 from langsmith import Client, traceable, tracing_context
 from langsmith.utils import get_env_var
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from urllib3 import Retry
 
 from langchain_modelmgr import ManagedBedrockChat
@@ -326,3 +329,28 @@ def test_a_langsmith_that_is_down_changes_no_answer(llm: ManagedBedrockChat) -> 
 def test_without_a_langsmith_tracer_the_handlers_stay_as_they_are() -> None:
     assert traced_handlers(None, None) is None
     assert traced_handlers([Results()], CallbackManager([Results()])) is None
+
+
+def test_openinference_beside_langsmith_names_the_model_and_sets_no_cost(
+    llm: ManagedBedrockChat,
+    local_aws: LocalAWS,
+    langsmith: LangSmithServer,
+    tracer: LangChainTracer,
+) -> None:
+    openinference = pytest.importorskip("openinference.instrumentation.langchain")
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    instrumentor = openinference.LangChainInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    local_aws.fail(SONNET, "ThrottlingException")
+
+    try:
+        llm.invoke("x", {"callbacks": [tracer]})
+    finally:
+        instrumentor.uninstrument()
+
+    (span,) = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert span["llm.model_name"] == HAIKU
+    assert (span["llm.token_count.prompt"], span["llm.token_count.completion"]) == (210, 30)
+    assert not [name for name in span if name.startswith("llm.cost")]
+    assert usage_of(sent(tracer, langsmith)[0])["total_cost"] == 0.00036
