@@ -4,7 +4,7 @@ VENV := .venv
 LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo example test test-loaded check format docs docs-api bench prove lowest catalog constraints clean
+.PHONY: demo example test test-loaded test-ray check format docs docs-api bench prove lowest catalog constraints clean
 
 demo: $(VENV)/.demo   ## an agent, an outage and the bill, against a local AWS
 	@$(BIN)/python -m langchain_modelmgr demo
@@ -18,6 +18,10 @@ test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 
 test-loaded: $(VENV)/.dev   ## the tests beside four busy processes: they may depend on no machine's speed
 	$(BIN)/python -m scripts.loaded 4 $(BIN)/python -m pytest -n 4 tests
+
+test-ray: $(VENV)/.dev   ## the tests of the engine ray, which needs a machine that does nothing else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/python -m pytest tests/batch/ray_engine.py
 
 check: $(VENV)/.dev   ## style, types, layers
 	$(BIN)/ruff check .
@@ -42,13 +46,16 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/budgets.py
 
-prove: $(VENV)/.dev   ## the long proofs: killed writers and spenders, two backlogs, and 20,000 mixed calls counted four times
+prove: $(VENV)/.dev   ## the long proofs: killed writers, spenders and batch jobs, two backlogs, and 20,000 mixed calls counted four times
 	$(BIN)/python -m tests.ledger.killed_writers --seconds 60 --processes 5 --threads 3
 	$(BIN)/python -m tests.ledger.delivered_backlog --megabytes 31 --writers 1
 	$(BIN)/python -m tests.ledger.delivered_backlog --megabytes 31 --writers 40
 	$(BIN)/python -m tests.ledger.equal_figures --calls 20000
 	$(BIN)/python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16
 	$(BIN)/python -m tests.budgets.killed_spenders --seconds 60 --processes 4 --threads 16 --valkey
+	$(BIN)/python -m tests.batch.killed_jobs --engine local --kills 50 --rows 20000
+	$(BIN)/python -m tests.batch.killed_jobs --engine local --kills 50 --rows 20000 --s3
+	$(BIN)/python -m tests.batch.killed_jobs --engine dask --kills 50 --rows 20000
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt
