@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables.config import ensure_config
 
 from langchain_modelmgr.bedrock.failures import classify
-from langchain_modelmgr.langsmith_cost import traced_handlers
+from langchain_modelmgr.langsmith_cost import add_cost_for_tracers, with_cost_for_tracers
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.answer_report import AnswerReport
@@ -234,17 +234,12 @@ LISTENER = RunListener()
 """The listener of all models; it has no state."""
 
 
-def with_listener(callbacks: Callbacks, own: Callbacks = None) -> Callbacks:
+def with_listener(callbacks: Callbacks) -> Callbacks:
     """Return the callbacks of a run with ``LISTENER`` as the first one.
 
     In a model's own ``callbacks`` it would be lost with ``callbacks=None``, in a copy, or with a
     user's callback manager.
-
-    Args:
-        callbacks: The callbacks of the call.
-        own: The chat model's own callbacks, which LangChain adds to them.
     """
-    callbacks = traced_handlers(callbacks, own) or callbacks
     if isinstance(callbacks, BaseCallbackManager):
         joined = callbacks.copy()
         joined.handlers.insert(0, LISTENER)
@@ -253,16 +248,26 @@ def with_listener(callbacks: Callbacks, own: Callbacks = None) -> Callbacks:
 
 
 def config_with_listener(config: RunnableConfig | None, own: Callbacks) -> RunnableConfig:
-    """Return the config of a run with ``LISTENER`` as the first callback."""
+    """Return the config of a stream with ``LISTENER`` as the first callback.
+
+    Args:
+        config: The config of the call.
+        own: The chat model's own callbacks, which LangChain adds to those of the call.
+    """
     joined = ensure_config(config)
-    joined["callbacks"] = with_listener(joined.get("callbacks"), own)
+    joined["callbacks"] = with_cost_for_tracers(with_listener(joined.get("callbacks")), own)
     return joined
 
 
-def run_of(run_manager: BaseRunManager | None) -> Run:
-    """Return the run of a call; without a run manager, the latest one in this context."""
+def open_run(run_manager: BaseRunManager | None) -> Run:
+    """Return the run of a call, and let LangSmith's tracers among its handlers get its cost.
+
+    Args:
+        run_manager: The run's manager; None for the latest run in this context, a stream's.
+    """
     if run_manager is None:
         return CURRENT_RUN.get() or Run()
+    add_cost_for_tracers(run_manager)
     return Run(str(run_manager.run_id), tuple(run_manager.tags), run_manager.metadata)
 
 

@@ -15,7 +15,7 @@ from langchain_modelmgr.bedrock.tool_schemas import check_tools
 from langchain_modelmgr.callbacks import (
     config_with_listener,
     mark_cached,
-    run_of,
+    open_run,
     with_listener,
     with_model_name,
 )
@@ -200,7 +200,7 @@ class ManagedBedrockChat(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> tuple[CandidateChain, ChainInput]:
         request = chat_request(messages, stop, kwargs, of=f"agent {self.agent_name!r}")
-        return self._resolve(for_a_call=True).agent.open(request, run_of(run_manager))
+        return self._resolve(for_a_call=True).agent.open(request, open_run(run_manager))
 
     @with_signature
     def _generate(
@@ -269,8 +269,7 @@ class ManagedBedrockChat(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the listener."""
-        joined = with_listener(callbacks, self.callbacks)
-        return with_model_name(super().generate(messages, stop, joined, **kwargs))
+        return with_model_name(super().generate(messages, stop, with_listener(callbacks), **kwargs))
 
     async def agenerate(
         self,
@@ -280,8 +279,8 @@ class ManagedBedrockChat(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Generate, heard by the listener."""
-        joined = with_listener(callbacks, self.callbacks)
-        return with_model_name(await super().agenerate(messages, stop, joined, **kwargs))
+        result = await super().agenerate(messages, stop, with_listener(callbacks), **kwargs)
+        return with_model_name(result)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any

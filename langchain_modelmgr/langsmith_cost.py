@@ -13,6 +13,7 @@ handler of a run gets the same result, one after the other, so the order of the 
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
@@ -20,11 +21,14 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from contextvars import ContextVar
     from uuid import UUID
 
+    from langchain_core.callbacks import BaseRunManager
     from langchain_core.callbacks.base import Callbacks
     from langchain_core.outputs import Generation, LLMResult
+    from langchain_core.tracers.langchain import LangChainTracer
 
 
 class _WithCost(list[Any]):
@@ -62,39 +66,68 @@ class _RemoveCost(BaseCallbackHandler):
 _ADD_COST, _REMOVE_COST = _AddCost(), _RemoveCost()
 
 
-def traced_handlers(callbacks: Callbacks, own: Callbacks) -> CallbackManager | None:
-    """Return the handlers of a run with LangSmith's tracers first, which get its cost.
+def add_cost_for_tracers(run_manager: BaseRunManager) -> None:
+    """Let the LangSmith tracers among a run's handlers get its cost."""
+    run_manager.handlers = _in_order(run_manager.handlers)
+
+
+def with_cost_for_tracers(callbacks: Callbacks, own: Callbacks) -> Callbacks:
+    """Return callbacks by which LangSmith's tracers get the cost of a run.
+
+    For a stream, which has no run manager (langchain-core 1.7.2).
 
     Args:
         callbacks: The callbacks of the call.
         own: The chat model's own callbacks.
 
     Returns:
-        The handlers, with the tracer that the environment or a context turns on; None if no
-        LangSmith tracer listens to the run.
+        The callbacks with the tracer that the environment or a context turns on; ``callbacks``
+        themselves if no LangSmith tracer listens to the run.
     """
-    # LangChain imports both when it configures a run's callbacks; they take long the first time.
-    from langchain_core.tracers.context import tracing_v2_callback_var
-    from langchain_core.tracers.langchain import LangChainTracer
-    from langsmith.utils import tracing_is_enabled
-
-    if (
-        not any(isinstance(handler, LangChainTracer) for handler in _handlers(callbacks, own))
-        and tracing_v2_callback_var.get() is None
-        and not tracing_is_enabled()
-    ):
-        return None
+    listeners = (handler for some in (callbacks, own) for handler in _handlers(some))
+    if not any(isinstance(handler, _tracer_class()) for handler in listeners) and not _is_on():
+        return callbacks
     manager = CallbackManager.configure(callbacks, own)
-    tracers = [h for h in manager.handlers if isinstance(h, LangChainTracer)]
-    ours = (LangChainTracer, _AddCost, _RemoveCost)
-    others = [h for h in manager.handlers if not isinstance(h, ours)]
-    manager.handlers = [_ADD_COST, *tracers, _REMOVE_COST, *others]
+    manager.handlers = _in_order(manager.handlers)
     return manager
 
 
-def _handlers(*callbacks: Callbacks) -> Iterable[BaseCallbackHandler]:
-    for some in callbacks:
-        yield from some.handlers if isinstance(some, BaseCallbackManager) else some or ()
+@cache
+def _tracer_class() -> type[LangChainTracer]:
+    from langchain_core.tracers.langchain import LangChainTracer  # takes long the first time
+
+    return LangChainTracer
+
+
+@cache
+def _switches() -> tuple[ContextVar[LangChainTracer | None], Callable[[], bool | str]]:
+    from langchain_core.tracers.context import tracing_v2_callback_var
+    from langsmith.utils import tracing_is_enabled
+
+    return tracing_v2_callback_var, tracing_is_enabled
+
+
+def _is_on() -> bool:
+    """Return whether LangChain adds a LangSmith tracer to each run."""
+    by_context, is_enabled = _switches()
+    return by_context.get() is not None or bool(is_enabled())
+
+
+def _in_order(handlers: list[BaseCallbackHandler]) -> list[BaseCallbackHandler]:
+    """Return handlers with LangSmith's tracers, if any, in second place, between ours.
+
+    The first one stays the first: it names the model that served.
+    """
+    tracers = [handler for handler in handlers if isinstance(handler, _tracer_class())]
+    if not tracers:
+        return handlers
+    first, *rest = handlers
+    others = [h for h in rest if not isinstance(h, (_tracer_class(), _AddCost, _RemoveCost))]
+    return [first, _ADD_COST, *tracers, _REMOVE_COST, *others]
+
+
+def _handlers(callbacks: Callbacks) -> Iterable[BaseCallbackHandler]:
+    return callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
 
 
 def _with_cost(generation: Generation) -> Generation:

@@ -23,7 +23,7 @@ from urllib3 import Retry
 
 from langchain_modelmgr import ManagedBedrockChat
 from langchain_modelmgr.errors import ModelManagerError
-from langchain_modelmgr.langsmith_cost import traced_handlers
+from langchain_modelmgr.langsmith_cost import with_cost_for_tracers
 from langchain_modelmgr.local import ScriptedReply
 from tests.langsmith_server import LangSmithServer
 from tests.models import HAIKU, SONNET
@@ -31,6 +31,9 @@ from tests.test_callbacks import CHAIN, MODES, Results, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.runnables import RunnableConfig
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
@@ -271,11 +274,19 @@ async def test_cancelled_and_abandoned_calls_have_no_cost(
     assert "total_cost" not in str(abandoned["extra"]) + str(cancelled["extra"])
 
 
+@pytest.mark.parametrize("by", ["context", "environment"])
 @pytest.mark.parametrize("mode", ["ainvoke", "stream"])
-async def test_a_tracer_that_a_context_turns_on_gets_the_cost(
-    llm: ManagedBedrockChat, langsmith: LangSmithServer, client: Client, mode: str
+async def test_a_tracer_that_langchain_adds_gets_the_cost(
+    llm: ManagedBedrockChat,
+    monkeypatch: pytest.MonkeyPatch,
+    langsmith: LangSmithServer,
+    client: Client,
+    mode: str,
+    by: str,
 ) -> None:
-    with tracing_context(enabled=True, client=client):
+    monkeypatch.setenv("LANGSMITH_TRACING", str(by == "environment").lower())
+    cast("Any", get_env_var).cache_clear()
+    with tracing_context(enabled=by == "context" or None, client=client):
         await ask(llm, mode)
 
         @traceable(name="outer")
@@ -327,8 +338,10 @@ def test_a_langsmith_that_is_down_changes_no_answer(llm: ManagedBedrockChat) -> 
 
 
 def test_without_a_langsmith_tracer_the_handlers_stay_as_they_are() -> None:
-    assert traced_handlers(None, None) is None
-    assert traced_handlers([Results()], CallbackManager([Results()])) is None
+    callbacks: list[BaseCallbackHandler] = [Results(), Results()]
+
+    assert with_cost_for_tracers(callbacks, CallbackManager([Results()])) is callbacks
+    assert with_cost_for_tracers(None, None) is None
 
 
 def test_openinference_beside_langsmith_names_the_model_and_sets_no_cost(
@@ -354,3 +367,21 @@ def test_openinference_beside_langsmith_names_the_model_and_sets_no_cost(
     assert (span["llm.token_count.prompt"], span["llm.token_count.completion"]) == (210, 30)
     assert not [name for name in span if name.startswith("llm.cost")]
     assert usage_of(sent(tracer, langsmith)[0])["total_cost"] == 0.00036
+
+
+@pytest.mark.filterwarnings("ignore:The method .* is in beta:Warning")
+@pytest.mark.parametrize("version", ["v2", "v3"])
+async def test_events_of_a_traced_stream_have_no_cost(
+    llm: ManagedBedrockChat, langsmith: LangSmithServer, tracer: LangChainTracer, version: Any
+) -> None:
+    config: RunnableConfig = {"callbacks": [tracer]}
+    if version == "v2":
+        events = [event async for event in llm.astream_events("x", config, version="v2")]
+        answer = events[-1]["data"]["output"]
+    else:
+        answer = llm.stream_events("x", config, version="v3").output
+
+    assert answer.usage_metadata["total_tokens"] == 240
+    assert "total_cost" not in answer.usage_metadata
+    (run,) = sent(tracer, langsmith)
+    assert usage_of(run)["total_cost"] == 0.00108
