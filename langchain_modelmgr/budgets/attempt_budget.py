@@ -153,6 +153,8 @@ class AttemptBudget:
             for applied, figures, claim in zip(
                 held.applied, held.figures, held.claims, strict=True
             ):
+                if applied.limit.warn_at is None and applied.limit.degrade_at is None:
+                    continue
                 self._call.look(applied, figures, figures.spent + figures.held - claim.amount)
         error = self._call.reordered(params, worst)
         if error is not None:

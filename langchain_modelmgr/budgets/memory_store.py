@@ -136,6 +136,9 @@ class _Memory:
     def charge(self, reservation: str, parts: Sequence[Part]) -> None:
         self._reservations[reservation] = tuple(parts)
 
+    def drop(self, reservation: str) -> bool:  # noqa: ARG002 - take() is as fast
+        return False
+
     def take(self, reservation: str) -> tuple[Part, ...] | None:
         self._charged.pop(reservation, None)
         return self._reservations.pop(reservation, None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.budgets import steps
 from langchain_modelmgr.budgets.sqlite_tables import SqliteTables, open_file
-from langchain_modelmgr.budgets.steps import Ids
+from langchain_modelmgr.budgets.steps import Ids, Part, Place
 from langchain_modelmgr.budgets.store import (
     Claim,
     Figures,
@@ -34,6 +34,9 @@ SETTLE_SECONDS = 30.0
 
 _MOST_AT_ONCE = 256
 """Steps of one transaction: others can take the lock after it."""
+
+_MOST_HELD = 100_000
+"""Reservations whose parts a process remembers, so that settling need not read them."""
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -71,6 +74,7 @@ class SqliteStore:
         self.path = path
         self._clock = clock
         self._ids = Ids()
+        self._held: dict[str, Sequence[Part]] = {}
         self._connection: sqlite3.Connection | None = None
         self._tables: SqliteTables | None = None
         self._new_locks()
@@ -85,6 +89,7 @@ class SqliteStore:
         _NEVER_CLOSED.append((self._connection, self._tables))
         self._connection = self._tables = None
         self._ids.renew()
+        self._held = {}
         self._new_locks()
 
     # -- the protocol
@@ -97,11 +102,19 @@ class SqliteStore:
         result: Reservation | Refusal = self._do(
             lambda tables, now: steps.reserve(tables, claims, lasts, new_id, now), deadline
         )
+        if isinstance(result, Reservation):
+            if len(self._held) >= _MOST_HELD:  # nobody settles them: they expire in the file
+                self._held = {}
+            self._held[result.id] = [
+                Part(Place(each.budget, each.key, each.start), claim.amount)
+                for each, claim in zip(result.figures, claims, strict=True)
+            ]
         return result
 
     def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:
         """Replace a reservation by what was used."""
-        self._do(lambda tables, _: steps.settle(tables, reservation, amounts))
+        held = self._held.pop(reservation, None)
+        self._do(lambda tables, _: steps.settle(tables, reservation, amounts, held))
 
     def add(
         self,
@@ -199,10 +212,10 @@ class SqliteStore:
                 step.is_over = True
 
     def _transaction(self, batch: Sequence[_Step]) -> None:
-        until = max(step.deadline for step in batch)
+        until = max([step.deadline for step in batch])
         with GATE:
             tables = self._tables or self._open(until)
-            _waiting_for_others(lambda: tables.execute("BEGIN IMMEDIATE"), until)
+            _waiting_for_others(tables.begin, until)
             try:
                 now = int(self._clock() * 1000)
                 tables.prune(now)

@@ -49,8 +49,8 @@ class Part(NamedTuple):
 class Tables(Protocol):
     """The counters and reservations of a store, within one transaction."""
 
-    def counter(self, place: Place) -> Counter | None:
-        """Return a counter; None: there is none."""
+    def counter(self, place: Place) -> tuple[int, int, int, int] | None:
+        """Return the fields of a ``Counter``; None: there is none."""
 
     def change(self, place: Place, spent: int, held: int, uncertain: int) -> None:
         """Add to a counter, if it exists."""
@@ -63,6 +63,9 @@ class Tables(Protocol):
 
     def charge(self, reservation: str, parts: Sequence[Part]) -> None:
         """Store that a reservation was charged as reserved."""
+
+    def drop(self, reservation: str) -> bool:
+        """Remove a reservation that is held; return whether there was one."""
 
     def take(self, reservation: str) -> tuple[Part, ...] | None:
         """Remove a reservation and return its parts; None: there is none."""
@@ -82,31 +85,42 @@ def reserve(
 ) -> Reservation | Refusal:
     """Reserve the amounts of all claims, or none."""
     expire(tables, now)
-    found: list[Figures] = []
+    found = []
     fits = True
     for budget, key, calendar, limit, amount in claims:
         start, end = calendar.window(now)
-        spent, held, uncertain, _ = tables.counter(Place(budget, key, start)) or NOTHING
-        found.append(Figures(budget, key, start, end, spent, held, uncertain))
+        place = Place(budget, key, start)
+        spent, held, uncertain, _ = tables.counter(place) or NOTHING
+        found.append((place, end, amount, spent, held, uncertain))
         fits = fits and spent + held + amount <= limit
     if not fits:
-        return Refusal(tuple(found))
+        return Refusal(tuple(Figures(*place, end, *rest) for place, end, _, *rest in found))
     parts, after = [], []
-    for claim, figures in zip(claims, found, strict=True):
-        budget, key, start, end, spent, held, uncertain = figures
-        place, amount = Place(budget, key, start), claim.amount
+    for place, end, amount, spent, held, uncertain in found:
         tables.hold(place, end, amount, now)
         parts.append(Part(place, amount))
-        after.append(Figures(budget, key, start, end, spent, held + amount, uncertain))
+        after.append(Figures(*place, end, spent, held + amount, uncertain))
     # The expiry comes first, so that SQLite finds expired ones by their ids alone.
     reservation = f"{now + lasts_ms:014}-{new_id}"
     tables.keep(reservation, now + lasts_ms, parts)
     return Reservation(reservation, tuple(after))
 
 
-def settle(tables: Tables, reservation: str, amounts: Sequence[int | None]) -> None:
-    """Replace a reservation, or its charge, by what was used."""
-    parts = tables.take(reservation)
+def settle(
+    tables: Tables,
+    reservation: str,
+    amounts: Sequence[int | None],
+    held: Sequence[Part] | None = None,
+) -> None:
+    """Replace a reservation, or its charge, by what was used.
+
+    Args:
+        tables: The tables.
+        reservation: Its id.
+        amounts: What was used, for each part; None: unknown.
+        held: Its parts, if this process knows them; None: they are read.
+    """
+    parts = held if held is not None and tables.drop(reservation) else tables.take(reservation)
     if parts is None:
         return
     for (place, reserved, resets), used in zip(parts, amounts, strict=True):
@@ -115,7 +129,7 @@ def settle(tables: Tables, reservation: str, amounts: Sequence[int | None]) -> N
             tables.change(place, spent, -reserved, uncertain)
         elif used is not None:
             counter = tables.counter(place)
-            if counter is not None and counter.resets == resets:
+            if counter is not None and counter[3] == resets:
                 tables.change(place, used - reserved, 0, -reserved)
 
 
@@ -136,7 +150,7 @@ def expire(tables: Tables, now: int) -> None:
         for place, amount, _ in parts:
             tables.change(place, amount, -amount, amount)
             counter = tables.counter(place)
-            charged.append(Part(place, amount, 0 if counter is None else counter.resets))
+            charged.append(Part(place, amount, 0 if counter is None else counter[3]))
         tables.charge(reservation, charged)
 
 

@@ -117,10 +117,14 @@ class UnconfirmedStore:
             for claim, amount in zip(claims, used, strict=True):
                 seen = self._seen.get((claim.budget, claim.key))
                 if seen is not None:
-                    self._seen[claim.budget, claim.key] = seen._replace(
-                        spent=seen.spent + (claim.amount if amount is None else amount),
-                        held=max(0, seen.held - claim.amount),
-                    )
+                    # Not by _replace(), which takes several times as long.
+                    budget, key, start, end, spent, held, uncertain = seen
+                    self._seen[budget, key] = Figures(
+                        budget, key, start, end,
+                        spent + (claim.amount if amount is None else amount),
+                        held - claim.amount if held > claim.amount else 0,
+                        uncertain,
+                    )  # fmt: skip
 
     def highest_spent(self, budget: str, start: int) -> int | None:
         """Return the most that a key of a budget has spent in a window; None: none was seen."""

@@ -124,7 +124,7 @@ def test_a_row_that_cant_be_read_is_an_error_of_the_store(store: SqliteStore) ->
     other.close()
 
     with pytest.raises(StoreUnreachableError):
-        store.settle(made.id, [1])
+        SqliteStore(store.path).settle(made.id, [1])
 
     assert figures(store) == [(0, 1, 0)]
 
