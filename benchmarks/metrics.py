@@ -171,7 +171,7 @@ def one_put_a_call(aws: LocalAWS, count: int) -> float:
 def _five(usage: ModelUsageMetrics) -> list[tuple[str, str, float]]:
     return [
         ("ModelInvocations", "Count", 1),
-        ("ModelLatency", "Milliseconds", usage.latency_ms),
+        ("ModelLatency", "Milliseconds", usage.latency_ms or 0.0),
         ("InputTokens", "Count", usage.input_tokens),
         ("OutputTokens", "Count", usage.output_tokens),
         ("ModelCost", "NoUnit", float(usage.cost_usd or 0)),

@@ -160,7 +160,7 @@ def result_of(outcome: CallOutcome) -> InvokeResult:
             cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         ),
         fallback_used=report["fallback_used"],
-        response="".join(_texts(meter.content)),
+        response=text_of(meter.content),
         content=meter.content,
         tool_uses=[
             block["toolUse"]
@@ -171,6 +171,11 @@ def result_of(outcome: CallOutcome) -> InvokeResult:
         attempts=report["attempts"],
         skipped=report["skipped"],
     )
+
+
+def text_of(content: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of an answer in Bedrock's shapes."""
+    return "".join(_texts(content))
 
 
 def _texts(content: Sequence[Mapping[str, Any]]) -> Iterator[str]:

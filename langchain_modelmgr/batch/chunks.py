@@ -22,7 +22,7 @@ from langchain_modelmgr.batch.answers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_modelmgr.batch.plan import Plan
     from langchain_modelmgr.batch.rows import Row
@@ -94,6 +94,11 @@ class Chunks:
         """Return the chunks that were never finished, in order."""
         finished = self.finished()
         return [ChunkTask(n) for n in range(self.plan.chunks) if n not in finished]
+
+    def unfinished(self, tasks: Iterable[ChunkTask]) -> list[ChunkTask]:
+        """Return what is left of some tasks."""
+        finished = self.finished()
+        return [t for t in tasks if t.chunk not in finished or finished[t.chunk] < t]
 
     def failed(self) -> list[ChunkTask]:
         """Return what is to be done to ask the rows again that failed, in finished chunks."""

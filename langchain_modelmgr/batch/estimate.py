@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_modelmgr.batch.asking import messages_of
+from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, why_not
+from langchain_modelmgr.batch.prices import batch_model
 from langchain_modelmgr.batch.results import dataset_of
 from langchain_modelmgr.batch.status import status_of
 from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.batch.chunks import Chunks
     from langchain_modelmgr.batch.rows import Row
+    from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.chain.candidate import Candidate
 
 _SAMPLE = 20
@@ -84,10 +87,9 @@ class Expected:
     assumed: tuple[str, ...]
 
     def usd(
-        self, candidate: Candidate, service_tier: str | None = None
+        self, model: ModelConfig, service_tier: str | None = None
     ) -> tuple[Decimal | None, Decimal | None]:
         """Return what they cost, low and high; None where it is unknown."""
-        model = candidate.settings.model
         per_row = max(1, self.rows)
         found = []
         for output in (self.output_low, self.output_high):
@@ -107,16 +109,23 @@ def estimates(manager: Any, chunks: Chunks) -> dict[str, Estimate]:
         chunks: The job's chunks.
     """
     candidate: Candidate = manager.agent(chunks.plan.agent).chain().candidates[0]
-    expected = expected_tokens(chunks, candidate)
+    expected, model = expected_tokens(chunks, candidate), candidate.settings.model
     hours, assumed = _hours(manager, chunks, expected.rows)
     found = {
-        engine: _estimate(expected, candidate, None, hours, assumed)
+        engine: _estimate(expected, model, None, hours, assumed)
         for engine, module in _CALLING.items()
         if module is None or find_spec(module) is not None
     }
-    if "flex" in candidate.settings.model.service_tiers:
+    if why_not(manager, chunks.plan) is None:
+        priced, is_half = batch_model(model)
+        half = ("batch inference costs half of the on-demand price",) if is_half else ()
+        found["bedrock"] = _estimate(
+            expected, priced, None, float(MIN_HOURS),
+            (*half, "Bedrock answers within its shortest time-out"),
+        )  # fmt: skip
+    if "flex" in model.service_tiers:
         found["local, service tier flex"] = _estimate(
-            expected, candidate, "flex", hours,
+            expected, model, "flex", hours,
             (*assumed, "the agent has service_tier: flex; its requests may wait for longer"),
         )  # fmt: skip
     return found
@@ -124,12 +133,12 @@ def estimates(manager: Any, chunks: Chunks) -> dict[str, Estimate]:
 
 def _estimate(
     expected: Expected,
-    candidate: Candidate,
+    model: ModelConfig,
     tier: str | None,
     hours: float,
     assumed: tuple[str, ...],
 ) -> Estimate:
-    low, high = expected.usd(candidate, tier)
+    low, high = expected.usd(model, tier)
     return Estimate(
         rows=expected.rows,
         input_tokens=expected.input_tokens,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import uuid
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Self
 
+from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, run_bedrock, service_of, why_not
+from langchain_modelmgr.batch.bedrock_jobs import stop_jobs
 from langchain_modelmgr.batch.chunks import LOGS, Chunks
 from langchain_modelmgr.batch.engines import Work, run_dask, run_local, run_ray
 from langchain_modelmgr.batch.estimate import Estimate, estimates
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from langchain_modelmgr.batch.asking import OnThrottle
+    from langchain_modelmgr.batch.bedrock_engine import Rest
     from langchain_modelmgr.batch.chunks import ChunkTask
     from langchain_modelmgr.batch.engines import Engine
 
-ENGINES = ("auto", "local", "dask", "ray")
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "local", "bedrock", "dask", "ray")
 
 
 class Job:
@@ -96,7 +102,7 @@ class Job:
         """
         return estimates(self._manager, self._chunks)
 
-    def run(
+    def run(  # noqa: PLR0913 - the parts of a run, keyword-only
         self,
         *,
         max_usd: Decimal | float | str | None = None,
@@ -104,6 +110,8 @@ class Job:
         concurrency: int | None = None,
         on_throttle: OnThrottle = "wait",
         client: Any = None,
+        deadline_hours: float | None = None,
+        rest: Rest = "auto",
     ) -> JobStatus:
         """Ask the rows that have no answer yet; return when none is left, or the run ended.
 
@@ -111,10 +119,15 @@ class Job:
 
         Args:
             max_usd: The most that the whole job may cost, earlier runs included.
-            engine: ``auto``, ``local``, ``dask`` or ``ray``; None: the YAML's.
+            engine: ``auto``, ``local``, ``bedrock``, ``dask`` or ``ray``; None: the YAML's.
             concurrency: The most rows that are out at once, over all workers; None: the YAML's.
             on_throttle: Whether a throttled row waits for the same model, or asks a fallback.
             client: A ``distributed.Client`` or a scheduler's address, for ``dask``.
+            deadline_hours: When the answers are needed, for ``auto`` and ``bedrock``: a batch
+                inference job may take 24 hours at least.
+            rest: What becomes of rows that batch inference jobs have not answered: ``calls`` asks
+                them at full price, ``leave`` leaves them pending, ``auto`` asks them if they are
+                at most 5 % of the rows.
 
         Returns:
             The status, with the reason why the run ended before all rows were asked.
@@ -124,9 +137,10 @@ class Job:
             JobError: Another run works on this job, or its place can't be used.
         """
         tasks = self._chunks.pending()
-        return self._ask(tasks, max_usd, engine, concurrency, on_throttle, client)
+        settings = self._settings(max_usd, engine, concurrency, on_throttle, client, deadline_hours)
+        return self._ask(tasks, settings, client, deadline_hours, rest)
 
-    def retry(
+    def retry(  # noqa: PLR0913 - the parts of a run, keyword-only
         self,
         *,
         max_usd: Decimal | float | str | None = None,
@@ -134,10 +148,13 @@ class Job:
         concurrency: int | None = None,
         on_throttle: OnThrottle = "wait",
         client: Any = None,
+        deadline_hours: float | None = None,
+        rest: Rest = "auto",
     ) -> JobStatus:
         """Ask the rows again that failed for good, in chunks that are finished; as ``run``."""
         tasks = self._chunks.failed()
-        return self._ask(tasks, max_usd, engine, concurrency, on_throttle, client)
+        settings = self._settings(max_usd, engine, concurrency, on_throttle, client, deadline_hours)
+        return self._ask(tasks, settings, client, deadline_hours, rest)
 
     def status(self) -> JobStatus:
         """Return the counts and the cost so far."""
@@ -157,17 +174,18 @@ class Job:
         It begins no further row within about 5 seconds.
         """
         self._chunks.store.write(STOP, b"")
+        stop_jobs(self._chunks.store, lambda note: service_of(self._manager, note.region))
 
-    def _ask(  # noqa: PLR0913, PLR0917 - the arguments of run
+    def _ask(
         self,
         tasks: list[ChunkTask],
-        max_usd: Any,
-        engine: Engine | None,
-        concurrency: int | None,
-        on_throttle: OnThrottle,
+        settings: RunSettings,
         client: Any,
+        hours: float | None,
+        rest: Rest,
     ) -> JobStatus:
-        settings = self._settings(max_usd, engine, concurrency, on_throttle, client)
+        if rest not in ("auto", "calls", "leave"):
+            raise ConfigurationError(f"rest must be auto, calls or leave, not {rest!r}")
         with self._alone():
             self._clean()
             if tasks:
@@ -175,18 +193,19 @@ class Job:
                 work = Work(self._manager, self.plan, self.into, settings)
                 reason: str | None = "the run was interrupted"
                 try:
-                    reason = self._with_engine(work, tasks, client)
+                    reason = self._with_engine(work, tasks, client, hours, rest)
                 finally:
                     self._note_run(settings, reason)
             return self.status()
 
-    def _settings(
+    def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
         self,
         max_usd: Any,
         engine: Engine | None,
         concurrency: int | None,
         on_throttle: OnThrottle,
         client: Any,
+        hours: float | None,
     ) -> RunSettings:
         batch = self._manager.config.batch
         name = engine or batch.engine
@@ -195,7 +214,7 @@ class Job:
                 f"engine: unknown engine {name!r}{nearest(str(name), ENGINES)}"
             )
         if name == "auto":
-            name = "local" if client is None else "dask"
+            name = self._chosen(client, hours)
         if name == "dask" and client is None:
             raise ConfigurationError("engine dask needs client: a distributed.Client or an address")
         if name in ("dask", "ray"):
@@ -214,7 +233,28 @@ class Job:
             host=socket.gethostname(),
         )
 
-    def _with_engine(self, work: Work, tasks: list[ChunkTask], client: Any) -> str | None:
+    def _chosen(self, client: Any, hours: float | None) -> Engine:
+        """Return the engine that ``auto`` takes."""
+        if client is not None:
+            return "dask"
+        if hours is None or hours < MIN_HOURS:
+            return "local"
+        reason = why_not(self._manager, self.plan)
+        if reason is None:
+            return "bedrock"
+        logger.info("engine auto: local, not bedrock: %s", reason)
+        return "local"
+
+    def _with_engine(
+        self,
+        work: Work,
+        tasks: list[ChunkTask],
+        client: Any,
+        hours: float | None,
+        rest: Rest,
+    ) -> str | None:
+        if work.settings.engine == "bedrock":
+            return run_bedrock(work, tasks, rest=rest, hours=hours)
         if work.settings.engine == "dask":
             return run_dask(work, tasks, client)
         if work.settings.engine == "ray":

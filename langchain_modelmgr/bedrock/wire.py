@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
 from langchain_modelmgr.bedrock.forming import Forming, for_converse, formed
@@ -105,6 +105,41 @@ class WireClient:
             self.time_budget.stop_waiting()
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
         return reply
+
+
+class FormedOnly(Exception):  # noqa: N818 - not an error: it ends a request before it is sent
+    """Raised in place of sending a request.
+
+    Attributes:
+        params: The request in Converse's shapes.
+    """
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__("the request is formed only")
+        self.params = params
+
+
+class FormingClient:
+    """A Bedrock Runtime client that forms a Converse request and never sends it.
+
+    Args:
+        client: The shared boto3 client.
+        model: The model; the request is adapted to its rules.
+        forming: Facts about the request, for the last changes to it.
+    """
+
+    def __init__(self, client: Any, model: ModelConfig, forming: Forming) -> None:
+        self.meta = client.meta
+        self._model = model
+        self._forming = forming
+
+    def converse(self, **params: Any) -> NoReturn:
+        """Form one Converse request.
+
+        Raises:
+            FormedOnly: Always; it has the request.
+        """
+        raise FormedOnly(formed(for_converse(params), self._model, self._forming)[0])
 
 
 class _MeteredStream:

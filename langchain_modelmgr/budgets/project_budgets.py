@@ -33,7 +33,7 @@ from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.usage.tracks import TASK_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from langchain_modelmgr.budgets.store import BudgetStore
     from langchain_modelmgr.config import ConfigurationManager
@@ -174,6 +174,15 @@ class ProjectBudgets:
         )
         TASKS.add(task)
         return task
+
+    def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:
+        """Settle a reservation that another process of the project may have made.
+
+        Args:
+            reservation: Its id; one that is settled, or of another store, is ignored.
+            amounts: What was used, for each claim in order; None: unknown.
+        """
+        SETTLEMENTS.settle(self._store(), reservation, amounts)
 
     def status(self) -> list[BudgetStatus]:
         """Return what is spent in the current window of each budget, by key.

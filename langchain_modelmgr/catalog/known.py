@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PRICES = tuple(f.name for f in fields(ModelConfig) if f.name.startswith("cost_per_1k_"))
+_BATCH_PRICES = ("cost_per_1k_batch_input_tokens", "cost_per_1k_batch_output_tokens")
 _OWN_FACT = "models: in the configuration"
 
 _KEPT = 1024
@@ -216,7 +217,7 @@ def _priced_by_owner(given: Mapping[str, Any], listed: Mapping[str, Any]) -> dic
     With configured prices, the prices of service tiers are unknown.
     """
     facts = {name: fact for name, fact in given.items() if name != "price_multiplier"}
-    own = [name for name in _PRICES if facts.get(name) is not None]
+    own = [n for n in _PRICES if n not in _BATCH_PRICES and facts.get(n) is not None]
     factor = given.get("price_multiplier")
     if own:
         facts["service_tiers"] = {}

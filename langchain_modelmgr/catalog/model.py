@@ -69,6 +69,8 @@ class ModelConfig:
         cost_per_1k_cache_read_tokens: USD per 1,000 tokens read from the prompt cache.
         cost_per_1k_cache_write_5m_tokens: USD per 1,000 tokens cached for 5 minutes.
         cost_per_1k_cache_write_1h_tokens: USD per 1,000 tokens cached for 1 hour.
+        cost_per_1k_batch_input_tokens: USD per 1,000 input tokens of a batch inference job.
+        cost_per_1k_batch_output_tokens: USD per 1,000 output tokens of a batch inference job.
         base_model_id: The foundation model id without prefix; None for an unresolved ARN.
         geography: The geography prefix of its id, or of its ARN's model; None if it has none or
             it is unknown.
@@ -139,6 +141,8 @@ class ModelConfig:
     cost_per_1k_cache_read_tokens: float | None = None
     cost_per_1k_cache_write_5m_tokens: float | None = None
     cost_per_1k_cache_write_1h_tokens: float | None = None
+    cost_per_1k_batch_input_tokens: float | None = None
+    cost_per_1k_batch_output_tokens: float | None = None
     base_model_id: str | None = None
     geography: str | None = None
     name: str | None = None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
@@ -18,7 +15,7 @@ from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.unsendable import wrong_parameters
-from langchain_modelmgr.bedrock.wire import WireClient
+from langchain_modelmgr.bedrock.wire import FormedOnly, FormingClient, WireClient
 from langchain_modelmgr.chain.attempt import measured
 from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
@@ -30,6 +27,7 @@ from langchain_modelmgr.chain.request import (
     own_messages,
     thinking_parameters,
 )
+from langchain_modelmgr.chain.whole_answer import as_chunk
 from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
     from concurrent.futures import Future
 
-    from langchain_core.outputs import ChatGeneration
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import RunnableConfig
 
     from langchain_modelmgr.bedrock.clients import Clients
@@ -220,7 +218,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     ) -> Generator[ChatGenerationChunk, None, None]:
         """Make one attempt and yield its chunks; a model that can't stream yields one."""
         if self._answers_whole(input.request):
-            yield _as_chunk(self.invoke(input).generations[0])
+            yield as_chunk(self.invoke(input).generations[0])
             return
         with measured(input):
             kept = with_kept_names(input.request.messages)
@@ -248,6 +246,24 @@ class Candidate(Runnable[AttemptRequest, Any]):
             async for chunk in chunks:
                 yield chunk
 
+    def formed(self, request: ChatRequest) -> dict[str, Any]:
+        """Return the Converse request that ``invoke`` would send, without sending it.
+
+        Args:
+            request: The request, without tools.
+        """
+        kept = with_kept_names(request.messages)
+        forming = self._forming(request, names_kept=kept is not request.messages)
+        client = FormingClient(
+            self._clients.runtime(self.settings.region), self.settings.model, forming
+        )
+        model, keywords = self._with_client(client, request), self._keywords(request)
+        try:
+            model._generate(own_messages(kept), stop=request.stop, **keywords)
+        except FormedOnly as end:
+            return end.params
+        raise RuntimeError("langchain-aws sent no request")
+
     @property
     def _share(self) -> tuple[str | None, str]:
         """The key of the pool's slots that its attempts use: region and model."""
@@ -260,7 +276,12 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _wired(self, attempt: AttemptRequest, *, names_kept: bool) -> Any:
         """Return a shallow copy of the model with this attempt's own client."""
         client = self._clients.runtime(self.settings.region)
-        request, raw = attempt.request, attempt.request.raw
+        forming = self._forming(attempt.request, names_kept=names_kept)
+        wire = WireClient(client, attempt.meter, attempt.time_budget, self.settings.model, forming)
+        return self._with_client(wire, attempt.request)
+
+    def _forming(self, request: ChatRequest, *, names_kept: bool) -> Forming:
+        raw = request.raw
         original = OriginalRequest(
             messages=request.messages,
             system=None if raw is None else raw.system,
@@ -268,11 +289,12 @@ class Candidate(Runnable[AttemptRequest, Any]):
             parameters={**self.settings.given, **request.kwargs},
             left_out=(*self.settings.left_out, *self.settings.taken(request.kwargs)[1]),
         )
-        forming = Forming(original, names_kept)
-        wire = WireClient(client, attempt.meter, attempt.time_budget, self.settings.model, forming)
+        return Forming(original, names_kept)
+
+    def _with_client(self, client: Any, request: ChatRequest) -> Any:
         update: dict[str, Any] = {
-            "client": wire,
-            "raw_blocks": None if raw is None else raw.messages,
+            "client": client,
+            "raw_blocks": None if request.raw is None else request.raw.messages,
         }
         if metadata := request.kwargs.get("request_metadata"):
             update["request_metadata"] = metadata  # as a keyword its keys would be renamed
@@ -281,11 +303,17 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _form(self, attempt: AttemptRequest) -> dict[str, Any]:
         """Return the call's keywords adapted to this model; record changes in the meter."""
         given, _ = self.settings.taken(attempt.request.kwargs)
+        formed = self._keywords(attempt.request)
+        if given.get("tools"):
+            formed |= self._form_tools(given, attempt.meter)
+        return formed
+
+    def _keywords(self, request: ChatRequest) -> dict[str, Any]:
+        """Return the call's keywords adapted to this model, without tools."""
+        given, _ = self.settings.taken(request.kwargs)
         formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
             formed["max_tokens"] = capped(max_tokens, self.settings.model)
-        if given.get("tools"):
-            formed |= self._form_tools(given, attempt.meter)
         return formed
 
     def _form_tools(self, given: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
@@ -364,25 +392,6 @@ def _disable_streaming(model: ModelConfig) -> bool | Literal["tool_calling"] | N
     if model.supports_streaming_tools is None and not model.in_catalog:
         return None
     return "tool_calling" if model.supports_streaming_tools is False else False
-
-
-def _as_chunk(generation: ChatGeneration) -> ChatGenerationChunk:
-    message = generation.message
-    calls = message.tool_calls if isinstance(message, AIMessage) else []
-    chunk = AIMessageChunk(
-        content=message.content,
-        response_metadata=message.response_metadata,
-        additional_kwargs=message.additional_kwargs,
-        usage_metadata=message.usage_metadata if isinstance(message, AIMessage) else None,
-        id=message.id,
-        tool_call_chunks=[
-            tool_call_chunk(
-                name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=index
-            )
-            for index, call in enumerate(calls)
-        ],
-    )
-    return ChatGenerationChunk(message=chunk)
 
 
 class _Lazy:

@@ -34,7 +34,7 @@ Into = Annotated[
     str, typer.Option(metavar="PLACE", help="A folder, or s3://bucket/prefix.", show_default=False)
 ]
 EngineOption = Annotated[
-    Literal["auto", "local", "dask", "ray"] | None,
+    Literal["auto", "local", "bedrock", "dask", "ray"] | None,
     typer.Option(help="What asks the rows. Default: the YAML's.", show_default=False),
 ]
 MaxUsd = Annotated[
@@ -49,6 +49,17 @@ Concurrency = Annotated[
 ]
 OnThrottleOption = Annotated[
     Literal["wait", "fallback"], typer.Option(help="What becomes of a throttled row.")
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS", help="When the answers are needed: 24 or more allow engine bedrock.",
+        show_default=False,
+    ),
+]  # fmt: skip
+RestOption = Annotated[
+    Literal["auto", "calls", "leave"],
+    typer.Option(help="What becomes of rows that engine bedrock has not answered."),
 ]
 Client = Annotated[
     str | None,
@@ -105,6 +116,8 @@ def run(
     concurrency: Concurrency = None,
     on_throttle: OnThrottleOption = "wait",
     client: Client = None,
+    deadline_hours: Deadline = None,
+    rest: RestOption = "auto",
     environment: Environment = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
@@ -113,7 +126,7 @@ def run(
     with _job(into, environment, config_dir, sends=True) as job, _progress(job):
         status = job.run(
             max_usd=max_usd, engine=engine, concurrency=concurrency,
-            on_throttle=on_throttle, client=client,
+            on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
         )  # fmt: skip
     _end(status, as_json=as_json)
 
@@ -125,6 +138,8 @@ def retry(
     concurrency: Concurrency = None,
     on_throttle: OnThrottleOption = "wait",
     client: Client = None,
+    deadline_hours: Deadline = None,
+    rest: RestOption = "auto",
     environment: Environment = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
@@ -133,7 +148,7 @@ def retry(
     with _job(into, environment, config_dir, sends=True) as job:
         status = job.retry(
             max_usd=max_usd, engine=engine, concurrency=concurrency,
-            on_throttle=on_throttle, client=client,
+            on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
         )  # fmt: skip
     _end(status, as_json=as_json)
 

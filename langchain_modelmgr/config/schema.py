@@ -267,8 +267,15 @@ class MetricsConfig(_Strict):
 class BatchConfig(_Strict):
     """The defaults of batch jobs."""
 
-    engine: Literal["auto", "local", "dask", "ray"] = "auto"
-    """``auto``: ``dask`` if a client is given, else ``local``."""
+    engine: Literal["auto", "local", "bedrock", "dask", "ray"] = "auto"
+    """``auto``: ``dask`` if a client is given; ``bedrock`` if a deadline of 24 hours or more is
+    given, ``role`` and ``bucket`` are set, and model and rows fit; else ``local``."""
+
+    role: Annotated[str, Field(pattern=r"^arn:aws[^:]*:iam::\d{12}:role/.+$")] | None = None
+    """The ARN of the role with which Bedrock reads and writes the bucket, for ``bedrock``."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    """The S3 bucket of the input and output of batch inference jobs, for ``bedrock``."""
 
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     """The most rows that are out at once, over all workers."""
@@ -334,6 +341,8 @@ class ModelOverride(_Strict):
     cost_per_1k_cache_read_tokens: Price | None = None
     cost_per_1k_cache_write_5m_tokens: Price | None = None
     cost_per_1k_cache_write_1h_tokens: Price | None = None
+    cost_per_1k_batch_input_tokens: Price | None = None
+    cost_per_1k_batch_output_tokens: Price | None = None
     price_multiplier: Annotated[float, Field(gt=0)] | None = None
     """Factor of all prices, the catalog's included: 0.9 is a discount of 10 %."""
 

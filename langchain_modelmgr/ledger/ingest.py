@@ -161,6 +161,28 @@ class Ingest:
                     source.path.with_name(f"{source.writer}{LOCK}").unlink()
 
 
+def store_rows(
+    connection: sqlite3.Connection,
+    own: Writer,
+    batcher: Batcher,
+    now: float,
+    rows_of: Callable[[str], Sequence[AttemptRow]],
+) -> None:
+    """Store rows that are in no segment. The caller has begun a transaction.
+
+    Args:
+        connection: The database.
+        own: The writer that they belong to; its head was ingested.
+        batcher: Makes the batches.
+        now: Seconds since 1970.
+        rows_of: Returns the rows, given their environment.
+    """
+    part = _Slice(connection, own.name, now, lambda _: None)
+    state = part.writer(own.name, ())
+    state.rows += rows_of(state.environment)
+    part.store(batcher)
+
+
 class _Slice:
     """The lines that one transaction moves."""
 

@@ -15,6 +15,7 @@ from langchain_modelmgr.ledger.database import Counts, Database
 from langchain_modelmgr.ledger.database_file import ForeignDatabaseError
 from langchain_modelmgr.ledger.ingest import Ingest
 from langchain_modelmgr.ledger.line_writer import OpenAttempt, kept_of, write_end, write_start
+from langchain_modelmgr.ledger.marks import rows_of, store_once
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
 from langchain_modelmgr.ledger.process_lock import is_alive
 from langchain_modelmgr.ledger.rejected_lines import RejectedLines
@@ -167,6 +168,26 @@ class Ledger:
     def now_ms() -> int:
         """Return the current time in milliseconds since 1970."""
         return time.time_ns() // 1_000_000
+
+    def record_once(self, mark: str, attempts: Sequence[ModelUsageMetrics]) -> bool:
+        """Record attempts in one transaction with a mark; return False if the mark is there.
+
+        Raises:
+            OSError: The ledger's folder can't be used.
+            sqlite3.Error: The database can't be written.
+        """
+        with self._working:
+            writer, connection = self._open_writer(), self._database.open()
+            try:
+                self._identify(writer, ask=False)
+                self._ingest(connection, writer, None)
+                rows = partial(rows_of, attempts, writer.name, self.kept, self._calls)
+                now = self._clock.wall()
+                is_new = store_once(connection, writer, self._batcher, now, mark, rows)
+            finally:
+                self._database.release()
+        self._look(writer)
+        return is_new
 
     # -- what waits for the worker
 

@@ -182,7 +182,9 @@ def observed(group: Group, published: frozenset[int]) -> Iterator[tuple[int, Seq
     yield (_FAILED if group.first.outcome == "failed" else _SUCCEEDED), (1,) * group.size
     has_usage = [tokens is not None for tokens in columns.input_tokens]
     if any(has_usage):
-        yield _LATENCY, _known(columns.latency_ms, has_usage)
+        latencies = [ms for ms in _known(columns.latency_ms, has_usage) if ms is not None]
+        if latencies:  # an answer of a batch inference job has none
+            yield _LATENCY, latencies
         yield _INPUT, _known(columns.input_tokens, has_usage)
         yield _OUTPUT, _known(columns.output_tokens, has_usage)
         yield _COST, _known(columns.cost_pico_usd, has_usage)

@@ -32,7 +32,8 @@ class ModelUsageMetrics:
         timestamp: When the attempt ended, in UTC.
         input_tokens: Input tokens without cache reads and writes, as Bedrock counts.
         output_tokens: Output tokens.
-        latency_ms: Milliseconds until the last byte was received.
+        latency_ms: Milliseconds until the last byte was received; None: of a batch inference job,
+            which has none.
         success: False only if the model or the service failed.
         error_message: Class name of the failure, never its text: texts can contain content.
         cache_read_tokens: Tokens read from the prompt cache.
@@ -62,7 +63,7 @@ class ModelUsageMetrics:
     timestamp: datetime
     input_tokens: int
     output_tokens: int
-    latency_ms: float
+    latency_ms: float | None
     success: bool
     error_message: str | None = None
     cache_read_tokens: int = 0

@@ -55,6 +55,9 @@ class AttemptLog(Protocol):
     def attempt_ended(self, open_attempt: Any, usage: ModelUsageMetrics) -> None:
         """Write that an attempt ended."""
 
+    def record_once(self, mark: str, attempts: Sequence[ModelUsageMetrics]) -> bool:
+        """Record attempts in one transaction with a mark; return False if the mark is there."""
+
     def flush(self, timeout: float | None = None) -> None:
         """Deliver what is left, within ``timeout`` seconds."""
 

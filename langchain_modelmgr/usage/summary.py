@@ -122,7 +122,7 @@ class UsageFigures(AllFigures):
 class _Call(NamedTuple):
     agent_name: str
     answered: bool | None
-    latency_ms: float
+    latency_ms: float | None
     fallback_used: bool = False
     fallback_tried: bool = False
 
@@ -133,6 +133,7 @@ class _Totals:
     failed: int = 0
     aborted: int = 0
     latency_ms: float = 0.0
+    untimed: int = 0
     attempts: int = 0
     cost: Decimal = Decimal(0)
     wasted: Decimal = Decimal(0)
@@ -152,7 +153,10 @@ class _Totals:
             self.aborted += 1
         elif call.answered:
             self.answered += 1
-            self.latency_ms += call.latency_ms if math.isfinite(call.latency_ms) else 0.0
+            if call.latency_ms is None:
+                self.untimed += 1
+            elif math.isfinite(call.latency_ms):
+                self.latency_ms += call.latency_ms
         else:
             self.failed += 1
 
@@ -181,13 +185,13 @@ class _Totals:
         self.wasted = EXACT.add(self.wasted, other.wasted)
 
     def as_dict(self) -> ModelFigures:
-        ended = self.answered + self.failed
+        ended, timed = self.answered + self.failed, self.answered - self.untimed
         return ModelFigures(
             total_invocations=ended + self.aborted,
             attempts=self.attempts,
             total_cost_usd=float(self.cost),
             estimated_wasted_cost_usd=float(self.wasted),
-            average_latency_ms=self.latency_ms / self.answered if self.answered else 0.0,
+            average_latency_ms=self.latency_ms / timed if timed else 0.0,
             success_rate=self.answered / ended if ended else 1.0,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,

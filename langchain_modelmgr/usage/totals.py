@@ -16,7 +16,7 @@ from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 from langchain_modelmgr.usage.tracks import Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from langchain_modelmgr.catalog import ModelConfig
@@ -92,6 +92,23 @@ class UsageTotals:
         self.ledger.attempt_ended(open_attempt, usage)
         self.summary.attempt(usage)
         self.sinks.record(usage)
+
+    def add_once(self, mark: str, records: Sequence[ModelUsageMetrics]) -> bool:
+        """Record attempts that belong together, unless the ledger has them.
+
+        Args:
+            mark: Names them among all that the ledger ever has.
+            records: Their records.
+
+        Returns:
+            False if the ledger had them: they were recorded before.
+        """
+        if not self.ledger.record_once(mark, records):
+            return False
+        for record in records:
+            self.summary.attempt(record)
+            self.sinks.record(record)
+        return True
 
     def input_pico_usd(self, model: ModelConfig) -> int | None:
         """Return the least price of an input token in pico USD; None if it is unknown."""

@@ -92,6 +92,7 @@ async def test_a_record_has_the_raw_replys_counts_and_the_runs_names(
     assert record.run_id
     assert "t" in record.tags
     assert record.metadata["session"] == "s-1"
+    assert record.latency_ms is not None
     assert record.latency_ms > 0
 
 

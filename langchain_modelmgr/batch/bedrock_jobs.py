@@ -1,0 +1,254 @@
+"""Batch inference jobs of Bedrock: what is noted of each, and the requests about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from langchain_modelmgr.batch.chunks import ChunkTask
+from langchain_modelmgr.errors import JobError
+from langchain_modelmgr.runtime.masking import mask_account_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from langchain_modelmgr.batch.row_queue import JobRow
+    from langchain_modelmgr.batch.store import Store
+
+JOBS = "bedrock"
+ENDED = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", "Failed"})
+
+POLL_SECONDS = 2.0, 60.0
+"""The first and the longest wait before a job's status is read again."""
+
+_TRIES = 8
+_PASSING = frozenset({"ThrottlingException", "InternalServerException", "ServiceUnavailable"})
+_SERVER_ERROR = 500
+
+
+class NoRoomError(Exception):
+    """Raised if Bedrock takes no further job until another one has ended."""
+
+
+@dataclass(slots=True)
+class JobNote:
+    """What the store has about one batch inference job.
+
+    Attributes:
+        number: Its number in the plan.
+        model: The model.
+        region: Its region; None: the default one.
+        request: The parameters of CreateModelInvocationJob, which make the same job again.
+        records: The number of its records.
+        rows: Its rows: chunk, version, and the first and last positions of ranges.
+        held: Its reservations: id and units of each.
+    """
+
+    number: int
+    model: str
+    region: str | None
+    request: dict[str, Any]
+    records: int
+    rows: list[tuple[int, int, list[list[int]]]]
+    held: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of its object."""
+        return f"{JOBS}/{self.number:06}.json"
+
+    @property
+    def created(self) -> str:
+        """The name of the object with its ARN."""
+        return f"{JOBS}/{self.number:06}-created.json"
+
+    @property
+    def ended(self) -> str:
+        """The name of the object which says that its output was taken."""
+        return f"{JOBS}/{self.number:06}-ended.json"
+
+    def positions(self) -> dict[ChunkTask, set[int]]:
+        """Return the positions of its rows, by what is to be done."""
+        return {
+            ChunkTask(chunk, version): {p for first, last in ranges for p in range(first, last + 1)}
+            for chunk, version, ranges in self.rows
+        }
+
+    def write(self, store: Store) -> None:
+        """Write its object, which must be new.
+
+        Raises:
+            JobError: Another run has made a job of this number.
+        """
+        if not store.write_new(self.name, json.dumps(asdict(self)).encode()):
+            raise JobError(f"{store.where}: another run works on this job: wait for it, or stop it")
+
+    def end(self, store: Store, status: str, records: int) -> None:
+        """Note that the job has ended, and that its output was taken."""
+        about = {"status": status, "records": records}
+        store.write_new(self.ended, json.dumps(about).encode())
+
+    @classmethod
+    def read_all(cls, store: Store) -> tuple[list[Self], int]:
+        """Return the jobs whose output was not taken, and the number of the next job."""
+        names = set(store.names(JOBS))
+        numbers = sorted(int(n.removeprefix(f"{JOBS}/")[:6]) for n in names if "-" not in n)
+        found = []
+        for number in numbers:
+            if f"{JOBS}/{number:06}-ended.json" in names:
+                continue
+            body = store.read(f"{JOBS}/{number:06}.json")
+            if body is not None:
+                found.append(cls(**json.loads(body)))
+        return found, numbers[-1] + 1 if numbers else 0
+
+
+def ranges_of(rows: Iterable[JobRow]) -> list[tuple[int, int, list[list[int]]]]:
+    """Return rows in order as chunk, version, and ranges of positions."""
+    found: list[tuple[int, int, list[list[int]]]] = []
+    for task, row in rows:
+        if not found or found[-1][:2] != (task.chunk, task.version):
+            found.append((task.chunk, task.version, []))
+        ranges = found[-1][2]
+        if ranges and ranges[-1][1] == row.position - 1:
+            ranges[-1][1] = row.position
+        else:
+            ranges.append([row.position, row.position])
+    return found
+
+
+class JobService:
+    """Sends the requests about batch inference jobs, and reads and writes their bucket.
+
+    Args:
+        clients: The manager's clients.
+        region: The region; None: the default one.
+        bucket: The bucket.
+        wait: Waits for some seconds.
+    """
+
+    def __init__(
+        self, clients: Any, region: str | None, bucket: str, wait: Callable[[float], Any]
+    ) -> None:
+        self._bedrock = clients.control(region)
+        self._s3 = clients.s3()
+        self._bucket = bucket
+        self._wait = wait
+
+    def check_bucket(self, region: str | None) -> None:
+        """Check that the bucket is in a region.
+
+        Raises:
+            JobError: It is not, or it can't be read.
+        """
+        found = self._call("HeadBucket", self._s3.head_bucket, Bucket=self._bucket)
+        headers = found["ResponseMetadata"]["HTTPHeaders"]
+        there = found.get("BucketRegion") or headers.get("x-amz-bucket-region")
+        if None not in (there, region) and there != region:
+            raise JobError(
+                f"batch.bucket {self._bucket} is in {there}, but the model is called in {region}: "
+                "Bedrock reads only buckets of its own region"
+            )
+
+    def upload(self, key: str, file: IO[bytes]) -> None:
+        """Write an object of the bucket."""
+        self._call("PutObject", self._s3.put_object, Bucket=self._bucket, Key=key, Body=file)
+
+    def create(self, request: dict[str, Any]) -> str:
+        """Create a job, or find the one that the same request has created; return its ARN.
+
+        Raises:
+            NoRoomError: Too many jobs run.
+            JobError: Bedrock refuses it.
+        """
+        name = "CreateModelInvocationJob"
+        found = self._call(name, self._bedrock.create_model_invocation_job, **request)
+        return str(found["jobArn"])
+
+    def read(self, arn: str) -> dict[str, Any]:
+        """Return status and message of a job."""
+        name = "GetModelInvocationJob"
+        found: dict[str, Any] = self._call(
+            name, self._bedrock.get_model_invocation_job, jobIdentifier=arn
+        )
+        return found
+
+    def stop(self, arn: str) -> None:
+        """Begin to stop a job, unless it has ended."""
+        name = "StopModelInvocationJob"
+        try:
+            self._call(name, self._bedrock.stop_model_invocation_job, jobIdentifier=arn)
+        except _ConflictError:
+            return
+
+    def output(self, arn: str, request: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the lines of a job's output files."""
+        uri = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
+        folder = uri.removeprefix(f"s3://{self._bucket}/").rstrip("/")
+        more: dict[str, str] = {}
+        while True:
+            page = self._call(
+                "ListObjectsV2", self._s3.list_objects_v2, Bucket=self._bucket,
+                Prefix=f"{folder}/{arn.rpartition('/')[2]}/", **more,
+            )  # fmt: skip
+            for each in page.get("Contents", ()):
+                if each["Key"].endswith(".jsonl.out"):
+                    body = self._call(
+                        "GetObject", self._s3.get_object, Bucket=self._bucket, Key=each["Key"]
+                    )["Body"]
+                    yield from body.iter_lines()
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _call(self, name: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Make a request, again if it is throttled or the service fails.
+
+        Raises:
+            JobError: It failed; the message has operation and AWS's text.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        least, most = POLL_SECONDS
+        for tries in range(_TRIES):
+            try:
+                return method(**arguments)
+            except ClientError as error:
+                failure = error.response.get("Error", {})
+                code, text = failure.get("Code", ""), failure.get("Message", "")
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                if code == "ServiceQuotaExceededException":
+                    raise NoRoomError(text) from error
+                if code == "ConflictException":
+                    raise _ConflictError(f"{name} failed: {code}: {text}") from error
+                passes = code in _PASSING or status >= _SERVER_ERROR
+                reason = mask_account_ids(f"{code}: {text}")
+                cause: Exception = error
+            except BotoCoreError as error:
+                passes, reason, cause = True, type(error).__name__, error
+            if not passes:
+                raise RefusedError(f"{name} failed: {reason}") from cause
+            self._wait(min(most, least * 2**tries))
+        raise JobError(f"{name} failed {_TRIES} times: {reason}") from cause
+
+
+class RefusedError(JobError):
+    """A request that AWS refuses, however often it is made: nothing has happened."""
+
+
+class _ConflictError(JobError):
+    pass
+
+
+def stop_jobs(store: Store, service: Callable[[JobNote], JobService]) -> None:
+    """Begin to stop the batch inference jobs of a plan that run.
+
+    Args:
+        store: The plan's store.
+        service: Returns what sends the requests about a job.
+    """
+    notes, _ = JobNote.read_all(store)
+    for note in notes:
+        if (body := store.read(note.created)) is not None:
+            service(note).stop(json.loads(body)["arn"])
