@@ -45,6 +45,7 @@ bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python benchmarks/async_calls.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/budgets.py
+	$(BIN)/python benchmarks/batch.py
 
 prove: $(VENV)/.dev   ## the long proofs: killed writers, spenders and batch jobs, two backlogs, and 20,000 mixed calls counted four times
 	$(BIN)/python -m tests.ledger.killed_writers --seconds 60 --processes 5 --threads 3
