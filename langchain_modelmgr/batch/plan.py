@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from langchain_modelmgr.batch.rows import Row, Rows
+from langchain_modelmgr.batch.rows import Row, Rows, characters_of
 from langchain_modelmgr.errors import JobError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ CHUNK_ROWS = 500
 PLAN = "plan.json"
 _FORMAT = 1
 _ID_BYTES = 10
-_LEAST_BYTES_PER_TOKEN = 8
+_KEY_DIGITS = 12
+_CHARACTERS_PER_TOKEN = 8
 """Characters of a token, at most: a prompt with more of them exceeds its model's window."""
 
 
@@ -209,11 +211,13 @@ class _Spill:
             raise JobError(f"{self._source.path or 'rows'}: there are no rows")
 
     def _check(self, row: Row) -> None:
-        size = len(row.body)
-        if self._window is not None and size > self._window * _LEAST_BYTES_PER_TOKEN:
+        size = len(row.body.encode())
+        most = math.inf if self._window is None else self._window * _CHARACTERS_PER_TOKEN
+        if size > most and (characters := characters_of(row.body)) > most:
             raise JobError(
-                f"{self._source.where(row.position)} (key {row.key!r}): the prompt of {size:,} "
-                f"characters exceeds the model's context window of {self._window:,} tokens"
+                f"{self._source.where(row.position)} (key {row.key!r}): the prompt of "
+                f"{characters:,} characters exceeds the model's context window of "
+                f"{self._window:,} tokens"
             )
         self.rows += 1
         self.bytes += size
@@ -223,7 +227,6 @@ class _Spill:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.keys.add(chunk)
         path = self._folder / f"{len(self.chunks):06}.parquet"
         table = pa.table(
             {
@@ -249,15 +252,23 @@ class _Keys:
         self._seen.execute("PRAGMA synchronous = OFF")
         self._seen.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, position INT) WITHOUT ROWID")
 
-    def add(self, chunk: Sequence[Row]) -> None:
-        """Remember the keys of a chunk.
+    def array(self, chunk: Sequence[Row]) -> Any:
+        """Return the keys of a chunk as a pyarrow Array, and remember them.
 
         Raises:
-            JobError: One was there before.
+            JobError: They are not of one type, or one was there before.
         """
-        if self._rows.key is None:
-            return
-        own = [(f"{type(row.key).__name__}:{row.key}", row.position) for row in chunk]
+        found = self._converted(chunk)
+        if self._rows.key is not None:
+            self._add(chunk, found.to_pylist())
+        return found
+
+    def _add(self, chunk: Sequence[Row], keys: Sequence[Any]) -> None:
+        # As converted: 2, 2.0 and numpy.int64(2) are one key, and so are 0.0 and -0.0.
+        own = [
+            (repr(key + 0.0 if isinstance(key, float) else key), row.position)
+            for row, key in zip(chunk, keys, strict=True)
+        ]
         self._seen.execute("BEGIN")
         try:
             self._seen.executemany("INSERT INTO keys VALUES (?, ?)", own)
@@ -274,44 +285,63 @@ class _Keys:
                     f"{first + 1} too"
                 )
 
-    def array(self, chunk: Sequence[Row]) -> Any:
-        """Return the keys of a chunk as a pyarrow Array.
-
-        Raises:
-            JobError: They are not of one type.
-        """
+    def _converted(self, chunk: Sequence[Row]) -> Any:
         import pyarrow as pa
 
         if self._type is None:
             self._type = self._rows.key_type or self._type_of(chunk[0])
-        errors = (pa.ArrowException, TypeError, OverflowError)
+            if pa.types.is_nested(self._type):
+                self._raise_of_type(chunk[0])
         try:
-            return pa.array([row.key for row in chunk], self._type)
-        except errors:
+            found = pa.array([row.key for row in chunk], self._type)
+        except _not_convertible():
+            found = None
+        if found is None or found.to_pylist() != [row.key for row in chunk]:
             for row in chunk:
-                try:
-                    pa.scalar(row.key, self._type)
-                except errors:
-                    raise JobError(
-                        f"{self._rows.where(row.position)}: the key {row.key!r} is not of the "
-                        f"type of the keys before it, {self._type}"
-                    ) from None
-            raise
+                self._check(row)
+        return found
+
+    def _check(self, row: Row) -> None:
+        """Check that a key can be of the type of the others, and does not change by it."""
+        import pyarrow as pa
+
+        try:
+            is_same = bool(pa.scalar(row.key, self._type).as_py() == row.key)
+        except _not_convertible():
+            is_same = False
+        if not is_same:
+            raise JobError(
+                f"{self._rows.where(row.position)}: the key {row.key!r} is not of the "
+                f"type of the keys before it, {self._type}"
+            )
 
     def _type_of(self, row: Row) -> Any:
         import pyarrow as pa
 
         try:
-            return pa.scalar(row.key).type
-        except (pa.ArrowException, TypeError, OverflowError):
-            raise JobError(
-                f"{self._rows.where(row.position)}: a key must be a number or a text, not "
-                f"{type(row.key).__name__}"
-            ) from None
+            found = pa.scalar(row.key).type
+        except _not_convertible():
+            self._raise_of_type(row)
+        if pa.types.is_decimal(found):  # the next keys may have more digits
+            return pa.decimal128(38, max(_KEY_DIGITS, found.scale))
+        return found
+
+    def _raise_of_type(self, row: Row) -> NoReturn:
+        raise JobError(
+            f"{self._rows.where(row.position)}: the key, of type {type(row.key).__name__}, is "
+            "neither a text in valid Unicode nor a number of at most 64 bits"
+        )
 
     def close(self) -> None:
         """Close the file."""
         self._seen.close()
+
+
+def _not_convertible() -> tuple[type[Exception], ...]:
+    """Return what pyarrow raises for a value that it can't convert."""
+    import pyarrow as pa
+
+    return (pa.ArrowException, TypeError, OverflowError, ValueError)
 
 
 def row_groups(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000
 _HASHED_BYTES = 1 << 20
+_CSV_BLOCK = 16 << 20
 
 
 class Row(NamedTuple):
@@ -32,6 +34,28 @@ class Row(NamedTuple):
     position: int
     key: Any
     body: str
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for none: ``None``, or NaN as pandas writes it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def characters_of(body: str) -> int:
+    """Return the characters of the texts in a row's body; images and documents are not counted."""
+    found, waiting = 0, [json.loads(body)]
+    if isinstance(waiting[0], str):
+        return len(waiting[0])
+    waiting = [message["data"].get("content") for message in waiting[0]]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            found += len(part)
+        elif isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting.append(part.get("text"))
+    return found
 
 
 class Prompt:
@@ -71,7 +95,7 @@ class Prompt:
         filled, is_blank = [], True
         for literal, name in self._parts:
             filled.append(literal)
-            if name is not None and (value := row[name]) is not None:
+            if name is not None and not is_missing(value := row[name]):
                 text = value if isinstance(value, str) else str(value)
                 is_blank = is_blank and not text.strip()
                 filled.append(text)
@@ -110,7 +134,7 @@ class Rows:
             raise JobError(f"{source}: rows are read from local files: download it first")
         if not self.path.is_file():
             raise JobError(f"{self.path}: there is no such file")
-        if self.path.suffix not in _READERS:
+        if self._suffix not in _READERS:
             raise JobError(f"{self.path}: rows are read from .parquet, .csv and .jsonl files")
         if self.prompt is None:
             raise JobError(f"{self.path}: prompt is missing: give for example 'Label: {{text}}'")
@@ -119,7 +143,7 @@ class Rows:
         """Return a hash of the file's bytes; None if the rows are no file."""
         if self.path is None:
             return None
-        digest = hashlib.blake2b(self.path.suffix.encode(), digest_size=16)
+        digest = hashlib.blake2b(self._suffix.encode(), digest_size=16)
         with self.path.open("rb") as file:
             while block := file.read(_HASHED_BYTES):
                 digest.update(block)
@@ -139,18 +163,24 @@ class Rows:
             yield from self._source
             return
         wanted = (*(() if self.key is None else (self.key,)), *self._columns)
-        yield from _READERS[self.path.suffix](self, self.path, tuple(dict.fromkeys(wanted)))
+        yield from _READERS[self._suffix](self, self.path, tuple(dict.fromkeys(wanted)))
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.path is None else self.path.suffix.lower()
 
     @property
     def _columns(self) -> tuple[str, ...]:
         return () if self.prompt is None else self.prompt.columns
 
     def check_columns(self, wanted: Iterable[str], found: Iterable[str], where: str) -> None:
-        """Raise ``JobError`` for a column that is missing."""
+        """Raise ``JobError`` for a column that is missing, or that two columns could be."""
         known = list(found)
         for name in wanted:
-            if name not in known:
-                asked = "key" if name == self.key else "prompt"
+            asked = "key" if name == self.key else "prompt"
+            if (times := known.count(name)) > 1:
+                raise JobError(f"{where}: {asked}: {times} columns have the name {name!r}")
+            if not times:
                 raise JobError(
                     f"{where}: {asked}: there is no column {name!r}{nearest(name, known)}"
                 )
@@ -167,10 +197,26 @@ class Rows:
         self.check_columns(self._columns, row, self.where(position))
         key = self._key(position, row)
         try:
-            return Row(position, key, json.dumps(self.prompt.of(row)))
+            text = self.prompt.of(row)
         except ValueError:
             names = " and ".join(map(repr, self._columns))
             raise JobError(f"{self.where(position)}: the prompt is empty: {names}") from None
+        return Row(position, key, self._json(position, text))
+
+    def _json(self, position: int, body: Any) -> str:
+        """Return a body as JSON.
+
+        Raises:
+            JobError: It has half a character, which no request can carry.
+        """
+        text = json.dumps(body, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise JobError(
+                f"{self.where(position)}: the prompt is not valid Unicode: it has a lone surrogate"
+            ) from None
+        return text
 
     def _key(self, position: int, row: Any) -> Any:
         if self.key is None:
@@ -178,7 +224,8 @@ class Rows:
         if not isinstance(row, Mapping):
             raise JobError(f"{self.where(position)} is not a dict, so it has no key {self.key!r}")
         self.check_columns((self.key,), row, self.where(position))
-        if (key := row[self.key]) is None or key == "":
+        key = row[self.key]
+        if is_missing(key) or (isinstance(key, str) and not key):
             raise JobError(f"{self.where(position)}: the key {self.key!r} is empty")
         return key
 
@@ -192,10 +239,10 @@ class Rows:
         if isinstance(row, str):
             if not row.strip():
                 raise JobError(f"{self.where(position)}: the prompt is empty")
-            return json.dumps(row)
+            return self._json(position, row)
         try:
             messages = convert_to_messages(row if isinstance(row, list) else [row])
-            body = json.dumps(messages_to_dict(messages))
+            body = self._json(position, messages_to_dict(messages))
         except (ValueError, TypeError, NotImplementedError) as error:
             raise JobError(
                 f"{self.where(position)} is not a text, a message or a list of messages "
@@ -217,12 +264,19 @@ def _parquet(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
     with file:
         rows.check_columns(wanted, file.schema_arrow.names, str(path))
         if rows.key is not None:
-            rows.key_type = file.schema_arrow.field(rows.key).type
-        try:
-            for batch in file.iter_batches(_BATCH, columns=list(wanted)):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise JobError(f"{path} can't be read: {type(error).__name__}") from error
+            found = file.schema_arrow.field(rows.key).type
+            is_encoded = pa.types.is_dictionary(found)  # each chunk would have a dictionary
+            rows.key_type = found.value_type if is_encoded else found
+        batches = file.iter_batches(_BATCH, columns=list(wanted))
+        while True:
+            try:
+                batch = next(batches, None)
+                found_rows = [] if batch is None else batch.to_pylist()
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise JobError(f"{path} can't be read: {type(error).__name__}") from None
+            if batch is None:
+                return
+            yield from found_rows
 
 
 def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
@@ -236,16 +290,20 @@ def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
         broken.append(row)
         return "error"
 
-    read = csv.ReadOptions(use_threads=False)  # with threads a row's number is unknown
+    # With threads a row's number is unknown. A row has to fit into a block.
+    read = csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK)
     parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_invalid)
-    text = csv.ConvertOptions(
-        column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
-    )
     try:
-        with csv.open_csv(path, read, parse, text) as reader:
+        with csv.open_csv(path, read, parse) as reader:
             rows.check_columns(wanted, reader.schema.names, str(path))
+        text = csv.ConvertOptions(  # other columns may have values of any kind
+            include_columns=wanted,
+            column_types=dict.fromkeys(wanted, pa.string()),
+            strings_can_be_null=False,
+        )
+        with csv.open_csv(path, read, parse, text) as reader:
             for batch in reader:
-                yield from batch.select(list(wanted)).to_pylist()
+                yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         if broken:
             line = "" if broken[0].number is None else f" line {broken[0].number}"
@@ -253,12 +311,17 @@ def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
                 f"{path}:{line} has {broken[0].actual_columns} columns, "
                 f"the header has {broken[0].expected_columns}"
             ) from None
+        if "straddl" in str(error):
+            most = f"{_CSV_BLOCK >> 20} MB"
+            raise JobError(
+                f"{path} has a row above {most}, or a quote that is not closed"
+            ) from None
         raise JobError(f"{path} is not a CSV file in UTF-8: {type(error).__name__}") from None
 
 
 def _json_lines(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
     number = 0
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():

@@ -103,7 +103,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ([{"id": 1, "text": "x"}, {"id": 1, "text": "y"}], {"key": "id"}, "rows: row 2: the key 1 is that of row 1 too"),
     ([*tickets(600), {"id": 3, "text": "y"}], {"key": "id"}, "rows: row 601: the key 3 is that of row 4 too"),
     ([{"id": 1, "text": "x"}, {"id": "a", "text": "y"}], {"key": "id"}, "rows: row 2: the key 'a' is not of the type of the keys before it, int64"),
-    ([{"id": object(), "text": "x"}], {"key": "id"}, "rows: row 1: a key must be a number or a text, not object"),
+    ([{"id": object(), "text": "x"}], {"key": "id"}, "rows: row 1: the key, of type object, is neither a text in valid Unicode nor a number"),
     ([{"text": "x" * 9_000}], {}, r"rows: row 1 \(key 0\): the prompt of 9,\d+ characters exceeds the model's context window of 1,000 tokens"),
     ([{"text": "x"}], {"prompt": "Label this"}, "prompt names no column: give for example 'Label this: {text}'"),
     ([{"text": "x"}], {"prompt": "{text.a}"}, "prompt: {text.a} is not a column's name"),
