@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -52,22 +53,26 @@ def _records(manager: ModelManager) -> Any:
 
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])
-@pytest.mark.parametrize("kind", KINDS)
 async def test_content_that_is_not_text_renews_the_time_out(
-    configured: Configure, local_aws: LocalAWS, kind: str, mode: str
+    configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
     manager = _manager(configured, timeout=3)
     llm = manager.chat_model("a")
-    local_aws.reply(SONNET, ScriptedReply("done", blocks=KINDS[kind]))
+    local_aws.script(lambda request: ScriptedReply("done", blocks=KINDS[request.prompt]))
     local_aws.latency(SONNET, 0, chunk_delay=0.3)  # PIECES of them take longer than the time-out
 
-    if mode == "stream":
-        chunks = list(llm.stream("x"))
-    else:
-        chunks = [chunk async for chunk in llm.astream("x")]
+    async def text_of(kind: str) -> str:
+        if mode == "stream":
+            chunks = await asyncio.to_thread(lambda: list(llm.stream(kind)))
+        else:
+            chunks = [chunk async for chunk in llm.astream(kind)]
+        return "".join(chunk.text for chunk in chunks)
 
-    assert "".join(chunk.text for chunk in chunks).endswith("done")
-    assert [(r.model_id, r.outcome) for r in _records(manager)] == [(SONNET, "answered")]
+    texts = await asyncio.gather(*(text_of(kind) for kind in KINDS))
+
+    assert [text for text in texts if not text.endswith("done")] == []
+    found = [(r.model_id, r.outcome) for r in _records(manager)]
+    assert found == [(SONNET, "answered")] * len(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
