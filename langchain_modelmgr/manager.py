@@ -15,7 +15,7 @@ from langchain_modelmgr.chain.compatibility import Needs, check
 from langchain_modelmgr.ledger.ledger import FLUSH_SECONDS
 from langchain_modelmgr.ledger.query import usage, usage_sql
 from langchain_modelmgr.metrics import SinkGroup
-from langchain_modelmgr.metrics.defaults import sinks_and_ledger
+from langchain_modelmgr.metrics.defaults import sinks_and_ledger, spans_of
 from langchain_modelmgr.model_calls import ModelCalls
 from langchain_modelmgr.runtime.call_pool import MAX_CONCURRENCY, CallPool
 from langchain_modelmgr.runtime.closer import CLOSER
@@ -53,6 +53,7 @@ class ModelManager(ModelCalls):
         session: A boto3 session, for example with an assumed role, SSO or another account.
             Default: boto3 finds region and credentials as usual.
         sinks: The sinks for usage records. Default: the YAML's ``metrics.sink``.
+            ``metrics.otel`` adds its own to either.
         ledger: Where attempts are kept: ``auto``, ``off``, or a folder. Default: the YAML's
             ``ledger``; if ``sinks`` are given, in memory.
         max_concurrency: Largest number of concurrent async calls; one model may have four fifths
@@ -86,7 +87,6 @@ class ModelManager(ModelCalls):
             source=str(config),
         )
         self.pool = CallPool(max_concurrency)
-        self.chains = ChainBuilder(config, self.clients, self.pool)
         self.budgets = ProjectBudgets(config)
         own, self.ledger = sinks_and_ledger(
             config,
@@ -95,9 +95,9 @@ class ModelManager(ModelCalls):
             where=ledger,
             gauges=self.budgets.gauges,
         )
-        self.totals = UsageTotals(
-            UsageSummary(), SinkGroup(own if sinks is None else sinks), self.ledger
-        )
+        self.totals = UsageTotals(UsageSummary(), SinkGroup((*(sinks or ()), *own)), self.ledger)
+        spans = spans_of(config, self.totals.sinks)
+        self.chains = ChainBuilder(config, self.clients, self.pool, spans)
         self.budgets.is_tracked = self.totals.is_tracked
         # A finalizer of the totals, not of the manager: a running call refers to the totals.
         finalizer = weakref.finalize(

@@ -79,16 +79,24 @@ class WireClient:
 
     def converse_stream(self, **params: Any) -> dict[str, Any]:
         """Open one ConverseStream request."""
-        reply = self._send(self._client.converse_stream, params)
+        reply = self._send(self._client.converse_stream, params, stream=True)
         self.meter.touch()
-        reply["stream"] = _MeteredStream(reply["stream"], self.meter, self.time_budget, self.names)
+        stream, span = reply["stream"], self.meter.span
+        if span is not None:
+            stream = span.events(stream)
+        reply["stream"] = _MeteredStream(stream, self.meter, self.time_budget, self.names)
         return reply
 
-    def _send(self, operation: Callable[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+    def _send(
+        self, operation: Callable[..., Any], params: dict[str, Any], *, stream: bool = False
+    ) -> dict[str, Any]:
         params, changes, self.names = formed(params, self._model, self._forming)
         self.meter.adapted += changes
         if self.meter.budget is not None:
             params = self.meter.budget.reserve(params, self.time_budget.deadline)
+        if (span := self.meter.span) is not None:
+            span.begin(self.meter, params, stream=stream)
+            operation = span.while_current(operation)
         self.meter.form(params)
         from botocore.parsers import ResponseParserError
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelCatalog, ModelConfig
     from langchain_modelmgr.config import AgentConfig, ConfigurationManager
     from langchain_modelmgr.runtime.call_pool import CallPool
+    from langchain_modelmgr.tracing.call_span import OpenTelemetrySpans
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +77,20 @@ class ChainBuilder:
         config: The configuration.
         clients: The boto3 clients that all candidates share.
         pool: The threads that all candidates share.
+        spans: Makes the OpenTelemetry spans of calls; None: none are made.
     """
 
-    def __init__(self, config: ConfigurationManager, clients: Clients, pool: CallPool) -> None:
+    def __init__(
+        self,
+        config: ConfigurationManager,
+        clients: Clients,
+        pool: CallPool,
+        spans: OpenTelemetrySpans | None = None,
+    ) -> None:
         self._config = config
         self._clients = clients
         self._pool = pool
+        self._spans = spans
         self._profiles = InferenceProfiles(clients, config.catalog)
         self._cooldowns = Cooldowns()
         self._built: OrderedDict[tuple[str, Overrides, str | None], CandidateChain] = OrderedDict()
@@ -133,6 +142,7 @@ class ChainBuilder:
             watchdog=self._pool.watchdog,
             alternatives=self._models_that_can,
             degrade_to=self._degrade_to(agent_name, agent, overrides, primary),
+            spans=self._spans,
         )
         return CandidateChain(runnable=primary, fallbacks=rest, rules=rules)
 

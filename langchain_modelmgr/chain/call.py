@@ -28,13 +28,8 @@ from langchain_modelmgr.chain.policy import (
 from langchain_modelmgr.chain.report import CallReport
 from langchain_modelmgr.chain.request import AttemptRequest
 from langchain_modelmgr.chain.spending import CallSpending
-from langchain_modelmgr.errors import (
-    BedrockError,
-    BudgetExceededError,
-    ModelCompatibilityError,
-)
+from langchain_modelmgr.errors import BedrockError, BudgetExceededError
 from langchain_modelmgr.runtime.jitter import uniform
-from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.meter import Meter
 from langchain_modelmgr.usage.pricing import output_cost_of
 
@@ -46,6 +41,9 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.call_input import ChainInput, ChainRules
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.chain.candidate_order import CandidateState
+    from langchain_modelmgr.errors import ModelCompatibilityError
+    from langchain_modelmgr.tracing.attempt_span import AttemptSpan
+    from langchain_modelmgr.tracing.call_span import CallSpan
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +73,7 @@ class Call:
         self._rules = rules
         self._request = given.request
         self._usage = given.usage
+        self._budget = given.budget
         self._outcome = given.outcome
         self._started = self._last_byte = time.perf_counter()
         self._deadline = self._started + rules.deadline_seconds
@@ -95,6 +94,7 @@ class Call:
         self._meter: Meter | None = None
         self._time_budget = self._new_time_budget()
         self._began = self._started
+        self._span: CallSpan | None = None
         self._answered: bool | None = None
         self._left_by_reader = False
 
@@ -104,7 +104,13 @@ class Call:
         return self._order.current.candidate
 
     def __enter__(self) -> Self:
-        self._order.start(self._fitting())
+        if self._rules.spans is not None:
+            self._span = self._rules.spans.call(self._rules, self._usage.run_id)
+        try:
+            self._order.start(self._fitting())
+        except BaseException as error:
+            self._end_span(type(error))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -120,6 +126,13 @@ class Call:
             latency_ms=self._latency_ms(),
             fallback_used=self.candidate is not primary,
         )
+        self._end_span(kind)
+
+    def _end_span(self, error: type[BaseException] | None) -> None:
+        if self._span is not None:
+            by = self.candidate.model_id if self._answered else None
+            error = None if self._left_by_reader else error
+            self._span.end(self._report, answered_by=by, error=error, budget=self._budget)
 
     # -- one attempt
 
@@ -136,7 +149,15 @@ class Call:
             self._spending.attach(meter, self.candidate)
         self._time_budget = self._new_time_budget()
         self._began = self._rules.cooldowns.now()
+        if self._span is not None:
+            meter.span = self._new_span(self._span)
         return AttemptRequest(self._request, meter, self._time_budget)
+
+    def _new_span(self, call: CallSpan) -> AttemptSpan:
+        why = self._order.why_passed_over(self._candidates[0])
+        reason = self._report.fallback_reason(self.candidate, why)
+        number = len(self._report.attempts) + 1
+        return call.attempt(self.candidate.settings.model, number=number, fallback_reason=reason)
 
     def _new_time_budget(self) -> TimeBudget:
         return TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
@@ -323,6 +344,8 @@ class Call:
             tier = meter.service_tier
             self._report.output_cost = output_cost_of(meter.usage, model, tier)
         self._report.wasted += record.estimated_wasted_cost_usd or 0
+        if self._span is not None:
+            self._span.attempt_ended(meter, record)
 
     def _latency_ms(self) -> float:
         return round((self._last_byte - self._started) * 1000, 3)
@@ -373,12 +396,4 @@ class Call:
         return self._report.error(as_it_is=as_it_is, spent=spent)
 
     def _incompatible(self) -> ModelCompatibilityError:
-        lacking = "; ".join(
-            f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self._report.skipped
-        )
-        named = {mask_account_ids(skipped["model_id"]) for skipped in self._report.skipped}
-        able = [m for m in self._rules.alternatives(self._request.needs) if m not in named]
-        hint = (
-            f"configured models that can: {', '.join(able)}" if able else "no configured model can"
-        )
-        return ModelCompatibilityError(f"agent {self._rules.agent_name!r}: {lacking} ({hint})")
+        return self._report.incompatible(self._rules.alternatives(self._request.needs))

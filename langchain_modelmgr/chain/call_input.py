@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.chain.cooldown import Cooldowns
     from langchain_modelmgr.chain.request import ChatRequest
     from langchain_modelmgr.runtime.watchdog import Watchdog
+    from langchain_modelmgr.tracing.call_span import OpenTelemetrySpans
     from langchain_modelmgr.usage.meter import Meter
     from langchain_modelmgr.usage.totals import CallUsage
 
@@ -53,6 +54,7 @@ class ChainRules:
         cooldown_seconds: Length of the first cooldown of a model that keeps failing; 0: none.
         cooldowns: The health of all models.
         watchdog: The thread that ends streams which wait too long.
+        spans: Makes the OpenTelemetry spans of calls; None: none are made.
         degrade_to: The models of ``degrade_to``, by the budget's name.
         alternatives: Returns the configured models that meet some needs, for an error's text.
     """
@@ -66,3 +68,4 @@ class ChainRules:
     watchdog: Watchdog
     alternatives: Callable[[Needs], Sequence[str]]
     degrade_to: Mapping[str, Candidate] = field(default_factory=dict)
+    spans: OpenTelemetrySpans | None = None

@@ -118,6 +118,10 @@ class CandidateOrder:
         self.resting = [s for s in self.resting if _window(s.candidate) > window]
         return dropped
 
+    def why_passed_over(self, candidate: Candidate) -> str:
+        """Return why a candidate in a cooldown was passed over; empty if it was not."""
+        return next((s.passed_over for s in self.resting if s.candidate is candidate), "")
+
     def _candidates_left(self) -> list[Candidate]:
         return [*self._waiting, *(state.candidate for state in self.resting)]
 

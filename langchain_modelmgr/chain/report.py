@@ -7,12 +7,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.chain.next_step import next_step
-from langchain_modelmgr.errors import AllModelsFailedError, Attempt, exhausted
+from langchain_modelmgr.errors import (
+    AllModelsFailedError,
+    Attempt,
+    ModelCompatibilityError,
+    exhausted,
+)
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.usage.answer_report import AnswerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from langchain_modelmgr.chain.candidate import Candidate
     from langchain_modelmgr.errors import BedrockError
@@ -53,6 +58,20 @@ class CallReport:
         self.skipped.append({"model_id": candidate.model_id, "reason": reason})
         self.skipped_candidates.append((candidate, reason))
 
+    def fallback_reason(self, candidate: Candidate, passed_over: str) -> str | None:
+        """Return why a candidate is called in place of the primary; None for the primary.
+
+        Args:
+            candidate: The candidate.
+            passed_over: Why the primary was passed over; empty if it was not.
+        """
+        primary = self.candidates[0]
+        if candidate is primary:
+            return None
+        failures = (type(f).__name__ for c, f in reversed(self.failures) if c is not candidate)
+        skipped = (reason for c, reason in self.skipped_candidates if c is primary)
+        return next(failures, None) or next(skipped, passed_over) or "A budget is nearly spent"
+
     def answered_by(self, model_id: str, *, fallback_used: bool, latency_ms: float) -> AnswerReport:
         """Return ``response_metadata["model_manager"]``, serializable as JSON."""
         return AnswerReport(
@@ -69,6 +88,22 @@ class CallReport:
                 "cached": False,
             }
         )
+
+    def incompatible(self, able: Iterable[str]) -> ModelCompatibilityError:
+        """Return the error of a call that no candidate can serve.
+
+        Args:
+            able: The configured models that could.
+        """
+        lacking = "; ".join(
+            f"{mask_account_ids(s['model_id'])}: {s['reason']}" for s in self.skipped
+        )
+        named = {mask_account_ids(skipped["model_id"]) for skipped in self.skipped}
+        able = [model for model in able if model not in named]
+        hint = (
+            f"configured models that can: {', '.join(able)}" if able else "no configured model can"
+        )
+        return ModelCompatibilityError(f"agent {self.agent_name!r}: {lacking} ({hint})")
 
     def error(self, *, as_it_is: bool, spent: str = "") -> BedrockError | AllModelsFailedError:
         """Return the error of the whole call, with the next steps as notes.

@@ -32,7 +32,8 @@ from langchain_modelmgr.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_modelmgr.config.schema import AWSConfig, BatchConfig, MetricsConfig
+    from langchain_modelmgr.config.metrics_schema import MetricsConfig
+    from langchain_modelmgr.config.schema import AWSConfig, BatchConfig
 
 ENVIRONMENT_VARIABLE = "MODELMGR_ENV"
 FOLDER_VARIABLE = "MODELMGR_CONFIG_DIR"

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from langchain_modelmgr.catalog.model import Lifecycle, ReasoningHistory
 from langchain_modelmgr.config.budget_schema import BUDGET_NAME, STATE, BudgetConfig
+from langchain_modelmgr.config.metrics_schema import MetricsConfig
 from langchain_modelmgr.config.parameters import PROBLEM, Parameters
 from langchain_modelmgr.runtime.aws_regions import typo_in_region
 
@@ -42,16 +43,6 @@ PLACES = {
 
 Capability = Literal[
     "tools", "streaming", "images", "documents", "video", "audio", "structured_output"
-]
-ExtraMetric = Literal[
-    "time_to_first_token",
-    "cache_tokens",
-    "fallbacks",
-    "throttles",
-    "wasted_cost",
-    "unpriced",
-    "rollup",
-    "budgets",
 ]
 ToolLimit = Literal[
     "no_hyphens",
@@ -249,19 +240,6 @@ class AWSConfig(_Strict):
 
     default_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """HTTP headers sent with every request to Bedrock Runtime, unsigned."""
-
-
-class MetricsConfig(_Strict):
-    """The metrics sink and its options."""
-
-    sink: Literal["auto", "cloudwatch", "emf", "memory", "none"] = "auto"
-    """``auto`` is EMF on standard output in AWS Lambda, and CloudWatch elsewhere."""
-
-    extra: tuple[ExtraMetric, ...] = ()
-    """Metrics published beside the guide's five."""
-
-    on_ambiguous: Literal["drop", "resend"] = "drop"
-    """Whether data sent without a reply is dropped (and counted) or sent again."""
 
 
 class BatchConfig(_Strict):

@@ -6,6 +6,7 @@ from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink, cloudwatch_cli
 from langchain_modelmgr.metrics.defaults import default_sinks, ledger_for
 from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
+from langchain_modelmgr.metrics.opentelemetry import OpenTelemetrySink
 from langchain_modelmgr.runtime.at_exit import exit_on_sigterm
 from langchain_modelmgr.usage.sink_stats import SinkStats
 from langchain_modelmgr.usage.sinks import MetricsSink, SinkGroup
@@ -16,6 +17,7 @@ __all__ = [
     "EMFSink",
     "MemorySink",
     "MetricsSink",
+    "OpenTelemetrySink",
     "SinkGroup",
     "SinkStats",
     "UsageSummary",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.ledger.folder import in_lambda, ledger_folder
 from langchain_modelmgr.ledger.ledger import DAYS, MAX_MB, Ledger
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.emf import EMFSink
 from langchain_modelmgr.metrics.memory import MemorySink
+from langchain_modelmgr.metrics.opentelemetry import OpenTelemetrySink
 from langchain_modelmgr.metrics.series import BUDGETS
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.budgets.gauges import BudgetGauges
     from langchain_modelmgr.config import ConfigurationManager
-    from langchain_modelmgr.usage.sinks import MetricsSink
+    from langchain_modelmgr.tracing.call_span import OpenTelemetrySpans
+    from langchain_modelmgr.usage.sinks import MetricsSink, SinkGroup
 
 SinkName = Literal["auto", "cloudwatch", "emf", "memory", "none"]
 
@@ -65,12 +68,12 @@ def sinks_and_ledger(
     where: str | Path | None,
     gauges: BudgetGauges | None = None,
 ) -> tuple[Sequence[MetricsSink], Ledger]:
-    """Return the sinks of a configuration, and the ledger that they publish from.
+    """Return the sinks that a configuration adds, and the ledger that they publish from.
 
     Args:
         config: The configuration.
         cloudwatch: Fixes account, region and endpoint, and returns a client factory.
-        given: A user's own sinks, in place of the configuration's.
+        given: A user's own sinks, in place of the configuration's ``sink``.
         gauges: The budgets whose use is published, if ``metrics.extra`` says so.
         where: ``auto``, ``off`` or a folder; None: the YAML's ``ledger``, and memory for a user's
             own sinks.
@@ -96,7 +99,34 @@ def sinks_and_ledger(
         max_mb=keys.max_mb,
         gauges=gauges if BUDGETS in config.metrics.extra else None,
     )
-    return sinks, ledger
+    return (*sinks, *_opentelemetry(config, given or ())), ledger
+
+
+def spans_of(config: ConfigurationManager, sinks: SinkGroup) -> OpenTelemetrySpans | None:
+    """Return what makes OpenTelemetry's spans; None if the configuration doesn't ask for them.
+
+    Args:
+        config: The configuration.
+        sinks: Where errors of OpenTelemetry are counted and logged.
+    """
+    if config.metrics.otel is None:
+        return None
+    from langchain_modelmgr.tracing.call_span import OpenTelemetrySpans
+
+    return OpenTelemetrySpans(sinks.failed)
+
+
+def _opentelemetry(
+    config: ConfigurationManager, given: Sequence[MetricsSink]
+) -> list[OpenTelemetrySink]:
+    """Return OpenTelemetry's sink if the configuration asks for it and none is given."""
+    keys = config.metrics.otel
+    if keys is None or any(isinstance(sink, OpenTelemetrySink) for sink in given):
+        return []
+    try:
+        return [OpenTelemetrySink(duplicate=keys.duplicate)]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{config}: metrics.otel: {error}") from error.__cause__
 
 
 def ledger_for(  # noqa: PLR0913 - the keys of the ledger, keyword-only

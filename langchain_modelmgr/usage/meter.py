@@ -37,6 +37,22 @@ class Reserved(Protocol):
         """Settle what the attempt did cost. Only the first call counts."""
 
 
+class Traced(Protocol):
+    """The span of an attempt."""
+
+    def begin(self, meter: Meter, params: Mapping[str, Any], *, stream: bool) -> None:
+        """Start the span: the request is formed, and about to be sent."""
+
+    def while_current(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, with the span as the current one while it runs."""
+
+    def events(self, stream: Any) -> Any:
+        """Return a stream, with the span as the current one only while an event is awaited."""
+
+    def close(self) -> None:
+        """End the span. Only the first call counts."""
+
+
 class NotSentError(Exception):
     """The attempt ended before its request was sent, so it is not sent at all."""
 
@@ -56,6 +72,7 @@ class Meter:
     Attributes:
         is_abandoned: Returns whether the attempt is about to be cancelled, because its task was.
         budget: The budgets that the attempt is reserved in; None: no budget applies.
+        span: Its span; None: spans are not made.
         was_rejected: True if its failure means that it is not billed.
         failure: AWS's error code and text, if the request failed.
     """
@@ -81,6 +98,7 @@ class Meter:
         self.may_be_billed = False
         self.was_rejected = False
         self.budget: Reserved | None = None
+        self.span: Traced | None = None
         self.params: Mapping[str, Any] = {}
         self.request_id: str | None = None
         self.outcome: Outcome | None = None
@@ -96,6 +114,11 @@ class Meter:
         self._raw: Any = None
         self._connection: HTTPConnection | None = None
         self._lock = threading.Lock()
+
+    @property
+    def started(self) -> float:
+        """When the attempt began, by ``time.perf_counter``."""
+        return self._started
 
     @property
     def latency_ms(self) -> float:
@@ -156,6 +179,7 @@ class Meter:
                 return
             self.outcome = self.outcome or "aborted"
         self._settle()
+        self._close_span()
         raise NotSentError
 
     def finish(self, outcome: Outcome, error: str | None = None) -> bool:
@@ -176,7 +200,12 @@ class Meter:
         self._settle()
         if reported:
             on_end(self)
+        self._close_span()
         return True
+
+    def _close_span(self) -> None:
+        if self.span is not None:
+            self.span.close()
 
     def _settle(self) -> None:
         budget, self.budget = self.budget, None

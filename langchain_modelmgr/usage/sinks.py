@@ -75,7 +75,7 @@ class SinkGroup:
 
     def __init__(self, sinks: Iterable[MetricsSink]) -> None:
         self.sinks = tuple(sinks)
-        self._guarded = [(sink, Guard(partial(self._failed, sink))) for sink in self.sinks]
+        self._guarded = [(sink, Guard(partial(self.failed, sink))) for sink in self.sinks]
         self.sink_errors = 0
         self._lock = threading.RLock()
         self._log = RateLimitedLog(logger)
@@ -106,6 +106,15 @@ class SinkGroup:
                 total += stats() if callable(stats) else SinkStats()
         return total
 
+    def failed(self, sink: object, error: Exception) -> None:
+        """Count and log an error of a sink, or of OpenTelemetry's spans."""
+        with self._lock:
+            self.sink_errors += 1
+        # Class names only: the text of an error can contain content.
+        self._log.warning(
+            "the metrics sink %s failed: %s", type(sink).__name__, type(error).__name__
+        )
+
     def close(self) -> None:
         """Close every sink."""
         for sink, guard in self._guarded:
@@ -121,11 +130,3 @@ class SinkGroup:
             if reset is not None:
                 with guard:
                     reset()
-
-    def _failed(self, sink: MetricsSink, error: Exception) -> None:
-        with self._lock:
-            self.sink_errors += 1
-        # Class names only: the text of an error can contain content.
-        self._log.warning(
-            "the metrics sink %s failed: %s", type(sink).__name__, type(error).__name__
-        )

@@ -173,6 +173,11 @@ class CallUsage:
         self._call = 0
         self._kept: tuple[str | None, str | None] = None, None
 
+    @property
+    def run_id(self) -> str | None:
+        """LangChain's run id of the call."""
+        return self._run.run_id
+
     def add(
         self,
         record: ModelUsageMetrics,

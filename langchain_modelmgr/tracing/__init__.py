@@ -1,0 +1,1 @@
+"""OpenTelemetry spans of calls and attempts; imported only if ``metrics.otel`` is on."""
