@@ -107,7 +107,7 @@ class SinkGroup:
         return total
 
     def failed(self, sink: object, error: Exception) -> None:
-        """Count and log an error of a sink, or of OpenTelemetry's spans."""
+        """Internal: count and log an error of a sink, or of OpenTelemetry's spans."""
         with self._lock:
             self.sink_errors += 1
         # Class names only: the text of an error can contain content.
