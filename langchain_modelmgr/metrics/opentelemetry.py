@@ -104,7 +104,8 @@ class OpenTelemetrySink:
         ended = {**attributes, names.OUTCOME: usage.outcome}
         if usage.error_message:
             ended[names.ERROR_TYPE] = usage.error_message
-        self._duration.record(usage.latency_ms / 1000, ended)
+        if usage.latency_ms is not None:  # Bedrock's batch inference reports none
+            self._duration.record(usage.latency_ms / 1000, ended)
         if usage.has_usage:
             tokens = usage.tokens
             self._tokens.record(tokens.prompt_tokens, {**attributes, names.TOKEN_TYPE: names.INPUT})
