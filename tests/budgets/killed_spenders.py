@@ -25,6 +25,7 @@ from langchain_modelmgr.budgets.sqlite_store import SqliteStore
 from langchain_modelmgr.budgets.valkey_store import ValkeyStore
 from langchain_modelmgr.budgets.windows import calendar
 from langchain_modelmgr.local import LocalAWS
+from langchain_modelmgr.local.faults import Fault, Place
 from langchain_modelmgr.local.scripted import ScriptedReply
 from tests.models import HAIKU, SONNET
 from tests.support import ROOT
@@ -33,8 +34,15 @@ if TYPE_CHECKING:
     from langchain_modelmgr.budgets.store import BudgetStore, Figures
 
 INPUT, OUTPUT = 10, 20
-LIMITS = {"tokens/tokens/total": 30_000, "money/usd/total": 400_000_000}
+LIMITS = {"tokens/tokens/total": 45_000, "money/usd/total": 600_000_000}
 NANO = {SONNET: INPUT * 3_000 + OUTPUT * 15_000, HAIKU: INPUT * 800 + OUTPUT * 4_000}
+
+SILENCE = 2.5
+"""Seconds without a byte: longer than the agent waits."""
+
+BEFORE_A_STREAM: tuple[Place, ...] = ("request", "headers", "body")
+STALLS: tuple[Place, ...] = ("request", "end")
+TRICKLES: tuple[Place, ...] = ("stream", "body")
 
 CONFIG = f"""
 aws: {{{{region: us-east-1, endpoint_url: "{{url}}"}}}}
@@ -44,7 +52,7 @@ state: {{state}}
 state_required: true
 budgets:
   tokens: {{{{tokens: {LIMITS["tokens/tokens/total"]}, per: total}}}}
-  money: {{{{usd: 0.4, per: total}}}}
+  money: {{{{usd: 0.6, per: total}}}}
 agents:
   a: {{{{model: "{SONNET}", fallbacks: ["{HAIKU}"], max_tokens: 100, retries: 1,
       timeout_seconds: 2, deadline_seconds: 5, cooldown_seconds: 0}}}}
@@ -93,6 +101,38 @@ for thread in threads:
     thread.join()
 """
 
+REFUSED = (
+    "AccessDeniedException", "ExpiredTokenException", "InternalServerException",
+    "ModelErrorException", "ModelNotReadyException", "ModelTimeoutException",
+    "ResourceNotFoundException", "ServiceQuotaExceededException", "ServiceUnavailableException",
+    "ThrottlingException", "ValidationException",
+)  # fmt: skip
+BROKEN = (
+    "InternalServerException", "ModelStreamErrorException", "ServiceUnavailableException",
+    "ThrottlingException", "ValidationException",
+)  # fmt: skip
+
+
+def faults() -> list[Fault]:
+    """Return the whole matrix: each kind at each place, as rates of the requests."""
+    made = [Fault("error", None, code=code, times=None, rate=0.01) for code in REFUSED]
+    for after in range(3):
+        made += [Fault("error", None, "stream", after, None, 0.01, code) for code in BROKEN]
+        made.append(Fault("reset", None, "stream", after, None, 0.01))
+        made.append(Fault("cut", None, "stream", after, None, 0.01))
+        made.append(Fault("stall", None, "stream", after, None, 0.005, seconds=SILENCE))
+    made += [Fault("error", None, "end", 0, None, 0.01, code) for code in BROKEN]
+    for kind in ("reset", "cut"):
+        made.append(Fault(kind, None, "end", times=None, rate=0.01))
+    made += [Fault("reset", None, at, times=None, rate=0.01) for at in BEFORE_A_STREAM]
+    for at in STALLS:
+        made.append(Fault("stall", None, at, times=None, rate=0.005, seconds=SILENCE))
+        made.append(Fault("stall", None, at, times=None, rate=0.01, seconds=0.1))
+    for at in TRICKLES:
+        made.append(Fault("trickle", None, at, times=None, rate=0.005, seconds=0.5, every=0.05))
+        made.append(Fault("trickle", None, at, times=None, rate=0.002, seconds=8, every=0.1))
+    return made
+
 
 class Server:
     """The billing server, and what it billed by budget."""
@@ -103,11 +143,9 @@ class Server:
         self._lock = threading.Lock()
         aws.script(self._answer)
         aws.latency(None, 0.01)
-        for model in (SONNET, HAIKU):
-            aws.fail(model, "ThrottlingException", rate=0.05, seed=1)
-            aws.fail(model, "InternalServerException", rate=0.05, seed=2)
-            aws.fail(model, "ModelStreamErrorException", rate=0.05, seed=3, at="stream", after=0)
-            aws.fail(model, "ModelStreamErrorException", rate=0.05, seed=4, at="stream", after=1)
+        for number, fault in enumerate(faults()):
+            fault.dice = random.Random(number)
+            aws._state.faults.order(fault)
 
     def _answer(self, request: Any) -> ScriptedReply:
         with self._lock:
@@ -155,7 +193,9 @@ def prove(seconds: float, processes: int, threads: int, *, valkey: Valkey | None
         path = Path(folder, "state", "modelmgr", "budgets.db")
         dice, begun, kills = random.Random(), time.monotonic(), 0
         try:
-            while (passed := time.monotonic() - begun) < seconds:
+            # On a loaded machine the processes may take longer to start.
+            while (passed := time.monotonic() - begun) < seconds or server.answers <= 20:
+                assert passed < seconds + 240
                 time.sleep(dice.uniform(0.2, 0.8))
                 if valkey is not None and passed > seconds / 2:
                     valkey.restart_once()

@@ -11,7 +11,7 @@ from tests.budgets.killed_spenders import prove
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signals")
 def test_killed_processes_are_billed_at_most_what_is_spent_and_spend_at_most_the_limit() -> None:
-    proof = prove(seconds=8, processes=2, threads=4)
+    proof = prove(seconds=6, processes=2, threads=4)
 
     proof.check()
     assert proof.answers > 0
