@@ -9,10 +9,16 @@ generation.
 
 from __future__ import annotations
 
-_COMMON = """
-local prefix = KEYS[1]
+CLOCK = """
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+"""
+"""The server's time in milliseconds, once in each script. Tests set it."""
+
+_COMMON = f"""
+local prefix = KEYS[1]
+{CLOCK}"""
+_COMMON += """
 local kept = 3024000000
 
 local function text(number)

