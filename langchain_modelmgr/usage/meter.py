@@ -179,7 +179,8 @@ class Meter:
                 return
             self.outcome = self.outcome or "aborted"
         self._settle()
-        self._close_span()
+        if self.span is not None:
+            self.span.close()
         raise NotSentError
 
     def finish(self, outcome: Outcome, error: str | None = None) -> bool:
@@ -200,12 +201,9 @@ class Meter:
         self._settle()
         if reported:
             on_end(self)
-        self._close_span()
-        return True
-
-    def _close_span(self) -> None:
         if self.span is not None:
             self.span.close()
+        return True
 
     def _settle(self) -> None:
         budget, self.budget = self.budget, None

@@ -55,6 +55,10 @@ def agent(line: str) -> str:
         ("agents: {a: {model: x.y}}\nmetrics: {sink: cloudwach}",
          "dev.yaml:2: metrics.sink: must be one of 'auto', 'cloudwatch', 'emf', 'memory' or 'none'; did you"
          " mean 'cloudwatch'?"),
+        ("agents: {a: {model: x.y}}\nmetrics: {otel: {duplicat: true}}",
+         "dev.yaml:2: metrics.otel.duplicat: unknown key; did you mean 'duplicate'?"),
+        ("agents: {a: {model: x.y}}\nmetrics: {otel: 1}",
+         "dev.yaml:2: metrics.otel: must be true, false, or a map with duplicate"),
         ("agents: {a: {model: x.y}}\naws: {endpoint_url: localhost}",
          "dev.yaml:2: aws.endpoint_url: must start with http:// or https://"),
         ("agents: {a: {model: x.y}}\naws: {region: us east}",

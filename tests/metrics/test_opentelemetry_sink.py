@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,6 +102,34 @@ def test_an_unknown_cost_is_counted_and_is_not_0(measured: Measured) -> None:
     assert [point.value for point in found["modelmgr.client.unpriced_attempts"]] == [1]
     assert "modelmgr.client.cost" not in found
     assert [point.count for point in found["gen_ai.client.operation.duration"]] == [1]
+
+
+def test_an_attempt_that_its_caller_left_is_no_error_and_its_estimated_cost_is_separate(
+    measured: Measured,
+) -> None:
+    usage = make(
+        outcome="aborted",
+        has_usage=False,
+        cost_usd=None,
+        estimated_wasted_cost_usd=Decimal("0.5"),
+    )
+
+    OpenTelemetrySink(measured.provider).record(usage)
+
+    found = measured.points()
+    (duration,) = found["gen_ai.client.operation.duration"]
+    assert duration.attributes["modelmgr.outcome"] == "aborted"
+    assert "error.type" not in duration.attributes
+    assert [point.value for point in found["modelmgr.client.estimated_wasted_cost"]] == [0.5]
+    assert not found.keys() & {"modelmgr.client.cost", "modelmgr.client.unpriced_attempts"}
+
+
+def test_a_record_without_a_latency_has_no_duration(measured: Measured) -> None:
+    OpenTelemetrySink(measured.provider).record(make(latency_ms=None))
+
+    found = measured.points()
+    assert "gen_ai.client.operation.duration" not in found
+    assert "gen_ai.client.token.usage" in found
 
 
 def test_account_ids_are_masked(measured: Measured) -> None:

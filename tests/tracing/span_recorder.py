@@ -22,14 +22,16 @@ class Spans(SpanProcessor):
     def __init__(self) -> None:
         self.ended: list[ReadableSpan] = []
         self.open: Counter[int] = Counter()
-        self.fails = False
+        self.fails_at = ""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        if self.fails:
+        if self.fails_at == "start":
             raise RuntimeError("the prompt's secret text")
         self.open[span.get_span_context().span_id] += 1
 
     def on_end(self, span: ReadableSpan) -> None:
+        if self.fails_at == "end":
+            raise RuntimeError("the prompt's secret text")
         self.open[span_id(span)] -= 1
         self.ended.append(span)
 

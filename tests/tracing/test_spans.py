@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,34 @@ def test_the_answer_of_an_arn_names_the_model_and_masks_the_account(
     assert of(spans.calls[0])["modelmgr.call.model"] == masked
 
 
+def test_an_attempt_says_why_the_primary_was_not_called(
+    traced: Callable[..., ConfigurationManager], local_aws: LocalAWS, spans: Spans
+) -> None:
+    llm = ManagedBedrockChat("a", config=traced())
+    local_aws.fail(SONNET, "ThrottlingException", times=3)
+    for _ in range(4):
+        llm.invoke("how many pallets?")
+
+    _, last = spans.of_call(spans.calls[0])[-1], spans.of_call(spans.calls[-1])[0]
+    assert of(last)["gen_ai.request.model"] == HAIKU
+    assert of(last)["modelmgr.attempt.number"] == 1
+    assert of(last)["modelmgr.fallback.reason"].startswith("Model is cooling down after failures")
+    assert of(spans.calls[-1])["modelmgr.call.skipped"][0].startswith(f"{SONNET}: Model is cooling")
+
+
+def test_an_attempt_for_which_a_budget_refused_the_primary_says_so(
+    traced: Callable[..., ConfigurationManager], spans: Spans
+) -> None:
+    budgets = "budgets: {daily: {usd: 0.002, per: day}}"
+    llm = ManagedBedrockChat("a", config=traced(more=budgets), max_tokens=200)
+
+    llm.invoke("how many pallets?")
+
+    (attempt,) = spans.attempts
+    assert of(attempt)["gen_ai.request.model"] == HAIKU
+    assert of(attempt)["modelmgr.fallback.reason"] == "Budget 'daily' can't pay for it"
+
+
 def test_a_stream_has_the_time_to_its_first_content(llm: ManagedBedrockChat, spans: Spans) -> None:
     list(llm.stream("how many pallets?"))
 
@@ -271,16 +300,20 @@ def test_a_failure_of_opentelemetry_never_reaches_a_call(
     traced: Callable[..., ConfigurationManager], spans: Spans, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = ModelManager(traced())
-    spans.fails = True
+    llm = manager.chat_model("a")
 
     with caplog.at_level(logging.WARNING):
-        message = manager.chat_model("a").invoke("how many pallets?")
-        chunks = list(manager.chat_model("a").stream("how many pallets?"))
+        spans.fails_at = "start"
+        message = llm.invoke("how many pallets?")
+        chunks = list(llm.stream("how many pallets?"))
+        spans.fails_at = "end"
+        asyncio.run(llm.ainvoke("how many pallets?"))
 
     assert message.content
     assert chunks
     assert spans.ended == []
-    assert manager.get_usage_summary()["metrics"]["errors"] == 2
+    assert manager.get_usage_summary()["metrics"]["errors"] == 4
+    assert manager.get_usage_summary()["calls"] == 3
     assert "the metrics sink OpenTelemetrySpans failed: RuntimeError" in caplog.text
     assert "secret" not in caplog.text
 
