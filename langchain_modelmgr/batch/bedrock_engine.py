@@ -141,7 +141,7 @@ class _Engine:
             work.manager, self._candidate.settings.region, self._stopped.wait
         )
         most = work.settings.max_usd
-        metadata = {} if most is None else {TASK_KEY: task_name(plan.id)}
+        metadata = {} if most is None else {TASK_KEY: task_name(plan)}
         self._call = work.manager.budgets.of_call(plan.agent, metadata)
         self._keeper = OutputKeeper(
             work.manager, self._chunks, self._priced, self._candidate.public_id, metadata
@@ -236,18 +236,18 @@ class _Engine:
         return note
 
     def _key(self, number: int) -> str:
-        return f"modelmgr/{self._plan.id}/job-{number:06}/rows.jsonl"
+        return f"modelmgr/{self._plan.job}/job-{number:06}/rows.jsonl"
 
     def _note(self, draft: Draft) -> JobNote:
         draft.file.seek(0)
         digest = hashlib.file_digest(draft.file, "sha256").hexdigest()  # type: ignore[arg-type]
         batch, number = self._work.manager.config.batch, self._number
-        folder = f"s3://{batch.bucket}/modelmgr/{self._plan.id}"
+        folder = f"s3://{batch.bucket}/modelmgr/{self._plan.job}"
         source = f"s3://{batch.bucket}/{self._key(number)}"
         request = {
-            "jobName": f"modelmgr-{self._plan.id[:20]}-{number}-{digest[:8]}",
+            "jobName": f"modelmgr-{self._plan.job[:20]}-{number}-{digest[:8]}",
             "roleArn": batch.role,
-            "clientRequestToken": f"{self._plan.id}-{number}-{digest[:32]}",
+            "clientRequestToken": f"{self._plan.job}-{number}-{digest[:32]}",
             "modelId": self._candidate.model_id,
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": source}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_modelmgr.batch.answers import (
@@ -56,6 +56,18 @@ class ChunkTask(NamedTuple):
         return f"{LOGS}/{self.chunk:06}-{self.version}"
 
 
+class Progress(NamedTuple):
+    """The chunks of a job at one moment.
+
+    Attributes:
+        finished: The last finished version of each chunk that has one.
+        logged: What the logs say of versions that are not finished.
+    """
+
+    finished: dict[int, ChunkTask]
+    logged: dict[ChunkTask, Logged]
+
+
 @dataclass(frozen=True, slots=True)
 class Chunks:
     """The chunks of a job.
@@ -67,6 +79,7 @@ class Chunks:
 
     plan: Plan
     store: Store
+    _sums: dict[ChunkTask, Sums] = field(default_factory=dict, init=False, repr=False)
 
     def finished(self) -> dict[int, ChunkTask]:
         """Return the last finished version of each chunk that has one."""
@@ -78,17 +91,24 @@ class Chunks:
                     found[task.chunk] = task
         return dict(sorted(found.items()))
 
-    def logged(self) -> dict[ChunkTask, list[str]]:
-        """Return the names of the logs of chunks that are not finished."""
-        finished = self.finished()
-        found: dict[ChunkTask, list[str]] = {}
+    def progress(self) -> Progress:
+        """Return what is finished, and what the logs of the other chunks say.
+
+        Any worker may finish a chunk at any moment: its results are written, then its logs are
+        removed. The logs are read before the results are listed, so that no chunk is missed.
+        """
+        names: dict[ChunkTask, list[str]] = {}
         for name in self.store.names(LOGS):
             if match := _LOG.match(name):
-                task = ChunkTask(int(match[1]), int(match[2]))
-                done = finished.get(task.chunk)
-                if done is None or done.version < task.version:
-                    found.setdefault(task, []).append(name)
-        return found
+                names.setdefault(ChunkTask(int(match[1]), int(match[2])), []).append(name)
+        logged = {task: self.read_logs(own) for task, own in names.items()}
+        finished = self.finished()
+
+        def is_open(task: ChunkTask) -> bool:
+            done = finished.get(task.chunk)
+            return done is None or done.version < task.version
+
+        return Progress(finished, {task: logs for task, logs in logged.items() if is_open(task)})
 
     def pending(self) -> list[ChunkTask]:
         """Return the chunks that were never finished, in order."""
@@ -109,8 +129,10 @@ class Chunks:
         ]
 
     def sums(self, task: ChunkTask) -> Sums:
-        """Return the sums of a finished chunk."""
-        return sums_of_object(self.body(task))
+        """Return the sums of a finished chunk. They are kept: its object never changes."""
+        if (found := self._sums.get(task)) is None:
+            found = self._sums[task] = sums_of_object(self.body(task))
+        return found
 
     def body(self, task: ChunkTask) -> bytes:
         """Return the object of a finished chunk."""
@@ -118,6 +140,11 @@ class Chunks:
         if body is None:
             raise FileNotFoundError(task.result)
         return body
+
+    def answers(self, task: ChunkTask) -> dict[int, Answer]:
+        """Return the answers of a finished chunk by position."""
+        positions = self.plan.table_of(self.store, task.chunk).column("position").to_pylist()
+        return {each.position: each for each in answers_of_object(self.body(task), positions)}
 
     def read_logs(self, names: Sequence[str]) -> Logged:
         """Return what logs say."""
@@ -140,8 +167,16 @@ class Chunks:
 
     def remove_finished_logs(self) -> None:
         """Remove the logs of finished chunks, which a process that died left there."""
-        keep = {name for names in self.logged().values() for name in names}
-        self.store.remove(name for name in self.store.names(LOGS) if name not in keep)
+        names = self.store.names(LOGS)
+        finished = self.finished() if names else {}
+        self.store.remove(name for name in names if _is_of(name, finished))
+
+
+def _is_of(name: str, finished: Mapping[int, ChunkTask]) -> bool:
+    """Return whether a log is of a version that is finished."""
+    match = _LOG.match(name)
+    done = None if match is None else finished.get(int(match[1]))
+    return match is not None and done is not None and int(match[2]) <= done.version
 
 
 class OpenChunk:
@@ -164,10 +199,8 @@ class OpenChunk:
         self._base: dict[int, Answer] = {}
         if task.version:
             before = ChunkTask(task.chunk, task.version - 1)
-            positions = [row.position for row in self._rows]
-            body = chunks.body(before)
-            self._base = {a.position: a for a in answers_of_object(body, positions)}
-            self._before = sums_of_object(body)
+            self._base = chunks.answers(before)
+            self._before = chunks.sums(before)
         wanted = [r for r in self._rows if not self._base or self._base[r.position].error]
         logged = chunks.read_logs(chunks.store.names(task.logs))
         self._answers = logged.answers
@@ -180,8 +213,8 @@ class OpenChunk:
 
     def note_group(self, rows: Sequence[Row]) -> None:
         """Note rows that are about to be sent, where single notes would be too many."""
-        if self._log is not None and not self._chunks.store.notes_each_row:
-            self._log.append_now("\n".join(note_line(row.position) for row in rows))
+        if (log := self._log) is not None and not self._chunks.store.notes_each_row:
+            log.append_now("\n".join(note_line(row.position) for row in rows))
 
     def note(self, row: Row) -> None:
         """Note that a row is about to be sent."""
@@ -206,8 +239,8 @@ class OpenChunk:
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        if self._log is not None:
-            self._log.flush()
+        if (log := self._log) is not None:  # another thread may close it
+            log.flush()
 
     def close(self) -> None:
         """Release the log's file, after its last row."""
@@ -218,7 +251,7 @@ class OpenChunk:
     def _finish(self) -> None:
         self.close()
         chunks, task = self._chunks, self.task
-        answers = {**self._base, **self._with_earlier_costs()}
+        answers = with_earlier(self._base, self._answers)
         names = chunks.store.names(task.logs)
         twice = chunks.read_logs(names).sent_again
         if self._base:
@@ -228,14 +261,17 @@ class OpenChunk:
         chunks.store.remove(names)
         self.is_finished.set()
 
-    def _with_earlier_costs(self) -> dict[int, Answer]:
-        """Return the answers; a row that was asked again costs what all its attempts cost."""
-        found = {}
-        for position, answer in self._answers.items():
-            before = self._base.get(position)
-            if before is not None:
-                known = None not in (before.cost_usd, answer.cost_usd)
-                cost = EXACT.add(before.cost_usd, answer.cost_usd) if known else None  # type: ignore[arg-type]
-                answer = answer._replace(cost_usd=cost)  # noqa: PLW2901
-            found[position] = answer
-        return found
+
+def with_earlier(before: Mapping[int, Answer], answers: Mapping[int, Answer]) -> dict[int, Answer]:
+    """Return the answers of a version, and those of the one before that it did not ask again.
+
+    A row that was asked again costs what all its attempts cost.
+    """
+    found = dict(before)
+    for position, answer in answers.items():
+        cost = answer.cost_usd
+        if (earlier := before.get(position)) is not None:
+            known = earlier.cost_usd is not None and cost is not None
+            cost = EXACT.add(earlier.cost_usd, cost) if known else None  # type: ignore[arg-type]
+        found[position] = answer._replace(cost_usd=cost)
+    return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from langchain_modelmgr.batch.answers import EXACT
 from langchain_modelmgr.batch.asking import messages_of
 from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, why_not
 from langchain_modelmgr.batch.prices import batch_model
@@ -18,7 +20,6 @@ from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
 
@@ -90,14 +91,16 @@ class Expected:
         self, model: ModelConfig, service_tier: str | None = None
     ) -> tuple[Decimal | None, Decimal | None]:
         """Return what they cost, low and high; None where it is unknown."""
-        per_row = max(1, self.rows)
+        if not self.rows:
+            return Decimal(0), Decimal(0)
         found = []
-        for output in (self.output_low, self.output_high):
-            # Priced a row: a long prompt's price depends on its own length.
-            row = TokenCounts(self.input_tokens // per_row, (output or 0) // per_row)
-            is_known = output is not None and self.rows > 0
-            cost = cost_of(row, model, service_tier) if is_known else None
-            found.append(None if cost is None else cost * self.rows)
+        # Priced a row: a long prompt's price depends on its own length.
+        for output, rounded in ((self.output_low, math.floor), (self.output_high, math.ceil)):
+            cost = None
+            if output is not None:
+                row = (rounded(count / self.rows) for count in (self.input_tokens, output))
+                cost = cost_of(TokenCounts(*row), model, service_tier)
+            found.append(None if cost is None else EXACT.multiply(cost, self.rows))
         return found[0], found[1]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, run_bedrock, service_of, why_not
 from langchain_modelmgr.batch.bedrock_jobs import stop_jobs
-from langchain_modelmgr.batch.chunks import LOGS, Chunks
+from langchain_modelmgr.batch.chunks import Chunks
 from langchain_modelmgr.batch.engines import Work, run_dask, run_local, run_ray
 from langchain_modelmgr.batch.estimate import Estimate, estimates
 from langchain_modelmgr.batch.plan import Plan, planned
@@ -50,10 +50,12 @@ class Job:
     """
 
     def __init__(self, manager: Any, into: str, plan: Plan) -> None:
+        store = store_of(into, manager.clients.s3)
         self.plan = plan
-        self.into = into
+        # Other processes, and this one later, may work in another folder.
+        self.into = str(store.folder) if isinstance(store, FolderStore) else into
         self._manager = manager
-        self._chunks = Chunks(plan, store_of(into, manager.clients.s3))
+        self._chunks = Chunks(plan, store)
 
     @classmethod
     def planned(  # noqa: PLR0913 - the parts of a job, keyword-only
@@ -267,7 +269,7 @@ class Job:
         store.remove([STOP, *store.names(WORKERS)])
         self._note_run(settings, None)
         if settings.max_usd is not None:
-            task = self._manager.budget(task_name(self.plan.id), usd=settings.max_usd)
+            task = self._manager.budget(task_name(self.plan), usd=settings.max_usd)
             task.count_at_least(self.status().cost_usd)
 
     def _note_run(self, settings: RunSettings, reason: str | None) -> None:
@@ -277,8 +279,7 @@ class Job:
         self._chunks.store.write(RUN, json.dumps(about).encode())
 
     def _clean(self) -> None:
-        if self._chunks.store.names(LOGS):
-            self._chunks.remove_finished_logs()
+        self._chunks.remove_finished_logs()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -297,6 +298,8 @@ class Job:
         try:
             lock = portalocker.Lock(store.folder / ".lock", "a", timeout=0, flags=flags)
             lock.acquire()
+        except OSError as error:
+            raise JobError(f"{store.where} can't be written: {error.strerror}") from error
         except portalocker.exceptions.LockException:
             raise JobError(
                 f"{store.where}: another run works on this job: wait for it, or stop it"

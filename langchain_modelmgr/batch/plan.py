@@ -8,6 +8,7 @@ import json
 import math
 import sqlite3
 import tempfile
+import uuid
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ class Plan:
 
     Attributes:
         id: A hash of agent, prompt and rows, in hexadecimal.
+        job: A random id of the job: the same rows in another place are another job.
         agent: The agent.
         prompt: The template of the prompts; None: the rows are messages.
         system: The system prompt; may be empty.
@@ -52,6 +54,7 @@ class Plan:
     """
 
     id: str
+    job: str
     agent: str
     prompt: str | None
     system: str
@@ -141,6 +144,7 @@ def planned(store: Store, agent: str, rows: Rows, *, system: str, window: int | 
             return _same(store, found, plan_id)
         plan = Plan(
             id=plan_id,
+            job=uuid.uuid4().hex[: 2 * _ID_BYTES],
             agent=agent,
             prompt=terms[2],
             system=system,

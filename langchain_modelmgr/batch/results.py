@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.batch.chunks import ChunkTask
+from langchain_modelmgr.batch.chunks import ChunkTask, with_earlier
 from langchain_modelmgr.batch.store import FolderStore
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ def dataset_of(chunks: Chunks) -> Any:
     """
     import pyarrow.dataset as ds
 
-    finished = chunks.finished()
-    logged = {task.chunk: (task, names) for task, names in chunks.logged().items()}
+    progress = chunks.progress()
+    logged = {task.chunk: (task, logs.answers) for task, logs in progress.logged.items()}
+    finished = {n: task for n, task in progress.finished.items() if n not in logged}
     empty = chunks.table(ChunkTask(0), {})
     files = _files_of(chunks.store)
     parts: list[Any] = []
@@ -37,8 +38,10 @@ def dataset_of(chunks: Chunks) -> Any:
             )
             continue
         for chunk in group:
-            task, names = logged[chunk]
-            parts.append(ds.dataset(chunks.table(task, chunks.read_logs(names).answers)))
+            task, answers = logged[chunk]
+            if (before := progress.finished.get(chunk)) is not None:  # it is being retried
+                answers = with_earlier(chunks.answers(before), answers)
+            parts.append(ds.dataset(chunks.table(task, answers)))
     if not parts:
         return ds.dataset(empty)
     return parts[0] if len(parts) == 1 else ds.dataset(parts)

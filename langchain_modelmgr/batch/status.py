@@ -65,10 +65,10 @@ def status_of(chunks: Chunks) -> JobStatus:
         chunks: The job's chunks.
     """
     total = Sums()
-    for task in chunks.finished().values():
+    progress = chunks.progress()
+    for task in progress.finished.values():
         total += chunks.sums(task)
-    for task, names in chunks.logged().items():
-        logged = chunks.read_logs(names)
+    for task, logged in progress.logged.items():
         sums = Sums.of(logged.answers.values(), logged.sent_again)
         if task.version:  # its rows are part of an earlier version
             answered = sums.rows - sums.failed

@@ -80,17 +80,27 @@ def store_of(into: str | os.PathLike[str], s3_client: Callable[[], Any]) -> Stor
     Raises:
         JobError: It is neither.
     """
-    text = os.fspath(into)
+    if not isinstance(into, str | os.PathLike) or not isinstance(text := os.fspath(into), str):
+        raise JobError(f"into {into!r}: give a folder or s3://bucket/prefix")
     if not text.strip():
         raise JobError("into is empty: give a folder or s3://bucket/prefix")
     if not text.startswith("s3://"):
-        if "://" in text:
+        is_path = "\0" not in text and _is_unicode(text)
+        if "://" in text or not is_path:
             raise JobError(f"into {text!r}: give a folder or s3://bucket/prefix")
         return FolderStore(Path(text))
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if not bucket or not prefix.strip("/"):
         raise JobError(f"into {text!r} names no bucket and prefix: give s3://bucket/prefix")
     return S3Store(s3_client(), bucket, prefix.strip("/"))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class FolderStore:
@@ -112,11 +122,16 @@ class FolderStore:
             return (self.folder / name).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._failed(name, "read", error) from error
 
     def write(self, name: str, body: bytes) -> None:
         """Write an object, replacing another of that name."""
         temporary = self._temporary(name, body)
-        Path(temporary).replace(self.folder / name)
+        try:
+            Path(temporary).replace(self.folder / name)
+        except OSError as error:
+            raise self._failed(name, "written", error) from error
 
     def write_new(self, name: str, body: bytes) -> bool:
         """Write an object that does not exist yet; return whether it was written.
@@ -135,7 +150,7 @@ class FolderStore:
                 "use another folder, or s3://bucket/prefix"
             ) from error
         finally:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)
         return True
 
     def _temporary(self, name: str, body: bytes) -> str:
@@ -143,28 +158,46 @@ class FolderStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=path.parent)
+        except OSError as error:
+            raise self._failed(name, "written", error) from error
+        try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(descriptor)
         except OSError as error:
-            raise JobError(f"{path} can't be written: {error.strerror}") from error
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise self._failed(name, "written", error) from error
         return temporary
+
+    def _failed(self, name: str, what: str, error: OSError) -> JobError:
+        return JobError(f"{self.folder / name} can't be {what}: {error.strerror}")
 
     def names(self, prefix: str) -> list[str]:
         """Return the names below ``prefix/``, sorted."""
-        found = (self.folder / prefix).rglob("*")
+        root = self.folder / prefix
+
+        def check(error: OSError) -> None:
+            # Other workers remove folders. Any other failure must not look like missing results.
+            if not isinstance(error, FileNotFoundError):
+                raise self._failed(prefix, "read", error) from error
+
         return sorted(
-            path.relative_to(self.folder).as_posix()
-            for path in found
-            if not path.name.startswith(".") and path.is_file()
+            (Path(folder) / file).relative_to(self.folder).as_posix()
+            for folder, _, files in os.walk(root, onerror=check)
+            for file in files
+            if not file.startswith(".")
         )
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects, and their folders if these are empty then."""
         for name in names:
             path = self.folder / name
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise self._failed(name, "removed", error) from error
             with suppress(OSError):  # not empty
                 path.parent.rmdir()
 
@@ -182,14 +215,17 @@ class _FileLog:
         except OSError as error:
             raise JobError(f"{path} can't be written: {error.strerror}") from error
         self._path = path
+        self._is_cut = False
 
     def append(self, line: str) -> None:
-        body = f"{line}\n".encode()
+        # The line before may have been cut short by a full disk.
+        body = f"\n{line}\n".encode() if self._is_cut else f"{line}\n".encode()
         try:
             written = os.write(self._file, body)
         except OSError as error:
             raise JobError(f"{self._path} can't be written: {error.strerror}") from error
-        if written != len(body):
+        self._is_cut = written != len(body)
+        if self._is_cut:
             raise JobError(f"{self._path} can't be written: no space left")
 
     append_now = append

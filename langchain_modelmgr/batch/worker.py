@@ -23,6 +23,7 @@ from langchain_modelmgr.runtime.masking import mask_account_ids
 if TYPE_CHECKING:
     from langchain_modelmgr.batch.answers import Answer
     from langchain_modelmgr.batch.chunks import Chunks, OpenChunk
+    from langchain_modelmgr.batch.plan import Plan
     from langchain_modelmgr.batch.rows import Row
     from langchain_modelmgr.budgets import TaskBudget
 
@@ -103,9 +104,9 @@ class BudgetingManager(Manager, Protocol):
         """Return the budget of a task."""
 
 
-def task_name(plan_id: str) -> str:
+def task_name(plan: Plan) -> str:
     """Return the name of the task whose budget holds the calls of a job."""
-    return f"modelmgr-batch-{plan_id}"
+    return f"modelmgr-batch-{plan.job}"
 
 
 class Worker:
@@ -133,7 +134,7 @@ class Worker:
         self._task = None
         if settings.max_usd is not None:
             # A budget by name: processes and machines that share its store share what is left.
-            name = task_name(chunks.plan.id)
+            name = task_name(chunks.plan)
             self._task = manager.budget(name, usd=settings.max_usd, wait_seconds=float("inf"))
         self._asker = Asker(
             manager,

@@ -79,7 +79,8 @@ def cost_of(
     for kind, tokens, price in _priced(usage, model, service_tier):
         if price is None:
             return None
-        total += _amount(tokens, price, out if kind == "output" else into)
+        amount = _amount(tokens, price, out if kind == "output" else into)
+        total = _EXACT.add(total, amount)  # the application's context may round, or raise
     return total
 
 
@@ -133,7 +134,10 @@ def _multipliers(usage: TokenCounts, model: ModelConfig) -> tuple[float, float]:
 
 
 def _amount(tokens: int, price: float, factor: float) -> Decimal:
-    return tokens * _exact(price) * _exact(factor) / _PER_TOKEN
+    amount = _EXACT.multiply(tokens, _exact(price))
+    if factor != 1:
+        amount = _EXACT.multiply(amount, _exact(factor))
+    return _EXACT.divide(amount, _PER_TOKEN)
 
 
 def _exact(figure: float) -> Decimal:

@@ -284,7 +284,7 @@ def test_a_model_without_batch_inference_is_refused_and_holds_no_money(
     with pytest.raises(JobError, match="does not support batch inference in us-east-1"):
         job.run(engine="bedrock", max_usd=1)
 
-    assert manager.budget(task_name(job.plan.id), usd=1).held == 0
+    assert manager.budget(task_name(job.plan), usd=1).held == 0
     assert job.run(engine="local", max_usd=1).done == 120
 
 

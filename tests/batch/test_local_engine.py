@@ -290,7 +290,7 @@ def test_max_usd_counts_what_runs_without_it_spent(
     status = job.run(max_usd=spent * 6 / 5)
 
     assert status.done == 5  # the worst case of one more row does not fit
-    budget = manager.budget(task_name(job.plan.id), usd=1)
+    budget = manager.budget(task_name(job.plan), usd=1)
     assert budget.spent == spent
 
 
