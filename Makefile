@@ -57,6 +57,8 @@ prove: $(VENV)/.dev   ## the long proofs: killed writers, spenders and batch job
 	$(BIN)/python -m tests.batch.killed_jobs --engine local --kills 50 --rows 20000
 	$(BIN)/python -m tests.batch.killed_jobs --engine local --kills 50 --rows 20000 --s3
 	$(BIN)/python -m tests.batch.killed_jobs --engine dask --kills 50 --rows 20000
+	$(BIN)/python -m tests.batch.killed_bedrock_jobs --kills 50 --rows 9000
+	$(BIN)/python -m tests.batch.killed_bedrock_jobs --kills 50 --rows 9000 --s3
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
 	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt

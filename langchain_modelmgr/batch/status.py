@@ -85,7 +85,7 @@ def status_of(chunks: Chunks) -> JobStatus:
         cost_usd=total.cost_usd,
         unpriced=total.unpriced,
         maybe_billed_twice=total.maybe_billed_twice,
-        reason=run.get("reason"),
+        reason=run.get("reason") if total.rows < chunks.plan.rows else None,
         workers=len(alive),
         rows_per_second=sum(_speed(each) for each in alive),
         throttles=sum(each.throttles for each in workers),

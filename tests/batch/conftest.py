@@ -9,8 +9,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from langchain_modelmgr import ModelManager
+from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.batch.store import FolderStore, S3Store
+from langchain_modelmgr.local import LocalAWS
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
@@ -70,3 +71,34 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return FolderStore(tmp_path / "job")
     bucket = request.getfixturevalue("bucket")
     return S3Store(boto3.client("s3"), bucket, "job/one")
+
+
+@pytest.fixture
+def batch_aws(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAWS]:
+    """A local AWS whose batch inference uses the S3 server; boto3 reaches both."""
+    with LocalAWS(s3_url=s3_url) as aws:
+        for name, value in aws.env().items():
+            monkeypatch.setenv(name, value)
+        yield aws
+
+
+@pytest.fixture
+def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the status of batch inference jobs after hundredths of a second."""
+    for module in ("bedrock_jobs", "bedrock_engine"):
+        monkeypatch.setattr(f"langchain_modelmgr.batch.{module}.POLL_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr("langchain_modelmgr.batch.bedrock_engine.COUNT_SECONDS", 0.05)
+
+
+@pytest.fixture
+def bedrock_manager(batch_aws: LocalAWS, tmp_path: Path, bucket: str) -> Iterator[ModelManager]:
+    """A manager whose agent's model takes batch inference jobs."""
+    from tests.batch.bedrock_support import LABELER, ROLE
+
+    config = (
+        f"metrics: {{sink: memory}}\nbatch: {{role: '{ROLE}', bucket: {bucket}}}\n"
+        f"agents:\n  {LABELER}\n"
+    )
+    (tmp_path / "test.yaml").write_text(config)
+    with ModelManager(ConfigurationManager("test", tmp_path)) as made:
+        yield made

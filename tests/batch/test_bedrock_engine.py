@@ -8,59 +8,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import JobError, ModelManager, ModelManagerError
-from langchain_modelmgr.batch import bedrock_jobs
 from langchain_modelmgr.batch.worker import task_name
-from langchain_modelmgr.local import LocalAWS
-from tests.batch.conftest import PROMPT, tickets
+from tests.batch.bedrock_support import LABELER, NOVA, ROLE, job_of, ledger_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from langchain_modelmgr import Job
+    from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
 
-NOVA = "amazon.nova-lite-v1:0"
-ROLE = "arn:aws:iam::123456789012:role/batch"
-AGENT = f"labeler: {{model: '{NOVA}', fallbacks: [], retries: 0, max_tokens: 50}}"
+pytestmark = pytest.mark.usefixtures("short_polls")
 
 
 @pytest.fixture
-def local_aws(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAWS]:
-    with LocalAWS(s3_url=s3_url) as aws:
-        for name, value in aws.env().items():
-            monkeypatch.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bedrock_jobs, "POLL_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr("langchain_modelmgr.batch.bedrock_engine.POLL_SECONDS", (0.01, 0.02))
+def local_aws(batch_aws: LocalAWS) -> LocalAWS:
+    return batch_aws
 
 
 @pytest.fixture
-def manager(configured: Configure, bucket: str) -> Iterator[ModelManager]:
-    config = configured(AGENT, f"batch: {{role: '{ROLE}', bucket: {bucket}}}")
-    with ModelManager(config) as made:
-        yield made
-
-
-def job_of(manager: ModelManager, into: Path | str, count: int = 120) -> Job:
-    return manager.batch("labeler", tickets(count), into=into, key="id", prompt=PROMPT)
-
-
-def rows_of(job: Job) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = job.results().to_table().to_pylist()
-    return found
-
-
-def ledger_of(manager: ModelManager) -> dict[str, Any]:
-    (row,) = manager.usage_sql(
-        "SELECT count(*) AS attempts, sum(input_tokens) AS input, sum(output_tokens) AS output,"
-        " min(service_tier) AS tier, count(latency_ms) AS timed FROM attempts"
-    )
-    return dict(row)
+def manager(bedrock_manager: ModelManager) -> ModelManager:
+    return bedrock_manager
 
 
 def test_every_row_is_answered_once_and_accounted_at_half_the_price(
@@ -221,7 +188,7 @@ def test_budgets_of_the_yaml_are_charged_with_what_jobs_cost(
     configured: Configure, bucket: str, tmp_path: Path, local_aws: LocalAWS
 ) -> None:
     more = f"batch: {{role: '{ROLE}', bucket: {bucket}}}\nbudgets: {{night: {{usd: 2, per: day}}}}"
-    with ModelManager(configured(AGENT, more)) as manager:
+    with ModelManager(configured(LABELER, more)) as manager:
         status = job_of(manager, tmp_path / "job").run(engine="bedrock")
 
         (budget,) = manager.budget_status()
@@ -253,7 +220,7 @@ def test_without_max_tokens_a_limited_job_names_the_key(
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     configured: Configure, tmp_path: Path, local_aws: LocalAWS, batch: str, count: int, text: str
 ) -> None:
-    with ModelManager(configured(AGENT, f"batch: {{{batch}}}")) as manager:
+    with ModelManager(configured(LABELER, f"batch: {{{batch}}}")) as manager:
         job = job_of(manager, tmp_path / "job", count)
         with pytest.raises(JobError, match=text):
             job.run(engine="bedrock")
@@ -267,7 +234,7 @@ def test_a_bucket_in_another_region_is_refused_before_anything_is_uploaded(
     west = f"{bucket}-west"
     s3 = local_aws.client("s3")
     s3.create_bucket(Bucket=west, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    with ModelManager(configured(AGENT, f"batch: {{role: '{ROLE}', bucket: {west}}}")) as manager:
+    with ModelManager(configured(LABELER, f"batch: {{role: '{ROLE}', bucket: {west}}}")) as manager:
         job = job_of(manager, tmp_path / "job")
         with pytest.raises(JobError, match="is in us-west-2, but the model is called in us-east-1"):
             job.run(engine="bedrock")
