@@ -116,6 +116,7 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception) and not self._left_by_reader:
             self._answered = False
+        self._end_span(kind)
         if self._spending is not None:
             self._spending.end()
         # Ends a probe that neither failed nor was answered.
@@ -126,7 +127,6 @@ class Call:
             latency_ms=self._latency_ms(),
             fallback_used=self.candidate is not primary,
         )
-        self._end_span(kind)
 
     def _end_span(self, error: type[BaseException] | None) -> None:
         if self._span is not None:

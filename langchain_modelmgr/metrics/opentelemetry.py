@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import ConfigurationError
@@ -44,7 +45,10 @@ class OpenTelemetrySink:
         self._provider = meter_provider
         self._duplicate = duplicate
         meter = metrics.get_meter(
-            names.SCOPE, meter_provider=meter_provider, schema_url=names.SCHEMA_URL
+            names.SCOPE,
+            version("langchain-modelmgr"),
+            meter_provider=meter_provider,
+            schema_url=names.SCHEMA_URL,
         )
         self._make_instruments(meter)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +17,7 @@ from langchain_modelmgr.tracing.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
@@ -112,7 +112,8 @@ class CallSpan:
         self._span: Span | None = None
         self._context: Context | None = None
         self._attempt: AttemptSpan | None = None
-        self._cost = Decimal(0)
+        self._cost: Decimal | None = None
+        self._is_unpriced = False
         self._seconds = 0.0
         self._last_byte = self._clock.reading
         with guard:
@@ -152,7 +153,9 @@ class CallSpan:
     def attempt_ended(self, meter: Meter, record: ModelUsageMetrics) -> None:
         """Show the record of the attempt that has just ended."""
         if record.cost_usd is not None:
-            self._cost += record.cost_usd
+            self._cost = (self._cost or 0) + record.cost_usd
+        elif record.outcome == "answered":
+            self._is_unpriced = True
         self._seconds += meter.last_byte - meter.started
         self._last_byte = meter.last_byte
         if self._attempt is not None:
@@ -195,13 +198,16 @@ class CallSpan:
         budget: Budget | None,
     ) -> dict[str, Any]:
         outcome = _outcome(answered_by, error)
+        if self._is_unpriced:
+            self._cost = None
         found = {
             names.OUTCOME: outcome,
             names.ERROR_TYPE: error.__name__ if error and outcome == "failed" else None,
             names.CALL_MODEL: None if answered_by is None else mask_account_ids(answered_by),
             names.CALL_ATTEMPTS: len(report.attempts),
-            names.CALL_COST: float(self._cost),
-            names.CALL_WASTED_COST: float(report.wasted),
+            names.CALL_COST: None if self._cost is None else float(self._cost),
+            names.UNPRICED: self._is_unpriced or None,
+            names.CALL_WASTED_COST: float(report.wasted) or None,
             names.CALL_WAIT: max(0.0, self._clock.seconds(self._last_byte) - self._seconds),
             names.CALL_SKIPPED: _skipped(report) or None,
             names.CALL_BUDGETS: _budgets(budget) or None,

@@ -99,6 +99,18 @@ def test_nothing_adds_the_call_to_its_attempts(
     assert found["modelmgr.call.wait_seconds"] >= 0
 
 
+def test_an_unknown_cost_is_missing_and_is_not_0(
+    traced: Callable[..., ConfigurationManager], spans: Spans
+) -> None:
+    config = traced("a: {model: my.own-model-v1, fallbacks: []}\n  allow_unknown: true")
+
+    ManagedBedrockChat("a", config=config).invoke("how many pallets?")
+
+    (call,), (attempt,) = spans.calls, spans.attempts
+    assert of(call)["modelmgr.unpriced"] is of(attempt)["modelmgr.unpriced"] is True
+    assert not [name for name in (*of(call), *of(attempt)) if name.endswith("cost_usd")]
+
+
 def test_a_call_that_no_model_answers_is_an_error(
     llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans
 ) -> None:
