@@ -131,7 +131,7 @@ class JobService:
     def __init__(
         self, clients: Any, region: str | None, bucket: str, wait: Callable[[float], Any]
     ) -> None:
-        self._bedrock = clients.control(region)
+        self._bedrock = clients.jobs(region)
         self._s3 = clients.s3()
         self._bucket = bucket
         self._wait = wait

@@ -33,6 +33,8 @@ READ_TIMEOUT_SECONDS = 900
 S3_ATTEMPTS = 8
 """Attempts of a request to S3: an answer that was paid must be kept."""
 
+_JOBS = "bedrock jobs"
+
 CONTROL_TIMEOUT_SECONDS = 1
 """Connect and read timeout of control plane requests, which normally take milliseconds. Short,
 because a call may have to wait for one."""
@@ -123,6 +125,10 @@ class Clients:
         """Return the Bedrock client (inference profiles, model lists) for a region."""
         return self._client("bedrock", region)
 
+    def jobs(self, region: str | None = None) -> Any:
+        """Return the Bedrock client for batch inference jobs, which nothing waits for."""
+        return self._client(_JOBS, region)
+
     def s3(self) -> Any:
         """Return the S3 client, for the rows and results of batch jobs."""
         return self._client("s3", None)
@@ -182,11 +188,13 @@ class Clients:
             # One attempt: retries under a fallback multiply its time; the policy owns them all.
             retries={"total_max_attempts": 1},
         )
-        if service == "s3":
+        if service in ("s3", _JOBS):
+            attempts = S3_ATTEMPTS if service == "s3" else 1
             config = Config(
                 max_pool_connections=self._connections,
-                retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
+                retries={"mode": "standard", "total_max_attempts": attempts},
             )
+        service = "bedrock" if service == _JOBS else service
         self._refuse_another_local_aws()
         session = self._open_session()
         self._check_region(region or session.region_name)

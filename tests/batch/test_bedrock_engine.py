@@ -267,3 +267,12 @@ def test_auto_takes_it_when_the_deadline_is_far_and_all_fits(
     (made,) = local_aws.batch.jobs()
     assert made.body["timeoutDurationInHours"] == 24
     assert local_aws.requests() == 113
+
+
+def test_requests_about_jobs_may_take_longer_than_those_that_a_call_waits_for(
+    manager: ModelManager,
+) -> None:
+    jobs, control = (c.meta.config for c in (manager.clients.jobs(), manager.clients.control()))
+
+    assert jobs.read_timeout >= 60 > control.read_timeout
+    assert jobs.retries["total_max_attempts"] == 1  # the engine repeats them
