@@ -56,11 +56,7 @@ def usage_from_cloudwatch(
     Raises:
         ValueError: A name or a time is invalid.
     """
-    if unknown := [name for name in by if name not in COLUMNS]:
-        raise ValueError(
-            f"CloudWatch has no figures by {unknown[0]!r}: use {', '.join(COLUMNS)}, or the ledger"
-        )
-    time_range = time_range_of(since, None, timezone=None, now=datetime.now(UTC))
+    time_range = checked(since, by)
     with ModelManager(config, sinks=[]) as manager:
         client = manager.clients.cloudwatch()()
         found = list(_sums(client, config.namespace, time_range))
@@ -83,6 +79,23 @@ def usage_from_cloudwatch(
         answers=_answers(found),
         fallbacks=_published(found, _FALLBACKS, is_published="fallbacks" in extra),
     )
+
+
+def checked(since: str, by: Sequence[str]) -> TimeRange:
+    """Return the time range; nothing is read.
+
+    Raises:
+        ValueError: A name or a time is invalid.
+    """
+    for name in by:
+        if name not in COLUMNS:
+            is_metadata = name.startswith("metadata.")
+            why = ", because metadata are not dimensions of the metrics" if is_metadata else ""
+            raise ValueError(
+                f"CloudWatch has no figures by {name!r}{why}: use {', '.join(COLUMNS)}, or the "
+                "ledger (without --cloudwatch)"
+            )
+    return time_range_of(since, None, timezone=None, now=datetime.now(UTC))
 
 
 def _sums(client: Any, namespace: str, time_range: TimeRange) -> Iterator[_Sum]:

@@ -46,7 +46,8 @@ def usage(
         str,
         typer.Option(
             metavar="LIST",
-            help="Columns: agent, model, day, hour, outcome, metadata.KEY, ...",
+            help="Columns: agent, model, day; from the ledger only: hour, outcome, "
+            "metadata.KEY, ...",
         ),
     ] = "agent,model",
     as_csv: Annotated[
@@ -107,8 +108,9 @@ def _from_ledger(config: ConfigurationManager, since: str, by: list[str]) -> Usa
 def _from_cloudwatch(config: ConfigurationManager, since: str, by: list[str]) -> UsageReport:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from langchain_modelmgr.cli.cloudwatch_usage import usage_from_cloudwatch
+    from langchain_modelmgr.cli.cloudwatch_usage import checked, usage_from_cloudwatch
 
+    checked(since, by)
     note(f"reading CloudWatch, namespace {config.namespace} ...")
     try:
         return usage_from_cloudwatch(config, since, by)

@@ -148,6 +148,31 @@ def usage(  # noqa: PLR0913 - a query, keyword-only
         return usage_table(connection, query)
 
 
+def usages_of(
+    ledger: Ledger, since: Moment, queries: Sequence[Mapping[str, Any]]
+) -> list[UsageTable]:
+    """Run several queries over one state of the ledger, so that their figures agree.
+
+    Args:
+        ledger: The ledger.
+        since: The time range, as ``usage`` takes it.
+        queries: ``by`` and ``where`` of each, as ``usage`` takes them.
+
+    Raises:
+        ValueError: An argument is invalid, or the rows are no longer kept.
+        LedgerError: The ledger can't be read.
+    """
+    now = datetime.now(UTC)
+    time_range = time_range_of(since, None, timezone=None, now=now)
+    found = []
+    for query in queries:
+        wanted = {"environment": ledger.environment, **query.get("where", {})}
+        found.append(query_of(time_range, query["by"], wanted, ledger_days=ledger.days, now=now))
+    with _reading(ledger) as connection:
+        connection.execute("BEGIN")  # its first SELECT sets what all of them see
+        return [usage_table(connection, query) for query in found]
+
+
 def usage_sql(
     ledger: Ledger, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
 ) -> list[dict[str, Any]]:

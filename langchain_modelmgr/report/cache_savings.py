@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.usage.summary import EXACT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -61,5 +63,6 @@ def _saved(row: Mapping[str, Any], model: ModelConfig | None) -> Decimal | None:
         known = getattr(model, price)
         if known is None:
             return None
-        saved += row[tokens] * (full - Decimal(str(known))) / 1000
+        less = EXACT.subtract(full, Decimal(str(known)))
+        saved = EXACT.add(saved, EXACT.scaleb(EXACT.multiply(row[tokens], less), -3))
     return saved

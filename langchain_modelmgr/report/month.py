@@ -9,7 +9,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.errors import BudgetStoreError, ConfigurationError
+from langchain_modelmgr.ledger.query import usages_of
 from langchain_modelmgr.report.cache_savings import cache_rows
+from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 
 RETIRING_DAYS = 90
 """Models whose end is at most so many days away are listed."""
+
+_QUERIES: tuple[dict[str, Any], ...] = (
+    {"by": ("day", "agent")},
+    {"by": "agent"},
+    {"by": "model"},
+    {"by": ("agent", "model"), "where": {"outcome": "answered", "is_fallback": 1}},
+    {"by": (), "where": {"outcome": "answered"}},
+    {"by": ("agent", "model"), "where": {"outcome": ("failed", "aborted", "lost")}},
+)
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
@@ -34,7 +45,9 @@ class MonthReport:
         environment: The configuration's environment.
         days: The days of the month up to now.
         spend: ``day``, ``agent``, ``cost_usd``, ``unpriced``, for days with usage.
-        agents: By agent, the most expensive first: the figures of ``ModelManager.usage``.
+        agents: By agent, the most expensive first: the figures of ``ModelManager.usage``, and
+            ``unpriced_waste``: attempts without an answer, of models without a known price, which
+            ``estimated_wasted_cost_usd`` leaves out. Bedrock bills some of them.
         models: The same by model.
         fallbacks: ``agent``, ``model``, ``answers`` of fallback models, their ``cost_usd``, and
             ``unpriced``, the answers that it leaves out.
@@ -43,7 +56,7 @@ class MonthReport:
         budgets: The budgets now; only for the current month.
         budgets_unknown: Why they are not known; empty: they are.
         prices: ``model`` and ``reason``: prices that are disputed or unknown.
-        retiring: ``model``, ``date`` and ``agents``: models that end within 90 days.
+        retiring: ``model``, ``date`` and ``agents``: models that end within 90 days, or have ended.
         totals: The figures over all agents.
     """
 
@@ -86,25 +99,22 @@ def month_report(manager: ModelManager, month: str) -> MonthReport:
             f"month {month!r} is not valid: use a month up to the current one, such as {now:%Y-%m}"
         )
     try:
-        by_day = manager.usage(month, by=("day", "agent"))
-        agents = manager.usage(month, by="agent")
-        models = manager.usage(month, by="model")
-        fallbacks = manager.usage(
-            month, by=("agent", "model"), where={"outcome": "answered", "is_fallback": 1}
+        by_day, agents, models, fallbacks, answered, broken = usages_of(
+            manager.ledger, month, _QUERIES
         )
-        answered = manager.usage(month, by=(), where={"outcome": "answered"})
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     chains = _chains(manager)
     facts = {name: model for _, name, model in chains}
+    unpriced = [row for row in broken if not _has_price(_model(manager, facts, row["model"]))]
     budgets, unknown = _budgets(manager) if month == f"{now:%Y-%m}" else ((), "")
     return MonthReport(
         month=month,
         environment=manager.config.environment,
         days=tuple(_days(month, now)),
         spend=tuple(_picked(row, "day", "agent", "cost_usd", "unpriced") for row in by_day),
-        agents=_dearest(agents.rows),
-        models=_dearest(models.rows),
+        agents=_dearest(_with_unpriced_waste(agents.rows, unpriced, "agent")),
+        models=_dearest(_with_unpriced_waste(models.rows, unpriced, "model")),
         fallbacks=tuple(
             {
                 **_picked(row, "agent", "model", "cost_usd", "unpriced"),
@@ -116,7 +126,7 @@ def month_report(manager: ModelManager, month: str) -> MonthReport:
         cache=cache_rows(models.rows, lambda name: _model(manager, facts, name)),
         prices=tuple(_prices(manager, facts, models.rows)),
         retiring=tuple(_retiring(manager, chains, models.rows, now.date())),
-        totals=agents.totals,
+        totals={**agents.totals, "unpriced_waste": sum(row["attempts"] for row in unpriced)},
         budgets=budgets,
         budgets_unknown=unknown,
         made=now,
@@ -132,6 +142,20 @@ def _days(month: str, now: dt.datetime) -> Iterator[str]:
 
 def _dearest(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple(sorted(rows, key=lambda row: row["cost_usd"], reverse=True))
+
+
+def _has_price(model: ModelConfig | None) -> bool:
+    return model is not None and cost_of(TokenCounts(1, 1, 0, 0), model) is not None
+
+
+def _with_unpriced_waste(
+    rows: Iterable[dict[str, Any]], unpriced: Iterable[dict[str, Any]], key: str
+) -> Iterator[dict[str, Any]]:
+    counts: dict[str, int] = {}
+    for row in unpriced:
+        counts[row[key]] = counts.get(row[key], 0) + row["attempts"]
+    for row in rows:
+        yield {**row, "unpriced_waste": counts.get(row[key], 0)}
 
 
 def _picked(row: dict[str, Any], *names: str) -> dict[str, Any]:

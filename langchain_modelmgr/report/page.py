@@ -50,13 +50,14 @@ def page_of(report: MonthReport) -> str:
         share=_share,
         cost=_cost,
         known_cost=_known_cost,
+        wasted=_wasted,
     )
 
 
 def _usd(amount: Decimal | None) -> str:
     if amount is None:
         return "unknown"
-    return usd(amount) if amount >= 0 else f"-{usd(-amount)}"
+    return usd(amount) if amount >= 0 else f"-{usd(amount.copy_abs())}"
 
 
 def _known_cost(row: Mapping[str, Any]) -> str:
@@ -72,6 +73,15 @@ def _cost(row: Mapping[str, Any]) -> str:
     return f"{_usd(row['cost_usd'])}, {left_out}" if row["cost_usd"] else f"unknown: {left_out}"
 
 
+def _wasted(row: Mapping[str, Any]) -> str:
+    """Return the estimated waste of a row, and how many of its requests it leaves out."""
+    amount, left_out = row["estimated_wasted_cost_usd"], row["unpriced_waste"]
+    if not left_out:
+        return _usd(amount)
+    text = f"{left_out:,} without a price"
+    return f"{_usd(amount)}, {text}" if amount else f"unknown: {text}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
@@ -81,4 +91,4 @@ def _count(number: float | None) -> str:
 
 
 def _share(part: Decimal | float, whole: Decimal | float) -> float | None:
-    return float(part / whole) if whole else None  # type: ignore[operator]
+    return float(part) / float(whole) if whole else None

@@ -141,6 +141,26 @@ def test_a_wrong_argument_is_a_mistake(arguments: list[str], said: str, folder: 
     assert said in found.stderr
 
 
+def test_metadata_in_cloudwatch_are_refused_with_the_reason_before_anything_is_read(
+    folder: Path,
+) -> None:
+    found = run(
+        "usage", "--cloudwatch", "--by", "agent,metadata.tenant", "--config-dir", str(folder)
+    )
+
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert " ".join(found.stderr.split()) == (
+        "CloudWatch has no figures by 'metadata.tenant', because metadata are not dimensions of "
+        "the metrics: use agent, model, day, or the ledger (without --cloudwatch)"
+    )
+
+
+def test_the_help_of_by_says_what_only_the_ledger_has() -> None:
+    text = " ".join(run("usage", "--help").stdout.replace("│", " ").split())
+
+    assert "from the ledger only: hour, outcome, metadata.KEY" in text
+
+
 def test_a_ledger_that_is_off_is_reported_with_the_other_source(tmp_path: Path) -> None:
     (tmp_path / "dev.yaml").write_text(f"ledger: off\nagents: {{a: {{model: '{SONNET}'}}}}\n")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.ledger import query
 from langchain_modelmgr.report import charts, month_report
 from langchain_modelmgr.report.page import page_of
 from tests.usage_records import make
@@ -66,6 +67,71 @@ def test_an_unknown_cost_is_unknown_in_every_table(folder: Path) -> None:
     assert _total_cost(page) == "unknown"
     assert page.count("unknown: 1 without a price") == 4  # by day, agent, model, fallback
     assert report.spend[0]["unpriced"] == report.fallbacks[0]["unpriced"] == 1
+
+
+def test_waste_without_a_price_is_unknown_and_counted(folder: Path) -> None:
+    with _manager(folder) as manager:
+        for cost in (Decimal("0.25"), None):
+            _record(manager, model_id=SONNET, cost_usd=cost)
+        broken: dict[str, Any] = {"outcome": "failed", "has_usage": False, "cost_usd": None}
+        _record(manager, model_id=SONNET, estimated_wasted_cost_usd=Decimal("0.5"), **broken)
+        _record(manager, model_id="acme.unknown-v1", **broken)
+        _record(manager, model_id="acme.unknown-v1", **{**broken, "outcome": "aborted"})
+        report = month_report(manager, MONTH)
+    page = page_of(report)
+
+    assert {row["model"]: row["unpriced_waste"] for row in report.models} == {
+        SONNET: 0, "acme.unknown-v1": 2,
+    }  # fmt: skip
+    assert report.agents[0]["unpriced_waste"] == report.totals["unpriced_waste"] == 2
+    assert "<strong>$0.5000, 2 without a price</strong>" in page
+    assert '<td class="number">unknown: 2 without a price</td>' in page
+
+
+def test_the_saving_is_exact_whatever_the_applications_decimal_context(folder: Path) -> None:
+    tokens = {"cache_read_tokens": 123_457, "cache_write_5m_tokens": 7_919}
+    with _manager(folder) as manager:
+        _record(manager, model_id=SONNET, **tokens)
+        exact = month_report(manager, MONTH).cache[0]["saved_usd"]
+        with localcontext(Context(prec=3, traps=[Inexact])):
+            report = month_report(manager, MONTH)
+            page_of(report)
+
+    assert report.cache[0]["saved_usd"] == exact
+
+
+def test_the_figures_of_a_report_are_of_one_moment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _manager(folder) as manager, _manager(folder) as other:
+        _record(manager, model_id=SONNET)
+        read = query.usage_table
+
+        def while_another_process_records(*given: Any) -> Any:
+            table = read(*given)
+            _record(other, model_id=SONNET)
+            other.ledger.ingest()
+            return table
+
+        monkeypatch.setattr(query, "usage_table", while_another_process_records)
+        report = month_report(manager, MONTH)
+
+    assert report.answers == report.totals["attempts"] == report.models[0]["attempts"] == 1
+
+
+def test_models_that_have_retired_are_told_from_those_that_will(folder: Path) -> None:
+    past, soon = (f"{NOW + timedelta(days=days):%Y-%m-%d}" for days in (-3, 20))
+    agents = (
+        f"agents: {{sql: {{model: {SONNET}, fallbacks: [{HAIKU}]}}}}\n"
+        f"models:\n  {SONNET}: {{retirement_date: {past}}}\n"
+        f"  {HAIKU}: {{retirement_date: {soon}}}\n"
+    )
+    with _manager(folder, agents) as manager:
+        page = page_of(month_report(manager, MONTH))
+
+    assert "Models that have retired, or retire within 90 days" in page
+    assert f"{SONNET}: retired on {past}" in page
+    assert f"{HAIKU}: retires on {soon}" in page
 
 
 def test_models_that_are_named_by_an_arn_have_their_facts(folder: Path) -> None:
