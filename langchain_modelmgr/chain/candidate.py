@@ -247,11 +247,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
                 yield chunk
 
     def formed(self, request: ChatRequest) -> dict[str, Any]:
-        """Return the Converse request that ``invoke`` would send, without sending it.
-
-        Args:
-            request: The request, without tools.
-        """
+        """Return the Converse request of a request without tools, without sending it."""
         kept = with_kept_names(request.messages)
         forming = self._forming(request, names_kept=kept is not request.messages)
         client = FormingClient(

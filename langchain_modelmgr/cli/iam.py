@@ -35,6 +35,9 @@ def iam(
     account: Annotated[
         str, typer.Option(help="The account id; * is any.", callback=_account)
     ] = "*",
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Also the policies of batch inference and its role.")
+    ] = False,
     environment: Environment = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,  # noqa: ARG001 - it always is
@@ -42,4 +45,10 @@ def iam(
     """Print an IAM policy with only what the enabled agents need."""
     from langchain_modelmgr.dashboard import iam_policy
 
-    print_json(iam_policy(read_config(name or environment, config_dir), region, account))
+    config = read_config(name or environment, config_dir)
+    if not batch:
+        print_json(iam_policy(config, region, account))
+        return
+    from langchain_modelmgr.dashboard.batch_iam import batch_policies
+
+    print_json(batch_policies(config, region, account))
