@@ -49,6 +49,9 @@ _FAILURES_IN_A_ROW = 20
 
 _ERROR_CHARACTERS = 500
 
+_UNCONVERTIBLE = KeyError, NotImplementedError, TypeError, ValueError
+"""What langchain-aws raises for messages that it can't convert; the texts have their content."""
+
 _OF_ALL_ROWS = (
     BedrockAuthenticationError,
     BedrockConnectionError,
@@ -131,8 +134,11 @@ class Asker:
                 tries += 1
                 if not self._may_try_again(error, tries, with_fallback=with_fallback):
                     return self._failed(row, error)
-                with_fallback = True
-                self._pause(tries)
+                if with_fallback:
+                    self._pause(tries)
+                with_fallback = True  # at once
+            except _UNCONVERTIBLE as error:
+                return self._unconvertible(row, error)
             else:
                 self._failures_in_a_row = 0
                 self._limit.answered()
@@ -203,6 +209,18 @@ class Asker:
             f"max_usd: {error.spent} of {error.limit} USD are spent, and a row may cost up to "
             f"{error.needed} USD: a higher max_usd goes on"
         )
+
+    def _unconvertible(self, row: Row, error: Exception) -> Answer:
+        """Return the answer of a row whose messages can't be converted to a request.
+
+        Raises:
+            RunEndedError: No row can be converted.
+        """
+        text = f"{type(error).__name__}: the messages can't be converted to a request"
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+            raise RunEndedError(f"{text}, like those of the rows before it") from error
+        return Answer.failed(row.position, text, self._engine)
 
     def _failed(self, row: Row, error: ModelManagerError) -> Answer:
         text = f"{type(error).__name__}: {mask_account_ids(str(error))}"

@@ -7,17 +7,19 @@ import os
 import socket
 import threading
 import time
+import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from langchain_modelmgr.batch.answers import EXACT
 from langchain_modelmgr.batch.asking import Asker, Manager, OnThrottle, RunEndedError
 from langchain_modelmgr.batch.plan import row_groups
 from langchain_modelmgr.batch.throttling import ConcurrencyLimit
-from langchain_modelmgr.errors import JobError
+from langchain_modelmgr.errors import JobError, ModelManagerError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
@@ -219,7 +221,7 @@ class Worker:
         try:
             self._ask_noted(chunk, row)
         except Exception as error:  # noqa: BLE001 - a defect ends the run, and names itself
-            self.stop(f"{type(error).__name__}: {mask_account_ids(str(error))}")
+            self.stop(_text_of(error))
         finally:
             self._limit.leave()
 
@@ -278,6 +280,14 @@ class Worker:
             counts.cost_usd, counts.reason = str(self._cost), self._reason
             body = json.dumps(asdict(counts)).encode()
         self._chunks.store.write(f"{WORKERS}/{counts.worker}.json", body)
+
+
+def _text_of(error: Exception) -> str:
+    """Return what an error says; others' texts may have the content of a row."""
+    if isinstance(error, ModelManagerError | OSError):
+        return f"{type(error).__name__}: {mask_account_ids(str(error))}"
+    (*_, last) = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
 
 
 def read_counts(chunks: Chunks) -> list[WorkerCounts]:
