@@ -100,7 +100,8 @@ class AttemptSpan:
             attributes |= {_REQUEST[key]: inference[key] for key in _REQUEST if key in inference}
             if self._keeps_content:
                 meter.keep_content = True
-                attributes |= content.of_request(params)
+                with self._guard:  # without its content, the span is still worth having
+                    attributes |= content.of_request(params)
             self._span = self._tracer.start_span(
                 f"{names.CHAT} {model}",
                 context=self._parent,
@@ -187,7 +188,8 @@ class AttemptSpan:
             **(_tokens(record) if record.has_usage else {}),
         }
         if self._keeps_content and (is_answered or meter.content):
-            found |= content.of_answer(meter.content, meter.stop_reason)
+            with self._guard:
+                found |= content.of_answer(meter.content, meter.stop_reason)
         return {name: value for name, value in found.items() if value is not None}
 
 
