@@ -150,7 +150,7 @@ class SqliteTables:
         """Set ``spent`` and ``uncertain`` to 0, and count the reset."""
         self._cursor.execute(
             "UPDATE counters SET spent = 0, uncertain = 0, resets = resets + 1 "
-            "WHERE budget = ?1 AND (?2 IS NULL OR key = ?2)",
+            "WHERE budget = ? AND key = ifnull(?, key)",
             (budget, key),
         )
 
@@ -158,7 +158,7 @@ class SqliteTables:
         """Return the counters of a budget's window, by key."""
         rows = self._cursor.execute(
             "SELECT key, spent, held, uncertain, resets FROM counters "
-            "WHERE budget = ?1 AND start = ?2 AND (?3 IS NULL OR key = ?3) ORDER BY key",
+            "WHERE budget = ? AND start = ? AND key = ifnull(?, key) ORDER BY key",
             (budget, start, key),
         ).fetchall()
         return [(name, Counter._make(counter)) for name, *counter in rows]
