@@ -16,6 +16,11 @@ _BOTOCORE_LOG = logging.getLogger("botocore")
 
 _BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - a variable's name
 
+_ADVISORY_SECONDS = 900
+"""Seconds before their end from which botocore refreshes credentials (botocore 1.44.5)."""
+
+_SOON_SECONDS = 5
+
 _HANDLERS: dict[str, frozenset[str]] = {
     "provide-client-params": frozenset(),
     "before-parameter-build": frozenset(
@@ -188,13 +193,23 @@ def _is_observed() -> bool:
     )
 
 
-def credentials_need_boto3(credentials: Any) -> bool:
-    """Return whether boto3 must send the call, because it will refresh the credentials."""
+def credentials_need_boto3(credentials: Any, *, soon: bool = False) -> bool:
+    """Return whether boto3 must send the call, because it will refresh the credentials.
+
+    Args:
+        credentials: The credentials.
+        soon: Also if it may have to within the next seconds.
+    """
     from botocore.credentials import Credentials, RefreshableCredentials
 
     if type(credentials) is Credentials:
         return False
-    return not isinstance(credentials, RefreshableCredentials) or credentials.refresh_needed()
+    if not isinstance(credentials, RefreshableCredentials):
+        return True
+    if not soon:
+        return credentials.refresh_needed()
+    advisory = getattr(credentials, "_advisory_refresh_timeout", _ADVISORY_SECONDS)
+    return credentials.refresh_needed(refresh_in=advisory + _SOON_SECONDS)
 
 
 def _name(handler: Any) -> str:

@@ -121,6 +121,10 @@ class Clients:
         """Return the Bedrock Runtime client for a region."""
         return self._client("bedrock-runtime", region)
 
+    def built_runtime(self, region: str | None = None) -> Any:
+        """Return the Bedrock Runtime client for a region if it was built before, else None."""
+        return self._built.clients.get(("bedrock-runtime", region or self._region))
+
     def control(self, region: str | None = None) -> Any:
         """Return the Bedrock client (inference profiles, model lists) for a region."""
         return self._client("bedrock", region)

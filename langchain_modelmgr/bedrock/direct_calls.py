@@ -79,6 +79,22 @@ class DirectCalls:
         """Let boto3 send all calls."""
         self._off = reason
 
+    def is_ready(self, name: str) -> bool:
+        """Return whether ``formed`` does not block, and boto3 need not send for a known reason.
+
+        Args:
+            name: The operation's name.
+        """
+        operation = self._operations.get(name)
+        if operation is None or not operation.is_learned:
+            return False
+        try:
+            self._ordinary(name)
+        except UncommonError as error:
+            self._log(str(error))
+            return False
+        return not credentials_need_boto3(getattr(self._signer, "_credentials", None), soon=True)
+
     def formed(
         self,
         name: str,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from langchain_modelmgr.bedrock.async_http import AsyncHttp
 from langchain_modelmgr.bedrock.direct_calls import OPERATIONS, PATTERN, DirectCalls, pattern_reply
+from langchain_modelmgr.bedrock.service_shapes import UncommonError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,9 @@ SENDER: ContextVar[Sender | None] = ContextVar("modelmgr_sender", default=None)
 
 _CALLS = "_modelmgr_calls"
 """The attribute of a client that holds its ``DirectCalls``."""
+
+_HTTP = "_modelmgr_http"
+"""The attribute of a client that holds its ``_Http``."""
 
 _CREATING = "creating-client-class.bedrock-runtime"
 
@@ -67,6 +72,44 @@ def instrument(client: Any, *handlers: Callable[..., Any], only_boto3: str = "")
     events.register("before-parse.bedrock-runtime.Converse", _keep_reply)
 
 
+def prepare_asyncio(client: Any) -> None:
+    """Prepare to send a client's requests without a thread for each; don't wait for it."""
+    http: _Http | None = getattr(client, _HTTP, None)
+    if http is not None:
+        http.for_asyncio.prepare(client.meta.endpoint_url, client.meta.config.connect_timeout)
+
+
+def is_ready_for_asyncio(client: Any, operation: str) -> bool:
+    """Return whether requests of an operation can be sent without a thread for each."""
+    http: _Http | None = getattr(client, _HTTP, None)
+    calls: DirectCalls | None = getattr(client, _CALLS, None)
+    return (
+        http is not None
+        and http.for_asyncio.is_ready
+        and calls is not None
+        and calls.is_ready(operation)
+    )
+
+
+def direct_request(client: Any, operation: str, params: dict[str, Any], sender: Sender) -> Any:
+    """Return the signed request of an attempt and the reader of its reply; None: boto3 must send.
+
+    Does not block, if ``is_ready_for_asyncio``.
+    """
+    calls: DirectCalls = getattr(client, _CALLS)
+    return calls.formed(operation, params, _never_called, sender.time_budget.seconds)
+
+
+async def asend(client: Any, request: Any, sender: Sender) -> Any:
+    """Send a request of ``direct_request`` without a thread; return its reply, read to the end."""
+    http: _Http = getattr(client, _HTTP)
+    return await http.asend(request, sender)
+
+
+def _never_called(*_: Any) -> NoReturn:
+    raise UncommonError("nothing learned")
+
+
 def _add_base(base_classes: list[type], **_: Any) -> None:
     base_classes.insert(0, _Watched)
 
@@ -75,7 +118,8 @@ class _Watched:
     """Base class of Bedrock Runtime clients that replaces their HTTP session."""
 
     def __init__(self, *args: Any, endpoint: Any, **kwargs: Any) -> None:
-        self._modelmgr_http = endpoint.http_session = _Http(endpoint.http_session)
+        http = AsyncHttp(endpoint.http_session)
+        self._modelmgr_http = endpoint.http_session = _Http(endpoint.http_session, http)
         super().__init__(*args, endpoint=endpoint, **kwargs)  # type: ignore[call-arg]
         calls = DirectCalls(self, kwargs.get("request_signer"))
         factory = getattr(endpoint, "_response_parser_factory", None)
@@ -101,8 +145,9 @@ class _Watched:
 class _Http:
     """A client's HTTP session that reports each request and open reply to its attempt."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, for_asyncio: AsyncHttp) -> None:
         self._session = session
+        self.for_asyncio = for_asyncio
         # Private in botocore 1.43.68 to 1.44.5. Without it, only reply headers that arrive byte by
         # byte outlive the time-out of a synchronous call.
         pools: dict[str, type] = getattr(session, "_pool_classes_by_scheme", {})
@@ -139,8 +184,27 @@ class _Http:
             raise TimeoutError(sender.time_budget.ended)
         return response
 
+    async def asend(self, request: Any, sender: Sender) -> Any:
+        """Send a unary request of an attempt without a thread, as ``send`` does."""
+        exchange = await self.for_asyncio.exchange()
+        if sender.time_budget.is_over():
+            sender.meter.withhold()
+            raise TimeoutError(sender.time_budget.ended)
+        sender.meter.send()
+        sender.time_budget.start_waiting()
+        sender.meter.opened(exchange)
+        if sender.time_budget.ended:  # since it was checked: the watchdog found nothing to shut
+            raise TimeoutError(sender.time_budget.ended)
+        response = await exchange.send(
+            request, request.context["read_timeout"], sender.time_budget.replied
+        )
+        if sender.time_budget.ended:
+            raise TimeoutError(sender.time_budget.ended)
+        return response
+
     def close(self) -> None:
         """Close all connections."""
+        self.for_asyncio.close()
         self._session.close()
 
 

@@ -14,7 +14,7 @@ from langchain_modelmgr.bedrock.replies import (
     make_readable,
     reply_without_message,
 )
-from langchain_modelmgr.bedrock.transport import SENDER
+from langchain_modelmgr.bedrock.transport import SENDER, asend, direct_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,10 +55,14 @@ class WireClient:
         self.names: NameMap | None = None
         self.http_reply: Mapping[str, Any] = {}
         self.broken_calls: list[InvalidToolCall] = []
+        self._formed: Any = None
 
     def converse(self, **params: Any) -> dict[str, Any]:
         """Send one Converse request."""
-        reply = self._send(self._client.converse, for_converse(params))
+        return self._answer(self._send(self._client.converse, for_converse(params)))
+
+    def _answer(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """Measure a reply of Converse, and return it as langchain-aws can read it."""
         self.meter.touch()
         self.meter.read(reply)
         self.meter.stop_reason = reply.get("stopReason")
@@ -98,11 +102,43 @@ class WireClient:
             span.begin(self.meter, params, stream=stream)
             operation = span.while_current(operation)
         self.meter.form(params)
+        try:
+            return self._read(lambda: operation(**params))
+        finally:
+            self.time_budget.stop_waiting()
+
+    # -- without a thread
+
+    def form(self, params: dict[str, Any]) -> bool:
+        """Form the one Converse request of ``asend``; return whether it can be sent without boto3.
+
+        Does not block.
+        """
+        params, changes, names = formed(for_converse(params), self._model, self._forming)
+        self._formed = direct_request(self._client, "Converse", params, self)
+        if self._formed is None:
+            return False
+        self.names = names
+        self.meter.adapted += changes
+        self.meter.form(params)
+        return True
+
+    async def asend(self) -> dict[str, Any]:
+        """Send the request of ``form``; return what ``converse`` returns."""
+        request, replies = self._formed
+        self._formed = None
+        try:
+            response = await asend(self._client, request, self)
+        finally:
+            self.time_budget.stop_waiting()
+        return self._answer(self._read(lambda: replies.read(response)))
+
+    def _read(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         from botocore.parsers import ResponseParserError
 
         token = SENDER.set(self)
         try:
-            reply: dict[str, Any] = operation(**params)
+            reply = read()
         except ResponseParserError:
             empty = reply_without_message(self.http_reply)
             if empty is None:
@@ -110,7 +146,6 @@ class WireClient:
             reply = empty
         finally:
             SENDER.reset(token)
-            self.time_budget.stop_waiting()
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
         return reply
 

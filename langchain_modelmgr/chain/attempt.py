@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from langchain_modelmgr.bedrock.causes import masked
 from langchain_modelmgr.bedrock.failures import classify, may_be_billed, was_rejected
@@ -25,9 +25,17 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         self._request = attempt.request
         self._meter = attempt.meter
         self._time_budget = attempt.time_budget
+        self._is_postponed = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._time_budget.begin(self._meter.shut, self._meter.close)
+        return self
+
+    def postpone(self) -> None:
+        """Leave the attempt as it was before: nothing was sent, and it is made in another way."""
+        self._is_postponed = True
+        self._meter.withhold()
+        self._meter.adapted = ()
 
     def __exit__(
         self,
@@ -36,6 +44,8 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         traceback: TracebackType | None,
     ) -> None:
         self._time_budget.end()
+        if self._is_postponed:
+            return
         self._meter.close()  # explicitly, because the garbage collector would close the reply late
         if error is None:
             self._meter.finish("answered")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 from langchain_modelmgr.bedrock.adaptation import OriginalRequest
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
+from langchain_modelmgr.bedrock.stepping import SteppedCall, is_steppable
 from langchain_modelmgr.bedrock.tool_config import tool_config
+from langchain_modelmgr.bedrock.transport import is_ready_for_asyncio, prepare_asyncio
 from langchain_modelmgr.bedrock.unsendable import wrong_parameters
 from langchain_modelmgr.bedrock.wire import FormedOnly, FormingClient, WireClient
 from langchain_modelmgr.chain.attempt import measured
@@ -198,20 +201,61 @@ class Candidate(Runnable[AttemptRequest, Any]):
                 stop=input.request.stop,
                 **self._form(input),
             )
-            for generation in result.generations:
-                generation.message.response_metadata["model_name"] = self.model_id
-                restore_results(generation.message)
-                if isinstance(generation.message, AIMessage):
-                    generation.message.invalid_tool_calls = wired.client.broken_calls
-            return result
+            return self._answer(result, wired.client)
+
+    def _answer(self, result: ChatResult, wire: WireClient) -> ChatResult:
+        for generation in result.generations:
+            generation.message.response_metadata["model_name"] = self.model_id
+            restore_results(generation.message)
+            if isinstance(generation.message, AIMessage):
+                generation.message.invalid_tool_calls = wire.broken_calls
+        return result
 
     async def ainvoke(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> ChatResult:
-        """Make one attempt on a thread of the pool; a cancelled attempt is recorded at once."""
-        return await self._pool.run(
-            lambda: self.invoke(input), input, (self.settings.region, self.model_id)
+        """Make one attempt, on a thread of the pool if it may block.
+
+        A cancelled attempt is recorded at once.
+        """
+        if self._may_await(input, "Converse"):
+            result = await self._awaited(input)
+            if result is not None:
+                return result
+        return await self._pool.run(lambda: self._on_a_thread(input), input, self._share)
+
+    def _may_await(self, attempt: AttemptRequest, operation: str) -> bool:
+        """Return whether an attempt is made without a thread, unless boto3 must send its request.
+
+        Budgets are reserved in a store, which may block. What is made once is made on a thread.
+        """
+        return (
+            attempt.meter.budget is None
+            and is_ready_for_asyncio(self._clients.built_runtime(self.settings.region), operation)
+            and is_steppable()
         )
+
+    def _on_a_thread(self, attempt: AttemptRequest) -> ChatResult:
+        prepare_asyncio(self._clients.runtime(self.settings.region))
+        return self.invoke(attempt)
+
+    async def _awaited(self, attempt: AttemptRequest) -> ChatResult | None:
+        """Make one attempt without a thread; return None if boto3 must send its request."""
+        async with self._pool.slot(attempt, self._share):
+            self._warn_of_a_short_timeout(attempt)
+            with measured(attempt) as measurement:
+                kept = with_kept_names(attempt.request.messages)
+                wired = self._wired(attempt, names_kept=kept is not attempt.request.messages)
+                call, wire = SteppedCall(wired), wired.client
+                stop, keywords = attempt.request.stop, self._form(attempt)
+                if not call.form(own_messages(kept), stop, keywords):
+                    measurement.postpone()
+                    return None
+                try:
+                    return self._answer(await call.result(), wire)
+                except asyncio.CancelledError:
+                    attempt.meter.cancel()
+                    raise
 
     def stream(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
@@ -239,9 +283,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Make one attempt on threads of the pool and yield its chunks."""
-        pumped = self._pool.stream(
-            lambda: self.stream(input), input, (self.settings.region, self.model_id)
-        )
+        pumped = self._pool.stream(lambda: self.stream(input), input, self._share)
         async with aclosing(pumped) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -9,6 +9,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from langchain_modelmgr.runtime.awaited_work import AwaitedWork
 from langchain_modelmgr.runtime.blocking_stream import BlockingStream
 from langchain_modelmgr.runtime.blocking_work import BlockingWork
 from langchain_modelmgr.runtime.forks import AFTER_FORK
@@ -77,6 +78,17 @@ class CallPool:
             call.cancel()
             raise
 
+    def slot(self, attempt: Attempt, model: Hashable) -> AwaitedWork:
+        """Return a context manager in which the current task makes an attempt, under a slot.
+
+        Args:
+            attempt: The attempt.
+            model: The model that the slot is counted against.
+        """
+        work = AwaitedWork(self._slots, attempt, model, self._running.discard)
+        self._remember(work)
+        return work
+
     async def stream(
         self, source: Callable[[], Generator[T, None, None]], attempt: Attempt, model: Hashable
     ) -> AsyncGenerator[T, None]:
@@ -113,11 +125,14 @@ class CallPool:
         return tuple(self._running)
 
     def _submit(self, work: BlockingWork) -> None:
+        self._remember(work)
+        work.request_slot()
+
+    def _remember(self, work: BlockingWork) -> None:
         if not self._used:
             self._used = True
             _AT_EXIT.remember(self)
         self._running.add(work)
-        work.request_slot()
 
 
 class _BlockingCall(BlockingWork, Generic[T]):

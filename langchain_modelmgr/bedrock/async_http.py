@@ -1,0 +1,412 @@
+"""Sends HTTP requests for asyncio over aiohttp, with the TLS settings and errors of botocore."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr.runtime.forks import AFTER_FORK
+from langchain_modelmgr.runtime.workers import WORKERS
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Callable
+
+    from aiohttp import ClientResponse, ClientSession
+
+OLDEST_AIOHTTP = 3, 13
+"""The oldest aiohttp that is used: older ones leave TLS transports open when a session closes."""
+
+KEEP_ALIVE_SECONDS = 60.0
+"""Seconds that a connection without a request is kept."""
+
+_LONGEST_LINE = 65_536
+"""Bytes of the longest header line that is read, as in ``http.client``."""
+
+_LARGE_BODY = 2**20
+"""Bytes from which aiohttp wants a file instead, which it writes in parts."""
+
+_EXCHANGE: ContextVar[Exchange | None] = ContextVar("modelmgr_exchange", default=None)
+
+_INHERITED: list[Any] = []
+"""Sessions of a forked child's parent: kept, because their destructors would use its loops."""
+
+
+class AsyncHttp:
+    """The aiohttp sessions of one boto3 client, one session for each event loop.
+
+    A session is closed with its event loop, or when the client is closed and its last request has
+    ended.
+
+    Args:
+        session: The HTTP session of the boto3 client, whose settings are used.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._http = session
+        self._connect_timeout = 0.0
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
+        self._state = ""
+        self._context: ssl.SSLContext | None = None
+        AFTER_FORK.watch(self)
+
+    def reset_after_fork(self) -> None:
+        """Leave the parent's sessions alone: their sockets and loops are the parent's."""
+        _INHERITED.append(self._loops)
+        self._loops = {}
+        if self._state == "preparing":
+            self._state = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be sent."""
+        return self._state == "ready"
+
+    def prepare(self, url: str, connect_timeout: float) -> None:
+        """Import aiohttp and load the CA file, on another thread; don't wait for it.
+
+        Args:
+            url: The endpoint.
+            connect_timeout: Seconds to reach it.
+        """
+        if not self._state:
+            self._state = "preparing"
+            self._connect_timeout = connect_timeout
+            with suppress(RuntimeError):  # no more threads can be started
+                WORKERS.run(lambda: self._prepare(url))
+
+    def _prepare(self, url: str) -> None:
+        state = "unusable"
+        try:
+            if _is_installed() and self._is_ordinary(url):
+                if url.startswith("https:"):
+                    self._context = _tls_context(self._http._verify)  # noqa: SLF001
+                state = "ready"
+        except Exception:  # noqa: BLE001, S110 - boto3 then sends, and raises its own error
+            pass
+        self._state = state
+
+    def _is_ordinary(self, url: str) -> bool:
+        """Return whether the client's session has no proxy, certificate or unusual TLS settings.
+
+        The names are private in botocore 1.43.68 to 1.44.5; without them boto3 sends.
+        """
+        from botocore.httpsession import URLLib3Session
+
+        if type(self._http) is not URLLib3Session:
+            return False
+        http: Any = self._http
+        return (
+            http._proxy_config.proxy_url_for(url) is None  # noqa: SLF001
+            and http._cert_file is None  # noqa: SLF001
+            and (http._verify is True or isinstance(http._verify, str))  # noqa: SLF001
+        )
+
+    async def exchange(self) -> Exchange:
+        """Return an exchange of one request for one reply in the running event loop."""
+        loop = asyncio.get_running_loop()
+        kept = self._loops.get(loop)
+        if kept is None:
+            self._forget_closed_loops()
+            kept = self._loops[loop] = _LoopSession(self._context)
+            await kept.start(self._loops)
+        return Exchange(kept, loop, self._connect_timeout)
+
+    def close(self) -> None:
+        """Close all sessions, each when its last request has ended; later requests open new ones.
+
+        May be called from any thread.
+        """
+        for loop, kept in tuple(self._loops.items()):
+            self._loops.pop(loop, None)
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(kept.close_when_idle)
+        self._forget_closed_loops()
+
+    def _forget_closed_loops(self) -> None:
+        for loop, kept in tuple(self._loops.items()):
+            if loop.is_closed():
+                self._loops.pop(loop, None)
+                kept.forget()
+
+
+class _LoopSession:
+    """The aiohttp session of one event loop.
+
+    Args:
+        context: The TLS context; None for plain HTTP.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._users = 0
+        self._is_closing = False
+        self._closer: asyncio.Task[None] | None = None
+        self.session: ClientSession
+        self._keeper: AsyncGenerator[None, None]
+
+    async def start(self, loops: dict[asyncio.AbstractEventLoop, _LoopSession]) -> None:
+        """Open the session, and have it closed before the event loop is."""
+        self.session = _session(self._context)
+        # Event loops close open async generators at their end (``shutdown_asyncgens``).
+        self._keeper = self._keep(loops)
+        await anext(self._keeper)
+
+    async def _keep(
+        self, loops: dict[asyncio.AbstractEventLoop, _LoopSession]
+    ) -> AsyncGenerator[None, None]:
+        session = self.session
+        try:
+            yield
+        finally:
+            loops.pop(asyncio.get_running_loop(), None)
+            await session.close()
+
+    def __enter__(self) -> ClientSession:
+        self._users += 1
+        return self.session
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        if self._is_closing:
+            self.close_when_idle()
+
+    def close_when_idle(self) -> None:
+        """Close the session now, or when its last request has ended. Called in its event loop."""
+        self._is_closing = True
+        if not self._users and self._closer is None:
+            # If the loop ends before the task runs, the loop closes the generator.
+            self._closer = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        await self._keeper.aclose()
+
+    def forget(self) -> None:
+        """Mark the session of a closed event loop as closed; nothing of it can run any more."""
+        connector: Any = self.session.connector
+        self.session.detach()
+        if connector is not None:
+            with suppress(RuntimeError):
+                connector._close_immediately()  # noqa: SLF001
+
+
+class Exchange:
+    """One request and its reply.
+
+    ``shutdown`` and ``close`` may be called from any thread; they close the connection, also while
+    the reply's headers are awaited.
+    """
+
+    def __init__(
+        self, kept: _LoopSession, loop: asyncio.AbstractEventLoop, connect_timeout: float
+    ) -> None:
+        self._kept = kept
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._connect_timeout = connect_timeout
+        self._interrupt = asyncio.timeout(None)
+        self._transport: asyncio.Transport | None = None
+        self._is_broken = False
+        self._is_whole = False
+
+    async def send(self, request: Any, silence: float, on_reply: Callable[[], None]) -> Any:
+        """Send a prepared request of botocore; return its reply, read to the end.
+
+        Args:
+            request: The request.
+            silence: Seconds without any byte after which the request fails.
+            on_reply: Called when the reply's headers have been received.
+
+        Raises:
+            BotoCoreError: botocore's own error for what went wrong.
+        """
+        from botocore.awsrequest import AWSResponse
+
+        with self._kept as session:
+            response = await self._opened(session, request, silence)
+            on_reply()
+            try:
+                content = await response.read()
+            except Exception as error:
+                raise _botocore_error(error, request) from error
+        headers = _headers(response)
+        return AWSResponse(request.url, response.status, headers, Body(content))
+
+    async def _opened(self, session: ClientSession, request: Any, silence: float) -> ClientResponse:
+        """Send the request and return the reply once its headers have been received."""
+        from aiohttp import ClientTimeout
+
+        body = request.body
+        if self._is_broken:
+            raise _botocore_error(ConnectionAbortedError(), request)
+        token = _EXCHANGE.set(self)
+        try:
+            async with self._interrupt:
+                response = await session.request(
+                    "POST",
+                    _url(request.url),
+                    data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
+                    headers=_request_headers(request),
+                    allow_redirects=False,
+                    timeout=ClientTimeout(
+                        total=None, sock_connect=self._connect_timeout, sock_read=silence
+                    ),
+                )
+        except Exception as error:
+            raise _botocore_error(error, request) from error
+        finally:
+            _EXCHANGE.reset(token)
+        response.content.on_eof(self._at_end)  # its connection may be used again from then on
+        return response
+
+    def _at_end(self) -> None:
+        self._is_whole = True
+        self._transport = None
+
+    def connected(self, transport: asyncio.Transport | None) -> None:
+        """Store the connection that the request is sent over."""
+        self._transport = transport
+
+    def shutdown(self) -> None:
+        """Break the exchange."""
+        if threading.get_ident() == self._thread:
+            self._break()
+        else:
+            self._loop.call_soon_threadsafe(self._break)
+
+    def close(self) -> None:
+        """Close the connection, unless the reply was read to its end."""
+        if not self._is_whole:
+            self.shutdown()
+
+    def _break(self) -> None:
+        self._is_broken = True
+        if self._transport is not None:
+            self._transport.abort()
+        elif not self._is_whole:
+            with suppress(RuntimeError):  # it is not connecting
+                self._interrupt.reschedule(self._loop.time())
+
+
+class Body:
+    """The body of a reply that was read, as botocore reads it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self) -> Any:
+        """Yield the bytes."""
+        yield self._content
+
+    def close(self) -> None:
+        """Do nothing: the connection was returned."""
+
+
+def _is_installed() -> bool:
+    try:
+        import aiohttp
+    except ImportError:
+        return False
+    major, minor = aiohttp.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= OLDEST_AIOHTTP
+
+
+def _tls_context(verify: Any) -> ssl.SSLContext:
+    """Return a context that verifies as botocore's sessions do."""
+    import ssl
+
+    from botocore.httpsession import create_urllib3_context, get_cert_path
+
+    context: ssl.SSLContext = create_urllib3_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    context.load_verify_locations(get_cert_path(verify))
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@cache
+def _connector_class() -> Any:
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        """A connector that tells an exchange which connection it uses."""
+
+        async def connect(self, *args: Any, **kwargs: Any) -> Any:
+            connection = await super().connect(*args, **kwargs)
+            if (exchange := _EXCHANGE.get()) is not None:
+                exchange.connected(connection.transport)
+            return connection
+
+    return Connector
+
+
+def _session(context: ssl.SSLContext | None) -> ClientSession:
+    import aiohttp
+
+    connector = _connector_class()(
+        limit=0,  # slots of the pool limit the calls
+        ssl=True if context is None else context,
+        resolver=aiohttp.ThreadedResolver(),  # getaddrinfo, as botocore
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "User-Agent", "Content-Type"),
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+    )
+
+
+@lru_cache(maxsize=512)
+def _url(url: str) -> Any:
+    from yarl import URL
+
+    return URL(url, encoded=True)
+
+
+def _request_headers(request: Any) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}  # as http.client
+    for name, value in request.headers.items():
+        headers[name] = value.decode() if isinstance(value, bytes) else value
+    return headers
+
+
+def _headers(response: ClientResponse) -> Any:
+    from urllib3 import HTTPHeaderDict
+
+    headers = HTTPHeaderDict()
+    for name, value in response.raw_headers:
+        headers.add(name.decode("latin-1"), value.decode("latin-1"))
+    return headers
+
+
+def _botocore_error(error: Exception, request: Any) -> Exception:
+    """Return the error that botocore's HTTP session raises for what went wrong."""
+    import aiohttp
+    import botocore.exceptions as botocore
+    from urllib3.exceptions import SSLError
+
+    where: dict[str, Any] = {"endpoint_url": request.url, "error": error}
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return botocore.SSLError(**where | {"error": SSLError(error.certificate_error)})
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return botocore.SSLError(**where | {"error": SSLError(error.os_error)})
+    kinds: tuple[tuple[type[Exception], type[botocore.BotoCoreError]], ...] = (
+        (aiohttp.ConnectionTimeoutError, botocore.ConnectTimeoutError),
+        (aiohttp.SocketTimeoutError, botocore.ReadTimeoutError),
+        (aiohttp.ClientConnectorError, botocore.EndpointConnectionError),
+    )
+    for kind, named in kinds:
+        if isinstance(error, kind):
+            return named(**where)
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return botocore.ConnectionClosedError(request=request, **where)
+    return botocore.HTTPClientError(error=error)

@@ -1,0 +1,79 @@
+"""Managers whose async calls need no thread: what the tests of awaited calls share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.bedrock.transport import is_ready_for_asyncio
+from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_modelmgr.usage.record import ModelUsageMetrics
+    from tests.agents import Configure
+
+AGENT = f"{{model: '{SONNET}', retries: 0, cooldown_seconds: 0, fallbacks: []}}"
+CHAIN = f"{{model: '{SONNET}', retries: 0, cooldown_seconds: 0, fallbacks: ['{HAIKU}']}}"
+OPERATIONS = ("Converse", "ConverseStream")
+
+
+class Threads(MemorySink):
+    """Keeps the records, and the threads that attempts ended in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def record(self, usage: ModelUsageMetrics) -> None:
+        super().record(usage)
+        self.names.append(threading.current_thread().name)
+
+
+@contextmanager
+def awaiting(
+    configured: Configure, agents: str = f"a: {AGENT}", more: str = "", **settings: Any
+) -> Iterator[tuple[ModelManager, Threads]]:
+    """Give a manager that is ready to send without a thread, and its sink without records."""
+    sink = Threads()
+    with ModelManager(configured(agents, more), sinks=[sink], **settings) as manager:
+        make_ready(manager)
+        sink.names.clear()
+        sink.clear()
+        yield manager, sink
+
+
+def make_ready(manager: ModelManager, agent: str = "a") -> None:
+    """Let boto3 form the requests that others are learned from, and aiohttp be imported."""
+    llm = manager.chat_model(agent)
+
+    async def call() -> None:
+        await llm.ainvoke("x")
+        async for _ in llm.astream("x"):
+            pass
+
+    asyncio.run(call())
+    client = manager.clients.runtime()
+    wait(lambda: all(is_ready_for_asyncio(client, operation) for operation in OPERATIONS))
+
+
+def wait(happened: Callable[[], bool]) -> None:
+    """Wait, in a thread without an event loop."""
+    pause = threading.Event()
+    for _ in range(3_000):
+        if happened():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen within 30 s")
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait until something has happened."""
+    async with asyncio.timeout(30):
+        while not happened():  # noqa: ASYNC110 - other threads' work is waited for
+            await asyncio.sleep(0.01)
