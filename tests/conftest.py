@@ -33,17 +33,14 @@ settings.load_profile("any machine")
 _AWS_SETTINGS = ("AWS_", "MODELMGR_", "LANGSMITH_", "LANGCHAIN_")
 
 
-def pytest_collection_finish() -> None:
-    """Remove the event handler that moto adds to all clients when a test module imports it.
+def pytest_runtest_setup() -> None:
+    """Remove the event handler that moto adds to all clients when a test imports it.
 
     The tests use moto's server only, and a client with a mock's handler is not an ordinary one.
     """
     BUILTIN_HANDLERS[:] = [
         entry for entry in BUILTIN_HANDLERS if not type(entry[1]).__module__.startswith("moto.")
     ]
-
-
-def pytest_runtest_setup() -> None:
     socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
