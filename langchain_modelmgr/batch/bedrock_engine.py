@@ -158,7 +158,7 @@ class _Engine:
         notes, self._number = JobNote.read_all(self._store)
         taken: dict[ChunkTask, set[int]] = {}
         for note in notes:
-            self._begin(note)
+            self._begin(note, is_new=False)
             for task, positions in note.positions().items():
                 taken.setdefault(task, set()).update(positions)
         self._queue = RowQueue(self._chunks, self._tasks, taken)
@@ -210,7 +210,7 @@ class _Engine:
                     self._queue.put_back(draft.rows)
                     return
                 note = self._prepared(draft)
-            if note is None or not self._begin(note):
+            if note is None or not self._begin(note, is_new=True):
                 self._queue.put_back(draft.rows)
                 return
 
@@ -263,24 +263,34 @@ class _Engine:
             rows=ranges_of(draft.rows),
         )
 
-    def _begin(self, note: JobNote) -> bool:
+    def _begin(self, note: JobNote, *, is_new: bool) -> bool:
         """Create a job, or find it; return whether there was room for it."""
         body = self._store.read(note.created)
         if body is None:
-            try:
-                arn = self._service.create(note.request)
-            except NoRoomError as error:
-                self.whys.append(f"Bedrock takes no further job: {error}")
-                self._give_up(note, "not created")
+            # Its name finds it, too: nobody says how long Bedrock remembers a token.
+            arn = None if is_new else self._service.find(note.request["jobName"])
+            arn = arn or self._created(note)
+            if arn is None:
                 return False
-            except RefusedError:
-                self._give_up(note, "refused")
-                raise
             body = json.dumps({"arn": arn}).encode()
             self._store.write_new(note.created, body)
         arn = json.loads(body)["arn"]
         self._running.append(_Running(note, arn, POLL_SECONDS[0], time.monotonic()))
         return True
+
+    def _created(self, note: JobNote) -> str | None:
+        try:
+            return self._service.create(note.request)
+        except NoRoomError as error:
+            # An earlier attempt, whose reply was lost, may have created it.
+            if (arn := self._service.find(note.request["jobName"])) is not None:
+                return arn
+            self.whys.append(f"Bedrock takes no further job: {error}")
+            self._give_up(note, "not created")
+            return None
+        except RefusedError:
+            self._give_up(note, "refused")
+            raise
 
     def _give_up(self, note: JobNote, status: str) -> None:
         """Note that a job was not created, and release what it holds."""

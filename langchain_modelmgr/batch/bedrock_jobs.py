@@ -153,7 +153,12 @@ class JobService:
 
     def upload(self, key: str, file: IO[bytes]) -> None:
         """Write an object of the bucket."""
-        self._call("PutObject", self._s3.put_object, Bucket=self._bucket, Key=key, Body=file)
+
+        def put(**arguments: Any) -> Any:
+            file.seek(0)  # an attempt that failed may have read it
+            return self._s3.put_object(**arguments)
+
+        self._call("PutObject", put, Bucket=self._bucket, Key=key, Body=file)
 
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, or find the one that the same request has created; return its ARN.
@@ -165,6 +170,16 @@ class JobService:
         name = "CreateModelInvocationJob"
         found = self._call(name, self._bedrock.create_model_invocation_job, **request)
         return str(found["jobArn"])
+
+    def find(self, name: str) -> str | None:
+        """Return the ARN of the job of a name; None if there is none."""
+        found = self._call(
+            "ListModelInvocationJobs",
+            self._bedrock.list_model_invocation_jobs,
+            nameContains=name,
+        )
+        jobs = found.get("invocationJobSummaries", ())
+        return next((str(job["jobArn"]) for job in jobs if job["jobName"] == name), None)
 
     def read(self, arn: str) -> dict[str, Any]:
         """Return status and message of a job."""
@@ -239,6 +254,21 @@ class RefusedError(JobError):
 
 class _ConflictError(JobError):
     pass
+
+
+def refuse_open_jobs(store: Store) -> None:
+    """Refuse to ask rows by calls while batch inference jobs have them.
+
+    Raises:
+        JobError: There are such jobs.
+    """
+    notes, _ = JobNote.read_all(store)
+    if notes:
+        rows = sum(note.records for note in notes)
+        raise JobError(
+            f"{store.where}: {rows} rows are in batch inference jobs: go on with engine='bedrock'; "
+            "stop() ends the jobs early"
+        )
 
 
 def stop_jobs(store: Store, service: Callable[[JobNote], JobService]) -> None:

@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, run_bedrock, service_of, why_not
-from langchain_modelmgr.batch.bedrock_jobs import stop_jobs
+from langchain_modelmgr.batch.bedrock_jobs import JobNote, refuse_open_jobs, stop_jobs
 from langchain_modelmgr.batch.chunks import Chunks
 from langchain_modelmgr.batch.engines import Work, run_dask, run_local, run_ray
 from langchain_modelmgr.batch.estimate import Estimate, estimates
@@ -191,6 +191,8 @@ class Job:
         with self._alone():
             self._clean()
             if tasks:
+                if settings.engine != "bedrock":
+                    refuse_open_jobs(self._chunks.store)
                 self._begin(settings)
                 work = Work(self._manager, self.plan, self.into, settings)
                 reason: str | None = "the run was interrupted"
@@ -237,6 +239,8 @@ class Job:
 
     def _chosen(self, client: Any, hours: float | None) -> Engine:
         """Return the engine that ``auto`` takes."""
+        if JobNote.read_all(self._chunks.store)[0]:
+            return "bedrock"
         if client is not None:
             return "dask"
         if hours is None or hours < MIN_HOURS:

@@ -15,6 +15,7 @@ _OBJECTS = ["s3:GetObject", "s3:PutObject"]
 _JOBS = [
     "bedrock:CreateModelInvocationJob",
     "bedrock:GetModelInvocationJob",
+    "bedrock:ListModelInvocationJobs",
     "bedrock:StopModelInvocationJob",
 ]
 """What the engine ``bedrock`` calls. Source: AWS, "Required permissions for batch inference" and

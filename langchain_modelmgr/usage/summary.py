@@ -259,7 +259,7 @@ class UsageSummary:
         agent_name: str,
         *,
         answered: bool | None,
-        latency_ms: float,
+        latency_ms: float | None,
         fallback_used: bool = False,
         fallback_tried: bool = False,
     ) -> None:
@@ -269,7 +269,8 @@ class UsageSummary:
             agent_name: The agent that called.
             answered: Whether a model answered; None if the caller cancelled the call, which is
                 neither a success nor a failure.
-            latency_ms: Milliseconds that the whole call took.
+            latency_ms: Milliseconds that the whole call took; None: it was a row of a batch
+                inference job, which has no latency.
             fallback_used: True if the last model called was not the primary.
             fallback_tried: True if any model other than the primary was called.
         """

@@ -94,7 +94,7 @@ class UsageTotals:
         self.sinks.record(usage)
 
     def add_once(self, mark: str, records: Sequence[ModelUsageMetrics]) -> bool:
-        """Record attempts that belong together, unless the ledger has them.
+        """Record attempts that belong together, each a call, unless the ledger has them.
 
         Args:
             mark: Names them among all that the ledger ever has.
@@ -107,6 +107,7 @@ class UsageTotals:
             return False
         for record in records:
             self.summary.attempt(record)
+            self.summary.call(record.agent_name, answered=record.success, latency_ms=None)
             self.sinks.record(record)
         return True
 

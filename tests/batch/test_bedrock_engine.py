@@ -51,7 +51,8 @@ def test_every_row_is_answered_once_and_accounted_at_half_the_price(
         "tier": "batch", "timed": 0,
     }  # fmt: skip
     summary = manager.get_usage_summary()
-    assert summary["attempts"] == 120
+    assert (summary["calls"], summary["attempts"]) == (120, 120)
+    assert summary["average_latency_ms"] == 0.0
     assert summary["total_cost_usd"] == pytest.approx(float(status.cost_usd))
     manager.flush_metrics()
     metrics = local_aws.metrics

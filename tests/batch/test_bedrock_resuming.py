@@ -96,6 +96,35 @@ def test_a_job_whose_reply_was_lost_is_created_once(
     assert local_aws.requests(operations=["CreateModelInvocationJob"]) == 4
 
 
+def test_a_job_is_found_by_its_name_if_bedrock_has_forgotten_its_token(
+    manager: ModelManager, into: str, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(manager, into)
+    interrupt_once(monkeypatch, JobService, "create", after=True)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(engine="bedrock")
+    (made,) = local_aws.batch.jobs()
+    made.body["clientRequestToken"] = "forgotten"
+
+    assert job.run(engine="bedrock").done == 120
+    assert local_aws.batch.jobs() == [made]
+
+
+def test_other_engines_are_refused_while_a_job_has_rows(
+    manager: ModelManager, into: str, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(manager, into)
+    interrupt_once(monkeypatch, JobService, "read", after=True)
+    with pytest.raises(KeyboardInterrupt):
+        job.run(engine="bedrock")
+
+    with pytest.raises(JobError, match="120 rows are in batch inference jobs: go on with engine"):
+        job.run(engine="local")
+
+    assert job.run().done == 120  # auto goes on with them
+    assert local_aws.requests() == 0
+
+
 def test_a_service_that_keeps_failing_ends_the_run_and_leaves_the_job_to_the_next(
     manager: ModelManager, into: str, local_aws: LocalAWS
 ) -> None:

@@ -58,6 +58,8 @@ def test_a_batch_record_does_not_change_the_average_latency_of_calls(tmp_path: P
         manager.totals.add(make(latency_ms=80.0))
         manager.totals.add_once("batch/one", records(3))
 
-        (model,) = manager.get_usage_summary()["by_model"].values()
+        summary = manager.get_usage_summary()
+        (model,) = summary["by_model"].values()
     assert model["average_latency_ms"] == 80.0
     assert model["attempts"] == 4
+    assert summary["calls"] == 3
