@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, Any, assert_type, get_args
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -16,6 +16,7 @@ from langchain_modelmgr import (
     UsageTrack,
 )
 from langchain_modelmgr.local import LocalAWS
+from langchain_modelmgr.usage.summary import _CountKey, _FloatKey
 
 if TYPE_CHECKING:
     from tests.agents import Configure
@@ -69,12 +70,25 @@ def test_type_checkers_know_a_managers_usage_types(configured: Configure) -> Non
         table = manager.usage("today")
         checks = manager.check_chains()
 
+    assert_type(summary["metrics"], dict[str, Any])
+    assert_type(summary["unconfirmed_usd"], float)
+    assert list(summary.to_pandas().columns)[:2] == ["agent", "model"]
     assert_type(aws, LocalAWS)
     assert_type(summary["by_agent"]["a"]["calls"] if summary["calls"] else 0, int)
     assert_type([row["model"] for row in summary["by_agent_and_model"]], list[str])
     assert_type(table, UsageTable)
     assert_type([check.ok for check in checks], list[bool])
     assert len(checks) == 1
+
+
+def test_type_checkers_know_every_key_of_the_summary(configured: Configure) -> None:
+    with ModelManager(configured(AGENT), sinks=[]) as manager:
+        summary = manager.get_usage_summary()
+
+    known = {*get_args(_CountKey), *get_args(_FloatKey), "by_agent", "by_model"}
+    assert summary.keys() == known | {"by_agent_and_model", "metrics"}
+    with pytest.raises(KeyError):
+        summary["cals"]  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def test_type_checkers_know_the_public_names_that_are_imported_lazily() -> None:

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field, fields
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast, overload
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.masking import mask_account_ids
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 EXACT = Context(prec=50)
 """50 digits: sums of prices stay exact, whatever the application's own decimal context is."""
+
+_CountKey = Literal[
+    "total_invocations", "attempts", "input_tokens", "output_tokens", "total_tokens",
+    "cache_read_tokens", "cache_write_tokens", "unpriced_invocations", "aborted", "calls",
+    "fallbacks", "fallback_calls", "unconfirmed_attempts", "unconfirmed_unpriced",
+]  # fmt: skip
+_FloatKey = Literal[
+    "total_cost_usd", "estimated_wasted_cost_usd", "average_latency_ms", "success_rate",
+    "unconfirmed_usd",
+]  # fmt: skip
 
 _MAX_WAITING = 256
 """Attempts and calls that may wait in memory to be added up."""
@@ -103,20 +113,31 @@ class AllFigures(AgentFigures):
     by_agent_and_model: list[AgentModelFigures]
 
 
-class UsageFigures(AllFigures):
-    """What ``get_usage_summary()`` returns.
+class UsageFigures(SummaryTable):
+    """What ``get_usage_summary()`` returns: a dict with the keys of ``AllFigures``, and more.
 
-    Attributes:
+    Keys:
         metrics: The data points of the sinks: ``SinkStats`` as a dict.
         unconfirmed_attempts: Attempts made while the store of the budgets could not be reached.
         unconfirmed_usd: USD of them; of an attempt without token counts, the most it may cost.
         unconfirmed_unpriced: Those whose cost is unknown, and not in ``unconfirmed_usd``.
     """
 
-    metrics: dict[str, Any]
-    unconfirmed_attempts: int
-    unconfirmed_usd: float
-    unconfirmed_unpriced: int
+    if TYPE_CHECKING:
+        # Not a TypedDict, which can have no methods: a type checker would hide to_pandas().
+        @overload  # type: ignore[override]  # unknown keys are errors, as in a TypedDict
+        def __getitem__(self, key: _CountKey, /) -> int: ...
+        @overload
+        def __getitem__(self, key: _FloatKey, /) -> float: ...
+        @overload
+        def __getitem__(self, key: Literal["by_agent"], /) -> dict[str, AgentFigures]: ...
+        @overload
+        def __getitem__(self, key: Literal["by_model"], /) -> dict[str, ModelFigures]: ...
+        @overload
+        def __getitem__(self, key: Literal["by_agent_and_model"], /) -> list[AgentModelFigures]: ...
+        @overload
+        def __getitem__(self, key: Literal["metrics"], /) -> dict[str, Any]: ...
+        def __getitem__(self, key: str, /) -> Any: ...
 
 
 class _Call(NamedTuple):
@@ -342,7 +363,7 @@ def of_manager(
     figures: AllFigures, metrics: dict[str, Any], unconfirmed: Mapping[str, Any]
 ) -> UsageFigures:
     """Return a summary with the sinks' data points and what budgets could not confirm."""
-    return cast("UsageFigures", SummaryTable({**figures, "metrics": metrics, **unconfirmed}))
+    return UsageFigures({**figures, "metrics": metrics, **unconfirmed})
 
 
 def _of_calls(totals: _Totals) -> AgentFigures:
