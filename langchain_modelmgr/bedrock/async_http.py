@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.bedrock.tls import has_ordinary_tls, tls_context
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.workers import WORKERS
 
@@ -83,29 +84,13 @@ class AsyncHttp:
     def _prepare(self, url: str) -> None:
         state = "unusable"
         try:
-            if _is_installed() and self._is_ordinary(url):
+            if _is_installed() and has_ordinary_tls(self._http, url):
                 if url.startswith("https:"):
-                    self._context = _tls_context(self._http._verify)  # noqa: SLF001
+                    self._context = tls_context(self._http)
                 state = "ready"
         except Exception:  # noqa: BLE001, S110 - boto3 then sends, and raises its own error
             pass
         self._state = state
-
-    def _is_ordinary(self, url: str) -> bool:
-        """Return whether the client's session has no proxy, certificate or unusual TLS settings.
-
-        The names are private in botocore 1.43.68 to 1.44.5; without them boto3 sends.
-        """
-        from botocore.httpsession import URLLib3Session
-
-        if type(self._http) is not URLLib3Session:
-            return False
-        http: Any = self._http
-        return (
-            http._proxy_config.proxy_url_for(url) is None  # noqa: SLF001
-            and http._cert_file is None  # noqa: SLF001
-            and (http._verify is True or isinstance(http._verify, str))  # noqa: SLF001
-        )
 
     async def exchange(self) -> Exchange:
         """Return an exchange of one request for one reply in the running event loop."""
@@ -314,20 +299,6 @@ def _is_installed() -> bool:
         return False
     major, minor = aiohttp.__version__.split(".")[:2]
     return (int(major), int(minor)) >= OLDEST_AIOHTTP
-
-
-def _tls_context(verify: Any) -> ssl.SSLContext:
-    """Return a context that verifies as botocore's sessions do."""
-    import ssl
-
-    from botocore.httpsession import create_urllib3_context, get_cert_path
-
-    context: ssl.SSLContext = create_urllib3_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.check_hostname = True
-    context.load_verify_locations(get_cert_path(verify))
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 @cache

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
-from pydantic import ValidationError
 
 from langchain_modelmgr.bedrock.adaptation import OriginalRequest
 from langchain_modelmgr.bedrock.forming import Forming
@@ -17,9 +16,9 @@ from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_nam
 from langchain_modelmgr.bedrock.stepping import SteppedCall, is_steppable
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.transport import is_ready_for_asyncio, prepare_asyncio
-from langchain_modelmgr.bedrock.unsendable import wrong_parameters
 from langchain_modelmgr.bedrock.wire import FormedOnly, FormingClient, WireClient
 from langchain_modelmgr.chain.attempt import measured
+from langchain_modelmgr.chain.built_model import built_model
 from langchain_modelmgr.chain.compatibility import check, forced_choice
 from langchain_modelmgr.chain.request import (
     AttemptRequest,
@@ -31,7 +30,6 @@ from langchain_modelmgr.chain.request import (
     thinking_parameters,
 )
 from langchain_modelmgr.chain.whole_answer import as_chunk
-from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
@@ -71,15 +69,6 @@ logger = logging.getLogger(__name__)
 
 FAST_TOKENS_PER_SECOND = 150
 """A fast model's speed: the warning is for requests that even such a model can't finish."""
-
-_UNRESOLVED = {
-    "base_model_id": "unknown",
-    "provider": "unknown",
-    "disable_streaming": False,
-    "supports_tool_choice_values": ("auto", "any", "tool"),
-}
-"""Arguments of ChatBedrockConverse for an unresolved ARN, which allow everything. Without them it
-would call GetInferenceProfile again, and raise if that is denied (1.9.1)."""
 
 
 def outlasts(max_tokens: int, seconds: float) -> bool:
@@ -392,51 +381,4 @@ class Candidate(Runnable[AttemptRequest, Any]):
         )
 
     def _build(self, parameters: Mapping[str, Any]) -> Any:
-        from langchain_aws import ChatBedrockConverse
-
-        model = self.settings.model
-        facts: dict[str, Any] = dict(_UNRESOLVED)
-        if model.base_model_id is not None:
-            facts = {"base_model_id": model.base_model_id}
-        if model.provider is not None:
-            facts["provider"] = model.provider
-        streaming = _disable_streaming(model)
-        if streaming is not None:
-            facts["disable_streaming"] = streaming
-        # Not set with thinking: langchain-aws knows which Claude models then can't be forced.
-        if model.tool_choices is not None and not thinking_parameters(parameters, {}):
-            facts["supports_tool_choice_values"] = model.tool_choices
-        try:
-            built = ChatBedrockConverse(
-                model_id=model.model_id,
-                client=self._clients.runtime(self.settings.region),
-                bedrock_client=_Lazy(lambda: self._clients.control(self.settings.region)),
-                **facts,
-                **parameters,
-            )
-        except ValidationError as error:  # could not be checked when the file was read
-            raise ConfigurationError(f"{self.public_id}: {wrong_parameters(error)}") from None
-        # langchain-aws 1.9.1 overwrites the argument for ARNs of application inference profiles,
-        # and uses True for models that it did not verify; here, unknown models may stream.
-        if streaming is not None or built.disable_streaming is True:
-            built.disable_streaming = streaming or False
-        return built
-
-
-def _disable_streaming(model: ModelConfig) -> bool | Literal["tool_calling"] | None:
-    """Return LangChain's ``disable_streaming`` of a model; None leaves it to langchain-aws."""
-    if model.supports_streaming is False:
-        return True
-    if model.supports_streaming_tools is None and not model.in_catalog:
-        return None
-    return "tool_calling" if model.supports_streaming_tools is False else False
-
-
-class _Lazy:
-    """Proxy of a client that is built on first access."""
-
-    def __init__(self, build: Any) -> None:
-        self._build = build
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._build(), name)
+        return built_model(self.settings, self._clients, parameters)
