@@ -205,11 +205,21 @@ class OpenChunk:
         logged = chunks.read_logs(chunks.store.names(task.logs))
         self._answers = logged.answers
         self.pending = [row for row in wanted if row.position not in self._answers]
+        # Read after the logs: who writes the results removes the logs.
+        if self.pending and chunks.store.read(task.result) is not None:
+            self.pending = []
+            self.is_finished.set()
         self._left = len(self.pending)
         self._log = chunks.store.log(f"{task.logs}/{uuid.uuid4().hex}") if self._left else None
         self._lock = threading.Lock()
-        if not self._left:
+        if not self._left and not self.is_finished.is_set():
             self._finish()
+
+    def end(self) -> None:
+        """Ask no further row: another worker has written the results."""
+        self.pending = []
+        self.is_finished.set()
+        self.close()
 
     def note_group(self, rows: Sequence[Row]) -> None:
         """Note rows that are about to be sent, where single notes would be too many."""
@@ -218,18 +228,18 @@ class OpenChunk:
 
     def note(self, row: Row) -> None:
         """Note that a row is about to be sent."""
-        if self._log is not None and self._chunks.store.notes_each_row:
-            self._log.append(note_line(row.position))
+        if (log := self._log) is not None and self._chunks.store.notes_each_row:
+            log.append(note_line(row.position))
 
     def returned(self, row: Row) -> None:
         """Note that a row was not sent after all."""
-        if self._log is not None:
-            self._log.append(returned_line(row.position))
+        if (log := self._log) is not None:
+            log.append(returned_line(row.position))
 
     def answered(self, answer: Answer) -> None:
         """Keep an answer; with the last one, write the chunk's results."""
-        if self._log is not None:
-            self._log.append(answer.line)
+        if (log := self._log) is not None:
+            log.append(answer.line)
         with self._lock:
             self._answers.setdefault(answer.position, answer)
             self._left -= 1

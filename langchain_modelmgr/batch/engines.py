@@ -170,7 +170,6 @@ def ask_chunk(work: Work, task: ChunkTask, concurrency: int) -> str | None:
     worker.feed(chunk)
     if worker.finish(chunk):
         return None
-    chunk.close()
     return worker.reason or "stopped"
 
 

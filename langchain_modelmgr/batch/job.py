@@ -18,15 +18,23 @@ from langchain_modelmgr.batch.estimate import Estimate, estimates
 from langchain_modelmgr.batch.plan import Plan, planned
 from langchain_modelmgr.batch.results import dataset_of
 from langchain_modelmgr.batch.rows import Rows
-from langchain_modelmgr.batch.status import RUN, JobStatus, status_of
+from langchain_modelmgr.batch.status import JobStatus, status_of
 from langchain_modelmgr.batch.store import FolderStore, store_of
-from langchain_modelmgr.batch.worker import STOP, WORKERS, RunSettings, task_name
+from langchain_modelmgr.batch.worker import (
+    RUN,
+    STOP,
+    WORKERS,
+    RunSettings,
+    await_others,
+    last_run,
+    task_name,
+)
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.errors import ConfigurationError, JobError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from langchain_modelmgr.batch.asking import OnThrottle
     from langchain_modelmgr.batch.bedrock_engine import Rest
@@ -138,9 +146,8 @@ class Job:
             ConfigurationError: An argument is wrong.
             JobError: Another run works on this job, or its place can't be used.
         """
-        tasks = self._chunks.pending()
         settings = self._settings(max_usd, engine, concurrency, on_throttle, client, deadline_hours)
-        return self._ask(tasks, settings, client, deadline_hours, rest)
+        return self._ask(self._chunks.pending, settings, client, deadline_hours, rest)
 
     def retry(  # noqa: PLR0913 - the parts of a run, keyword-only
         self,
@@ -154,9 +161,8 @@ class Job:
         rest: Rest = "auto",
     ) -> JobStatus:
         """Ask the rows again that failed for good, in chunks that are finished; as ``run``."""
-        tasks = self._chunks.failed()
         settings = self._settings(max_usd, engine, concurrency, on_throttle, client, deadline_hours)
-        return self._ask(tasks, settings, client, deadline_hours, rest)
+        return self._ask(self._chunks.failed, settings, client, deadline_hours, rest)
 
     def status(self) -> JobStatus:
         """Return the counts and the cost so far."""
@@ -180,7 +186,7 @@ class Job:
 
     def _ask(
         self,
-        tasks: list[ChunkTask],
+        find: Callable[[], list[ChunkTask]],
         settings: RunSettings,
         client: Any,
         hours: float | None,
@@ -190,16 +196,18 @@ class Job:
             raise ConfigurationError(f"rest must be auto, calls or leave, not {rest!r}")
         with self._alone():
             self._clean()
-            if tasks:
+            if find():
                 if settings.engine != "bedrock":
                     refuse_open_jobs(self._chunks.store)
                 self._begin(settings)
+                tasks = find()  # workers of an earlier run may have finished some
                 work = Work(self._manager, self.plan, self.into, settings)
                 reason: str | None = "the run was interrupted"
                 try:
                     reason = self._with_engine(work, tasks, client, hours, rest)
                 finally:
-                    self._note_run(settings, reason)
+                    if last_run(self._chunks) == settings.run:  # no other run has taken over
+                        self._note_run(settings, reason)
             return self.status()
 
     def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
@@ -270,8 +278,9 @@ class Job:
     def _begin(self, settings: RunSettings) -> None:
         """Note the run; count what earlier runs spent in its budget."""
         store = self._chunks.store
-        store.remove([STOP, *store.names(WORKERS)])
         self._note_run(settings, None)
+        await_others(self._chunks, settings.run)
+        store.remove([STOP, *store.names(WORKERS)])
         if settings.max_usd is not None:
             task = self._manager.budget(task_name(self.plan), usd=settings.max_usd)
             task.count_at_least(self.status().cost_usd)

@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.batch.answers import Sums
-from langchain_modelmgr.batch.worker import COUNT_SECONDS, WorkerCounts, read_counts
+from langchain_modelmgr.batch.worker import COUNT_SECONDS, RUN, WorkerCounts, read_counts
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from langchain_modelmgr.batch.chunks import Chunks
-
-RUN = "run.json"
-"""The name of the object that says how the last run ended."""
 
 _SILENT_SECONDS = 6 * COUNT_SECONDS
 """A worker whose counts are older has died."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
 
 WORKERS = "workers"
 STOP = "stop"
+RUN = "run.json"
+"""The name of the object with the id of the last run, and how it ended."""
 
 COUNT_SECONDS = 5.0
 """Seconds between two writings of a worker's counts, and between two looks for a stop."""
 
 _FLUSH_SECONDS = 2.0
+_LOOK_SECONDS = 0.2
+_SILENT_SECONDS = 15.0
+"""A worker of another run that has written no counts for so long has died."""
+
 _JOIN_SECONDS = 30.0
 
 
@@ -186,7 +193,7 @@ class Worker:
         with self._lock:
             self._open.add(chunk)
         for group in row_groups(chunk.pending, self._limit.most):
-            if self._stopped.is_set():
+            if self._stopped.is_set() or chunk.is_finished.is_set():
                 return
             self._in_store(chunk.note_group, group)
             for row in group:
@@ -226,6 +233,8 @@ class Worker:
             self._limit.leave()
 
     def _ask_noted(self, chunk: OpenChunk, row: Row) -> None:
+        if chunk.is_finished.is_set():  # by another worker
+            return
         chunk.note(row)
         try:
             answer = self._asker.ask(row)
@@ -236,8 +245,7 @@ class Worker:
         self._add(answer)
         chunk.answered(answer)
         if chunk.is_finished.is_set():
-            with self._lock:
-                self._open.discard(chunk)
+            self._discard(chunk)
 
     def _add(self, answer: Answer) -> None:
         with self._lock:
@@ -259,15 +267,41 @@ class Worker:
         while not self._closing.wait(_FLUSH_SECONDS):
             for chunk in tuple(self._open):
                 self._in_store(chunk.flush)
+            if self._stopped.is_set() and not self._limit.used:
+                self._release()
             if time.monotonic() >= due:
                 due = time.monotonic() + COUNT_SECONDS - _FLUSH_SECONDS / 2
                 self._in_store(self._look)
 
     def _look(self) -> None:
-        if self._open or not self._counts.ended:
-            self._write_counts(ended=not self._open)
-        if self._open and self._chunks.store.read(STOP) is not None:
+        """Write the counts; see whether the run goes on, and what other workers have finished."""
+        if not self._open:
+            if not self._counts.ended:
+                self._write_counts(ended=True)
+            return
+        self._write_counts()
+        if self._chunks.store.read(STOP) is not None:
             self.stop("stopped")
+        if last_run(self._chunks) not in (None, self._settings.run):
+            self.stop("another run began")
+        finished = self._chunks.finished()
+        for chunk in tuple(self._open):
+            done = finished.get(chunk.task.chunk)
+            if done is not None and done.version >= chunk.task.version:
+                chunk.end()
+                self._discard(chunk)
+
+    def _release(self) -> None:
+        """Close the chunks of a run that was stopped, and say that this worker has ended."""
+        for chunk in tuple(self._open):
+            self._in_store(chunk.close)
+            self._discard(chunk)
+        if not self._counts.ended:
+            self._in_store(self._write_ended)
+
+    def _discard(self, chunk: OpenChunk) -> None:
+        with self._lock:
+            self._open.discard(chunk)
 
     def _write_ended(self) -> None:
         self._write_counts(ended=True)
@@ -298,3 +332,46 @@ def read_counts(chunks: Chunks) -> list[WorkerCounts]:
         if body is not None:
             found.append(WorkerCounts(**json.loads(body)))
     return found
+
+
+def last_run(chunks: Chunks) -> str | None:
+    """Return the id of the job's last run; None: there was none."""
+    found: str | None = json.loads(chunks.store.read(RUN) or b"{}").get("run")
+    return found
+
+
+def await_others(chunks: Chunks, run: str) -> None:
+    """Wait until the workers of other runs have ended, or are silent.
+
+    They end within some seconds of seeing that another run began.
+
+    Args:
+        chunks: The job's chunks.
+        run: The id of the run that begins.
+    """
+    seen: dict[str, tuple[WorkerCounts, float]] = {}
+    while True:
+        now = time.monotonic()
+        waiting = False
+        for counts in read_counts(chunks):
+            if counts.run == run or counts.ended or _has_died(counts):
+                continue
+            if counts.worker not in seen or seen[counts.worker][0].updated != counts.updated:
+                seen[counts.worker] = counts, now
+            waiting = waiting or now - seen[counts.worker][1] < _SILENT_SECONDS
+        if not waiting:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _has_died(counts: WorkerCounts) -> bool:
+    """Return whether a worker's process is known to be gone; False if that can't be known."""
+    if counts.host != socket.gethostname() or sys.platform == "win32":
+        return False
+    try:
+        os.kill(counts.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
