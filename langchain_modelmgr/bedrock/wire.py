@@ -120,16 +120,21 @@ class WireClient:
             return False
         self.names = names
         self.meter.adapted += changes
+        if self.meter.span is not None:
+            self.meter.span.begin(self.meter, params, stream=False)
         self.meter.form(params)
         return True
 
     async def asend(self) -> dict[str, Any]:
         """Send the request of ``form``; return what ``converse`` returns."""
-        request, replies = self._formed
+        (request, replies), span = self._formed, self.meter.span
         self._formed = None
+        current = None if span is None else span.attach()
         try:
             response = await asend(self._client, request, self)
         finally:
+            if span is not None:
+                span.detach(current)
             self.time_budget.stop_waiting()
         return self._answer(self._read(lambda: replies.read(response)))
 

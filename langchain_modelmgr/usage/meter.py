@@ -49,6 +49,12 @@ class Traced(Protocol):
     def events(self, stream: Any) -> Any:
         """Return a stream, with the span as the current one only while an event is awaited."""
 
+    def attach(self) -> Any:
+        """Make the span the current one; return what ``detach`` needs."""
+
+    def detach(self, token: Any) -> None:
+        """Make the previous span the current one again, in the same context."""
+
     def close(self) -> None:
         """End the span. Only the first call counts."""
 

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation import botocore
 
 from langchain_modelmgr import ManagedBedrockChat, ModelManager
-from langchain_modelmgr.bedrock import transport
+from langchain_modelmgr.bedrock import transport, wire
 from langchain_modelmgr.local import ScriptedReply
 from tests.agents import count_pallets
 from tests.models import HAIKU, SONNET
@@ -99,6 +99,59 @@ def test_the_attempt_is_the_current_span_while_its_request_is_on_the_wire(
 
     (attempt,) = spans.attempts
     assert set(seen) == {span_id(attempt)}
+
+
+def test_calls_that_need_no_thread_make_the_same_spans(
+    llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    send = transport.asend
+
+    async def observed(*sent: Any) -> Any:
+        seen.append(current())
+        return await send(*sent)
+
+    monkeypatch.setattr(wire, "asend", observed)
+
+    async def one() -> None:
+        before = current()
+        await llm.ainvoke("how many pallets?")
+        assert current() == before
+
+    async def call() -> int:
+        await one()  # on a thread, which makes the client ready
+        local_aws.fail(SONNET, "ThrottlingException", times=2)
+        with work() as mine:
+            await asyncio.gather(*(one() for _ in range(4)))
+        return mine
+
+    mine = asyncio.run(call())
+
+    _, *calls = spans.calls
+    assert [parent(call) for call in calls] == [mine] * 4
+    assert sorted(len(spans.of_call(call)) for call in calls) == [1, 1, 2, 2]
+    assert set(seen) == {span_id(span) for call in calls for span in spans.of_call(call)}
+    assert len(seen) == 6
+
+
+def test_a_cancelled_call_that_needs_no_thread_ends_its_spans(
+    llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans
+) -> None:
+    async def cancel() -> None:
+        await llm.ainvoke("how many pallets?")
+        local_aws.stall(SONNET, 20)
+        before = local_aws.requests(SONNET)
+        task = asyncio.create_task(llm.ainvoke("how many pallets?"))
+        while local_aws.requests(SONNET) == before:  # noqa: ASYNC110 - the server is in a thread
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+
+    assert [of(span)["modelmgr.outcome"] for span in spans.calls] == ["answered", "aborted"]
+    assert [of(span)["modelmgr.outcome"] for span in spans.attempts] == ["answered", "aborted"]
 
 
 @pytest.mark.parametrize("mode", ["invoke", "stream", "ainvoke", "astream"])
