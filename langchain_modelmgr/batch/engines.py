@@ -64,6 +64,8 @@ def run_local(work: Work, tasks: Sequence[ChunkTask]) -> str | None:
     processes = min(
         os.cpu_count() or 1, math.ceil(work.settings.concurrency / THREADS_OF_A_PROCESS)
     )
+    if work.manager.config.budgets.state == "memory":
+        processes = 1  # each process would have budgets of its own, and max_usd several times
     if processes > 1 and len(tasks) > 1:
         return _run_in_processes(work, tasks, processes)
     return run_here(work, tasks, work.settings.concurrency)
@@ -130,21 +132,22 @@ def _run_in_processes(work: Work, tasks: Sequence[ChunkTask], processes: int) ->
 
 
 class _Workers:
-    """The worker of each run in this process: its tasks share threads and limits."""
+    """The worker of each job in this process: the tasks of a run share threads and limits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._of_run: dict[str, Worker] = {}
+        self._of_job: dict[str, Worker] = {}
 
     def of(self, work: Work, concurrency: int) -> Worker:
-        run = work.settings.run
+        own = work.plan.job
         with self._lock:
-            worker = self._of_run.get(run)
-            if worker is None or worker.reason is not None:
-                for other in self._of_run.values():
-                    other.stop("another run began")
-                worker = work.worker(concurrency)
-                self._of_run = {run: worker}
+            worker = self._of_job.get(own)
+            if worker is None or worker.run != work.settings.run or worker.reason is not None:
+                for job, other in list(self._of_job.items()):
+                    if job == own or other.is_idle:
+                        other.retire("another run began")
+                        del self._of_job[job]
+                worker = self._of_job[own] = work.worker(concurrency)
             return worker
 
 

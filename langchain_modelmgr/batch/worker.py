@@ -175,6 +175,16 @@ class Worker:
         self._counting.start()
 
     @property
+    def run(self) -> str:
+        """The run's id."""
+        return self._settings.run
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it works on no chunk."""
+        return not self._open
+
+    @property
     def reason(self) -> str | None:
         """Why it stopped before all rows were asked; None: it did not."""
         return self._reason
@@ -198,7 +208,10 @@ class Worker:
             self._in_store(chunk.note_group, group)
             for row in group:
                 if self._limit.enter(self._stopped.is_set):
-                    self._threads.submit(self._ask, chunk, row)
+                    try:
+                        self._threads.submit(self._ask, chunk, row)
+                    except RuntimeError:  # retired at this moment
+                        self._limit.leave()
                 elif not self._chunks.store.notes_each_row:
                     self._in_store(chunk.returned, row)
 
@@ -214,6 +227,12 @@ class Worker:
         with self._lock:
             self._reason = self._reason or reason
         self._stopped.set()
+
+    def retire(self, reason: str) -> None:
+        """Stop, and let the threads end, without waiting for the rows that are out."""
+        self.stop(reason)
+        self._closing.set()
+        self._threads.shutdown(wait=False)
 
     def close(self) -> None:
         """Wait for the rows that are out, and write the counts."""
@@ -263,6 +282,7 @@ class Worker:
 
     def _count(self) -> None:
         """Write counts and waiting lines, and look for a stop, until the worker is closed."""
+        self._in_store(self._write_counts)  # at once: other drivers look for it
         due = 0.0
         while not self._closing.wait(_FLUSH_SECONDS):
             for chunk in tuple(self._open):
