@@ -42,7 +42,7 @@ docs-api: $(VENV)/.dev   ## generate docs/api.md from the docstrings of the publ
 
 bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
-	$(BIN)/python benchmarks/async_calls.py
+	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/budgets.py
 	$(BIN)/python benchmarks/batch.py
