@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from langchain_modelmgr.budgets.money import nano_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.runtime.bound_functions import BindsFunctions
+from langchain_modelmgr.runtime.active_objects import ActiveObject
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextvars import Token
-
     from langchain_modelmgr.budgets.limits import BudgetStatus, Limit
     from langchain_modelmgr.budgets.store import BudgetStore
 
@@ -25,11 +22,10 @@ _NAMES_KEPT = 100_000
 """Names of tasks that a process remembers; the oldest are forgotten first."""
 
 _ACTIVE: ContextVar[tuple[TaskBudget, ...]] = ContextVar("modelmgr_task_budgets", default=())
-"""The task budgets of this context. Tasks and copied contexts inherit them; plain threads don't
-(before Python 3.14)."""
+"""The task budgets of this context."""
 
 
-class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
+class TaskBudget(ActiveObject, AbstractContextManager["TaskBudget"]):
     """A limit for the calls of one task.
 
     As a context manager it holds the calls that are begun inside the block, in its context,
@@ -43,6 +39,9 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
         project: The project, whose managers' calls are held.
     """
 
+    _VARIABLE = _ACTIVE
+    _IS_ENTERED = "this budget is already entered: call budget() again for another"
+
     def __init__(
         self, name: str | None, limit: Limit, store: BudgetStore, project: tuple[str, str]
     ) -> None:
@@ -50,8 +49,7 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
         self.limit = limit
         self.store = store
         self.project = project
-        self.is_over = False
-        self._token: Token[tuple[TaskBudget, ...]] | None = None
+        super().__init__()
 
     def __enter__(self) -> Self:
         """Begin to hold calls.
@@ -59,23 +57,11 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
         Raises:
             RuntimeError: It is already entered.
         """
-        if self._token is not None:
-            raise RuntimeError("this budget is already entered: call budget() again for another")
-        self.is_over = False
-        self._token = _ACTIVE.set((*_ACTIVE.get(), self))
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Hold no call that is begun from now on."""
-        token, self._token = self._token, None
-        others = tuple(task for task in _ACTIVE.get() if task is not self)
-        try:
-            if token is not None:
-                _ACTIVE.reset(token)
-        except ValueError:
-            # Entered in another context, which still has the budget.
-            self.is_over = True
-        _ACTIVE.set(others)
+        super().__exit__(*error)
 
     def count_at_least(self, usd: Decimal) -> None:
         """Count what was spent outside of this budget, if it is more than was counted.
@@ -123,15 +109,6 @@ class TaskBudget(BindsFunctions, AbstractContextManager["TaskBudget"]):
     def remaining(self) -> Decimal | int:
         """What is left."""
         return self.status.remaining
-
-    @contextmanager
-    def _active(self) -> Iterator[None]:
-        token = _ACTIVE.set((*_ACTIVE.get(), self))
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # closed in another context
-                _ACTIVE.reset(token)
 
     def __repr__(self) -> str:
         return f"TaskBudget({self.name!r}, {self.limit.text(self.limit.limit)})"

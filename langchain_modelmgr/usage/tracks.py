@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_modelmgr.runtime.bound_functions import BindsFunctions
+from langchain_modelmgr.runtime.active_objects import ActiveObject
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.usage.summary_table import SummaryTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from contextvars import Token
+    from collections.abc import Mapping
 
     from langchain_modelmgr.usage.record import ModelUsageMetrics
     from langchain_modelmgr.usage.summary import AllFigures, UsageSummary
@@ -22,11 +21,10 @@ TASK_KEY = "modelmgr_task"
 """The key of a run's metadata that names the task which the run belongs to."""
 
 _ACTIVE: ContextVar[tuple[UsageTrack, ...]] = ContextVar("modelmgr_tracks", default=())
-"""The tracks of this context. Tasks and copied contexts inherit them; plain threads don't
-(before Python 3.14)."""
+"""The tracks of this context."""
 
 
-class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
+class UsageTrack(ActiveObject, AbstractContextManager["UsageTrack"]):
     """The usage of the calls of a task, a question or a session.
 
     As a context manager it tracks the calls that are begun inside the block, in its context,
@@ -40,12 +38,14 @@ class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
             any thread.
     """
 
+    _VARIABLE = _ACTIVE
+    _IS_ENTERED = "this track is already entered: call track() again for another one"
+
     def __init__(self, tracks: Tracks, summary: UsageSummary, task: str | None = None) -> None:
+        super().__init__()
         self.task = task
-        self.is_over = False
         self.tracks = tracks
         self._summary = summary
-        self._token: Token[tuple[UsageTrack, ...]] | None = None
 
     def __enter__(self) -> Self:
         """Begin to track.
@@ -53,25 +53,14 @@ class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
         Raises:
             RuntimeError: It is already entered.
         """
-        if self._token is not None:
-            raise RuntimeError("this track is already entered: call track() again for another one")
-        self.is_over = False
-        self._token = _ACTIVE.set((*_ACTIVE.get(), self))
+        super().__enter__()
         self.tracks.opened(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Track no call that is begun from now on."""
         self.tracks.ended(self)
-        token, self._token = self._token, None
-        others = tuple(track for track in _ACTIVE.get() if track is not self)
-        try:
-            if token is not None:
-                _ACTIVE.reset(token)
-        except ValueError:
-            # Entered in another context, which still has the track.
-            self.is_over = True
-        _ACTIVE.set(others)
+        super().__exit__(*error)
 
     def attempt(self, usage: ModelUsageMetrics) -> None:
         """Add one attempt."""
@@ -125,15 +114,6 @@ class UsageTrack(BindsFunctions, AbstractContextManager["UsageTrack"]):
     def average_latency_ms(self) -> float:
         """Average milliseconds of an answered call."""
         return float(self.as_dict()["average_latency_ms"])
-
-    @contextmanager
-    def _active(self) -> Iterator[None]:
-        token = _ACTIVE.set((*_ACTIVE.get(), self))
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # closed in another context
-                _ACTIVE.reset(token)
 
 
 class Tracks:
