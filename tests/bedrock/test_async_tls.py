@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import ssl
 import threading
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from langchain_modelmgr import ConfigurationManager, ModelManager
 from langchain_modelmgr.bedrock.transport import is_ready_for_asyncio
 from langchain_modelmgr.errors import BedrockConnectionError
+from langchain_modelmgr.runtime.aws_settings import BOTO3_VARIABLE
 from tests.bedrock.two_ways import json_reply
 from tests.chain.awaited import Threads, wait
 from tests.models import SONNET
@@ -27,6 +29,10 @@ from tests.models import SONNET
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get(BOTO3_VARIABLE)), reason="boto3 sends all requests"
+)
 
 _REPLY = json_reply(
     json.dumps(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_aws import ChatBedrockConverse
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_modelmgr import ModelManager, ModelManagerError
@@ -238,3 +239,57 @@ def test_a_fallback_answers_a_call_without_a_thread(
     assert reply.response_metadata["model_manager"]["model_id"] == HAIKU
     assert [r.outcome for r in sink.records] == ["failed", "answered"]
     assert sink.names == ["MainThread"] * 2
+
+
+def test_a_large_request_is_sent_the_same(
+    ready: tuple[ModelManager, Threads], local_aws: LocalAWS
+) -> None:
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(1_500_000)).decode()
+    url = {"url": f"data:image/png;base64,{image}"}
+
+    compare(ready, [HumanMessage([{"type": "image_url", "image_url": url}])])
+
+    by_thread, awaited = local_aws.calls(SONNET)[-2:]
+    assert awaited.body == by_thread.body
+
+
+def test_a_call_with_a_budget_runs_on_a_thread(configured: Configure) -> None:
+    budget = "budgets: {total: {agent: a, usd: 100, per: day}}"
+    with awaiting(configured, more=budget) as (manager, sink):
+        asyncio.run(manager.chat_model("a").ainvoke("x"))
+
+    assert [name.startswith("modelmgr-") for name in sink.names] == [True]
+
+
+def test_a_tool_that_replaces_generate_sees_one_call(
+    ready: tuple[ModelManager, Threads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, sink = ready
+    original, seen = ChatBedrockConverse._generate, []
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        seen.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(ChatBedrockConverse, "_generate", traced)
+    asyncio.run(manager.chat_model("a").ainvoke("x"))
+
+    assert seen == [1]
+    assert [name.startswith("modelmgr-") for name in sink.names] == [True]
+
+
+def test_what_boto3_must_send_is_sent_once_on_a_thread(
+    ready: tuple[ModelManager, Threads], local_aws: LocalAWS
+) -> None:
+    manager, sink = ready
+    events: list[str] = []
+    manager.clients.runtime().meta.events.register(
+        "before-send.bedrock-runtime", lambda event_name, **_: events.append(event_name)
+    )
+    before = local_aws.requests()
+
+    asyncio.run(manager.chat_model("a").ainvoke("x"))
+
+    assert (len(events), local_aws.requests() - before) == (1, 1)
+    assert [r.outcome for r in sink.records] == ["answered"]
+    assert [name.startswith("modelmgr-") for name in sink.names] == [True]
