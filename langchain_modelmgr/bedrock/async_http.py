@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 OLDEST_AIOHTTP = 3, 13
-"""The oldest aiohttp that is used: older ones leave TLS transports open when a session closes."""
+"""The oldest aiohttp that is used. The tests pass with 3.13.0 and 3.14.5; older were not tried."""
 
 KEEP_ALIVE_SECONDS = 60.0
 """Seconds that a connection without a request is kept."""
