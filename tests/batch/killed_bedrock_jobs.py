@@ -137,7 +137,7 @@ def prove(*, rows: int, kills: int, s3_url: str, on_s3: bool = False) -> Proof:
                 published=int(aws.metrics.sum(manager.config.namespace, "ModelInvocations")),
                 maybe_billed_twice=status.maybe_billed_twice,
                 cost=status.cost_usd,
-                spent=Decimal(manager.budget(task_name(job.plan.id), usd=10).spent),
+                spent=Decimal(manager.budget(task_name(job.plan), usd=10).spent),
                 ledger_cost=Decimal(found["pico"]).scaleb(-12),
             )
 
