@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.ledger.folder import in_lambda, ledger_folder
 from langchain_modelmgr.ledger.ledger import DAYS, MAX_MB, Ledger
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
@@ -123,6 +122,8 @@ def _opentelemetry(
     keys = config.metrics.otel
     if keys is None or any(isinstance(sink, OpenTelemetrySink) for sink in given):
         return []
+    from langchain_modelmgr.errors import ConfigurationError  # it loads langchain-core
+
     try:
         return [OpenTelemetrySink(duplicate=keys.duplicate)]
     except ConfigurationError as error:

@@ -6,7 +6,6 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 from langchain_modelmgr.tracing import names
 
@@ -41,6 +40,8 @@ class OpenTelemetrySink:
         try:
             from opentelemetry import metrics
         except ImportError as error:
+            from langchain_modelmgr.errors import ConfigurationError  # it loads langchain-core
+
             raise ConfigurationError(NOT_INSTALLED) from error
         self._provider = meter_provider
         self._duplicate = duplicate
