@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from langchain_modelmgr.batch.answers import Answer
+from langchain_modelmgr.bedrock.failures import may_be_billed
 from langchain_modelmgr.chain.builder import Overrides
 from langchain_modelmgr.converse import request_of, result_of
 from langchain_modelmgr.errors import (
@@ -224,7 +225,9 @@ class Asker:
 
     def _failed(self, row: Row, error: ModelManagerError) -> Answer:
         text = f"{type(error).__name__}: {mask_account_ids(str(error))}"
-        return Answer.failed(row.position, text[:_ERROR_CHARACTERS], self._engine)
+        failed = Answer.failed(row.position, text[:_ERROR_CHARACTERS], self._engine)
+        is_unknown = isinstance(error, BedrockError) and may_be_billed(error)
+        return failed._replace(cost_usd=None) if is_unknown else failed
 
 
 def _end(error: ModelManagerError) -> NoReturn:

@@ -15,8 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.batch.chunks import Chunks, ChunkTask
+from langchain_modelmgr.batch.runs import read_counts
 from langchain_modelmgr.batch.store import store_of
-from langchain_modelmgr.batch.worker import Worker, read_counts
+from langchain_modelmgr.batch.worker import Worker
 from langchain_modelmgr.errors import JobError
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,23 +18,16 @@ from langchain_modelmgr.batch.estimate import Estimate, estimates
 from langchain_modelmgr.batch.plan import Plan, planned
 from langchain_modelmgr.batch.results import dataset_of
 from langchain_modelmgr.batch.rows import Rows
+from langchain_modelmgr.batch.runs import WORKERS, RunNote, await_others
 from langchain_modelmgr.batch.status import JobStatus, status_of
 from langchain_modelmgr.batch.store import FolderStore, store_of
-from langchain_modelmgr.batch.worker import (
-    RUN,
-    STOP,
-    WORKERS,
-    RunSettings,
-    await_others,
-    last_run,
-    task_name,
-)
+from langchain_modelmgr.batch.worker import STOP, RunSettings, task_name
 from langchain_modelmgr.config.problems import nearest
 from langchain_modelmgr.errors import ConfigurationError, JobError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from langchain_modelmgr.batch.asking import OnThrottle
     from langchain_modelmgr.batch.bedrock_engine import Rest
@@ -199,15 +192,15 @@ class Job:
             if find():
                 if settings.engine != "bedrock":
                     refuse_open_jobs(self._chunks.store)
-                self._begin(settings)
+                note = self._begin(settings)
                 tasks = find()  # workers of an earlier run may have finished some
                 work = Work(self._manager, self.plan, self.into, settings)
                 reason: str | None = "the run was interrupted"
                 try:
                     reason = self._with_engine(work, tasks, client, hours, rest)
                 finally:
-                    if last_run(self._chunks) == settings.run:  # no other run has taken over
-                        self._note_run(settings, reason)
+                    if RunNote.read(self._chunks) == note:  # no other run has taken over
+                        replace(note, ended=True, reason=reason).write(self._chunks)
             return self.status()
 
     def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
@@ -275,21 +268,17 @@ class Job:
             return run_ray(work, tasks)
         return run_local(work, tasks)
 
-    def _begin(self, settings: RunSettings) -> None:
+    def _begin(self, settings: RunSettings) -> RunNote:
         """Note the run; count what earlier runs spent in its budget."""
         store = self._chunks.store
-        self._note_run(settings, None)
+        note = RunNote.of(settings.run, settings.engine)
+        note.write(self._chunks)
         await_others(self._chunks, settings.run)
         store.remove([STOP, *store.names(WORKERS)])
         if settings.max_usd is not None:
             task = self._manager.budget(task_name(self.plan), usd=settings.max_usd)
             task.count_at_least(self.status().cost_usd)
-
-    def _note_run(self, settings: RunSettings, reason: str | None) -> None:
-        about: Mapping[str, Any] = {
-            "run": settings.run, "engine": settings.engine, "reason": reason
-        }  # fmt: skip
-        self._chunks.store.write(RUN, json.dumps(about).encode())
+        return note
 
     def _clean(self) -> None:
         self._chunks.remove_finished_logs()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.batch.answers import Sums
-from langchain_modelmgr.batch.worker import COUNT_SECONDS, RUN, WorkerCounts, read_counts
+from langchain_modelmgr.batch.runs import RunNote, WorkerCounts, is_gone, read_counts
+from langchain_modelmgr.batch.worker import COUNT_SECONDS
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -71,8 +71,8 @@ def status_of(chunks: Chunks) -> JobStatus:
             answered = sums.rows - sums.failed
             sums = Sums(0, -answered, sums.cost_usd, sums.unpriced, sums.maybe_billed_twice)
         total += sums
-    run = json.loads(chunks.store.read(RUN) or b"{}")
-    workers = [each for each in read_counts(chunks) if each.run == run.get("run")]
+    run = RunNote.read(chunks)
+    workers = [each for each in read_counts(chunks) if run is not None and each.run == run.run]
     alive = [each for each in workers if _is_alive(each)]
     return JobStatus(
         rows=chunks.plan.rows,
@@ -82,7 +82,7 @@ def status_of(chunks: Chunks) -> JobStatus:
         cost_usd=total.cost_usd,
         unpriced=total.unpriced,
         maybe_billed_twice=total.maybe_billed_twice,
-        reason=run.get("reason") if total.rows < chunks.plan.rows else None,
+        reason=run.why_ended if run is not None and total.rows < chunks.plan.rows else None,
         workers=len(alive),
         rows_per_second=sum(_speed(each) for each in alive),
         throttles=sum(each.throttles for each in workers),
@@ -90,7 +90,8 @@ def status_of(chunks: Chunks) -> JobStatus:
 
 
 def _is_alive(counts: WorkerCounts) -> bool:
-    return not counts.ended and time.time() - counts.updated < _SILENT_SECONDS
+    is_silent = time.time() - counts.updated >= _SILENT_SECONDS
+    return not counts.ended and not is_silent and not is_gone(counts.host, counts.pid)
 
 
 def _speed(counts: WorkerCounts) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from langchain_modelmgr.batch.answers import EXACT
 from langchain_modelmgr.batch.asking import Asker, Manager, OnThrottle, RunEndedError
 from langchain_modelmgr.batch.plan import row_groups
+from langchain_modelmgr.batch.runs import WORKERS, RunNote, WorkerCounts
 from langchain_modelmgr.batch.throttling import ConcurrencyLimit
 from langchain_modelmgr.errors import JobError, ModelManagerError
 from langchain_modelmgr.runtime.masking import mask_account_ids
@@ -30,19 +30,12 @@ if TYPE_CHECKING:
     from langchain_modelmgr.batch.rows import Row
     from langchain_modelmgr.budgets import TaskBudget
 
-WORKERS = "workers"
 STOP = "stop"
-RUN = "run.json"
-"""The name of the object with the id of the last run, and how it ended."""
 
 COUNT_SECONDS = 5.0
 """Seconds between two writings of a worker's counts, and between two looks for a stop."""
 
 _FLUSH_SECONDS = 2.0
-_LOOK_SECONDS = 0.2
-_SILENT_SECONDS = 15.0
-"""A worker of another run that has written no counts for so long has died."""
-
 _JOIN_SECONDS = 30.0
 
 
@@ -65,43 +58,6 @@ class RunSettings:
     on_throttle: OnThrottle = "wait"
     max_usd: str | None = None
     host: str = ""
-
-
-@dataclass(slots=True)
-class WorkerCounts:
-    """The counts of one worker, as its object has them.
-
-    Attributes:
-        worker: Its id.
-        run: The run's id.
-        engine: The engine's name.
-        host: Its host.
-        pid: Its process id.
-        started: When it began, in seconds since 1970.
-        updated: When these counts were written.
-        ended: Whether it has ended.
-        rows: Rows that it answered, or that failed.
-        failed: Rows that failed.
-        throttles: Throttled requests.
-        concurrency: Rows that it may have out now.
-        cost_usd: What its rows cost, as text.
-        reason: Why it stopped before all rows were asked; None: it did not.
-    """
-
-    worker: str
-    run: str
-    engine: str
-    host: str
-    pid: int
-    started: float
-    updated: float
-    ended: bool = False
-    rows: int = 0
-    failed: int = 0
-    throttles: int = 0
-    concurrency: int = 0
-    cost_usd: str = "0"
-    reason: str | None = None
 
 
 class BudgetingManager(Manager, Protocol):
@@ -302,7 +258,8 @@ class Worker:
         self._write_counts()
         if self._chunks.store.read(STOP) is not None:
             self.stop("stopped")
-        if last_run(self._chunks) not in (None, self._settings.run):
+        last = RunNote.read(self._chunks)
+        if last is not None and last.run != self._settings.run:
             self.stop("another run began")
         finished = self._chunks.finished()
         for chunk in tuple(self._open):
@@ -342,56 +299,3 @@ def _text_of(error: Exception) -> str:
         return f"{type(error).__name__}: {mask_account_ids(str(error))}"
     (*_, last) = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
-
-
-def read_counts(chunks: Chunks) -> list[WorkerCounts]:
-    """Return the counts of all workers that the job has had."""
-    found = []
-    for name in chunks.store.names(WORKERS):
-        body = chunks.store.read(name)
-        if body is not None:
-            found.append(WorkerCounts(**json.loads(body)))
-    return found
-
-
-def last_run(chunks: Chunks) -> str | None:
-    """Return the id of the job's last run; None: there was none."""
-    found: str | None = json.loads(chunks.store.read(RUN) or b"{}").get("run")
-    return found
-
-
-def await_others(chunks: Chunks, run: str) -> None:
-    """Wait until the workers of other runs have ended, or are silent.
-
-    They end within some seconds of seeing that another run began.
-
-    Args:
-        chunks: The job's chunks.
-        run: The id of the run that begins.
-    """
-    seen: dict[str, tuple[WorkerCounts, float]] = {}
-    while True:
-        now = time.monotonic()
-        waiting = False
-        for counts in read_counts(chunks):
-            if counts.run == run or counts.ended or _has_died(counts):
-                continue
-            if counts.worker not in seen or seen[counts.worker][0].updated != counts.updated:
-                seen[counts.worker] = counts, now
-            waiting = waiting or now - seen[counts.worker][1] < _SILENT_SECONDS
-        if not waiting:
-            return
-        time.sleep(_LOOK_SECONDS)
-
-
-def _has_died(counts: WorkerCounts) -> bool:
-    """Return whether a worker's process is known to be gone; False if that can't be known."""
-    if counts.host != socket.gethostname() or sys.platform == "win32":
-        return False
-    try:
-        os.kill(counts.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

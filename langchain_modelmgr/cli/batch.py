@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -123,7 +124,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Ask the rows that have no answer yet. Interrupt it at any time: the same command goes on."""
-    with _job(into, environment, config_dir, sends=True) as job, _progress(job):
+    with _job(into, environment, config_dir, sends=True) as job, _progress(job), _interruptible():
         status = job.run(
             max_usd=max_usd, engine=engine, concurrency=concurrency,
             on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
@@ -145,7 +146,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Ask the rows again that failed for good."""
-    with _job(into, environment, config_dir, sends=True) as job:
+    with _job(into, environment, config_dir, sends=True) as job, _interruptible():
         status = job.retry(
             max_usd=max_usd, engine=engine, concurrency=concurrency,
             on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
@@ -278,6 +279,16 @@ def _progress(job: Job) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: rows that are out are waited for and kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(found: JobStatus, *, as_json: bool) -> None:

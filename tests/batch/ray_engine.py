@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr.batch import plan
-from langchain_modelmgr.batch.worker import read_counts
+from langchain_modelmgr.batch.runs import read_counts
 from tests.batch.conftest import PROMPT, tickets
 from tests.models import SONNET
 from tests.support import ROOT

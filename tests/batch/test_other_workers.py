@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_modelmgr.batch import worker
+from langchain_modelmgr import ModelManager
+from langchain_modelmgr.batch import asking, runs, worker
 from langchain_modelmgr.batch.chunks import Chunks, ChunkTask
 from langchain_modelmgr.batch.store import FolderStore
 from tests.batch.conftest import PROMPT, tickets
@@ -19,15 +20,17 @@ from tests.models import SONNET
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_modelmgr import Job, ModelManager
+    from langchain_modelmgr import Job
     from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers look often for a stop and for other runs."""
-    for name in ("_FLUSH_SECONDS", "COUNT_SECONDS", "_LOOK_SECONDS"):
+    for name in ("_FLUSH_SECONDS", "COUNT_SECONDS"):
         monkeypatch.setattr(worker, name, 0.05)
+    monkeypatch.setattr(runs, "_LOOK_SECONDS", 0.05)
 
 
 def job_of(manager: ModelManager, into: Path | str, count: int) -> Job:
@@ -77,15 +80,15 @@ def test_a_worker_leaves_a_chunk_that_another_one_finishes(
     local_aws.latency(SONNET, 0.05)
     job = job_of(manager, tmp_path / "job", 300)
     chunks = Chunks(job.plan, FolderStore(tmp_path / "job"))
-    runs = threading.Thread(target=lambda: job.run(concurrency=2))
-    runs.start()
+    earlier = threading.Thread(target=lambda: job.run(concurrency=2))
+    earlier.start()
     while local_aws.requests() < 10:
         time.sleep(0.01)
 
     other = chunks.open(ChunkTask(0))
     for row in other.pending:
         other.answered(worker_answer(row.position))
-    runs.join(60)
+    earlier.join(60)
 
     assert other.is_finished.is_set()
     assert local_aws.requests() < 300
@@ -101,7 +104,7 @@ def worker_answer(position: int) -> Any:
 def test_a_run_waits_for_workers_of_others_as_long_as_they_write_counts(
     manager: ModelManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(runs, "_SILENT_SECONDS", 0.5)
     job = job_of(manager, tmp_path / "job", 3)
     store = FolderStore(tmp_path / "job")
     facts = {"worker": "w", "run": "other", "engine": "dask", "pid": 1, "started": 0.0}
@@ -128,7 +131,7 @@ def test_a_run_waits_for_workers_of_others_as_long_as_they_write_counts(
 def test_a_silent_worker_of_another_host_and_a_dead_one_of_this_host_are_not_waited_for(
     manager: ModelManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "_SILENT_SECONDS", 0.1)
     job = job_of(manager, tmp_path / "job", 3)
     store = FolderStore(tmp_path / "job")
     for name, host, pid in (("a", "another-host", 1), ("b", socket.gethostname(), 2**22)):
@@ -137,3 +140,27 @@ def test_a_silent_worker_of_another_host_and_a_dead_one_of_this_host_are_not_wai
         store.write(f"workers/{name}.json", json.dumps(body).encode())
 
     assert job.run().done == 3
+
+
+def test_a_run_whose_process_has_died_says_so(manager: ModelManager, tmp_path: Path) -> None:
+    job = job_of(manager, tmp_path / "job", 3)
+    store = FolderStore(tmp_path / "job")
+    note = {"run": "r", "engine": "local", "host": socket.gethostname(), "pid": 2**22}
+    store.write("run.json", json.dumps(note).encode())
+
+    assert job.status().reason == "the process of the run has died: the same run goes on"
+    assert job.run().reason is None
+
+
+def test_a_row_that_failed_by_a_time_out_has_an_unknown_cost(
+    configured: Configure, tmp_path: Path, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_TRIES", 1)
+    agent = f"labeler: {{model: '{SONNET}', fallbacks: [], retries: 0, timeout_seconds: 1}}"
+    local_aws.stall(SONNET, 5, times=9)
+    with ModelManager(configured(agent)) as manager:
+        job = job_of(manager, tmp_path / "job", 1)
+        status = job.run()
+
+    assert (status.failed, status.unpriced) == (1, 1)
+    assert job.results().to_table().column("cost_usd").to_pylist() == [None]

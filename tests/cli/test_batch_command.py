@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from langchain_modelmgr.local.scripted import ScriptedReply
 from tests.batch.conftest import AGENT
 from tests.cli.command import modelmgr, run
+from tests.support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +76,22 @@ def test_mistakes_are_named_without_a_traceback(where: list[str], tmp_path: Path
     output = run("batch", "results", *where, "-o", str(tmp_path / "out.txt"))
     assert output.exit_code == 2
     assert "give a .parquet, .csv or .jsonl file" in output.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_run_that_is_terminated_keeps_the_rows_that_are_out(
+    where: list[str], tmp_path: Path, local_aws: LocalAWS
+) -> None:
+    local_aws.latency(None, 0.3)
+    plan(tmp_path, where)
+    command = [sys.executable, "-m", "langchain_modelmgr", "batch", "run", *where]
+    with subprocess.Popen([*command, "--concurrency", "2"], cwd=ROOT) as run:
+        while local_aws.requests() < 3:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.terminate()
+
+    found = json.loads(modelmgr("batch", "status", *where, "--json").stdout)
+    assert run.returncode != 0
+    assert found["done"] == local_aws.requests() < 30
+    assert found["maybe_billed_twice"] == 0
