@@ -173,11 +173,12 @@ class _LoopSession:
 
     def forget(self) -> None:
         """Mark the session of a closed event loop as closed; nothing of it can run any more."""
-        connector: Any = self.session.connector
+        # A private name: closing it as usual would run something in the closed loop.
+        close = getattr(self.session.connector, "_close_immediately", None)
         self.session.detach()
-        if connector is not None:
+        if close is not None:
             with suppress(RuntimeError):
-                connector._close_immediately()  # noqa: SLF001
+                close()
 
 
 class Exchange:

@@ -146,7 +146,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Ask the rows again that failed for good."""
-    with _job(into, environment, config_dir, sends=True) as job, _interruptible():
+    with _job(into, environment, config_dir, sends=True) as job, _progress(job), _interruptible():
         status = job.retry(
             max_usd=max_usd, engine=engine, concurrency=concurrency,
             on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
