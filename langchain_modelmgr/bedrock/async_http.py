@@ -9,7 +9,9 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
+from langchain_modelmgr.bedrock.connections import Lookups, is_dropped
 from langchain_modelmgr.bedrock.tls import has_ordinary_tls, tls_context
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.workers import WORKERS
@@ -98,8 +100,9 @@ class AsyncHttp:
         kept = self._loops.get(loop)
         if kept is None:
             self._forget_closed_loops()
-            kept = self._loops[loop] = _LoopSession(self._context)
+            kept = _LoopSession(self._context)
             await kept.start(self._loops)
+            self._loops[loop] = kept
         return Exchange(kept, loop, self._connect_timeout)
 
     def close(self) -> None:
@@ -107,11 +110,11 @@ class AsyncHttp:
 
         May be called from any thread.
         """
+        self._forget_closed_loops()
         for loop, kept in tuple(self._loops.items()):
             self._loops.pop(loop, None)
             with suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(kept.close_when_idle)
-        self._forget_closed_loops()
 
     def _forget_closed_loops(self) -> None:
         for loop, kept in tuple(self._loops.items()):
@@ -145,11 +148,12 @@ class _LoopSession:
     async def _keep(
         self, loops: dict[asyncio.AbstractEventLoop, _LoopSession]
     ) -> AsyncGenerator[None, None]:
-        session = self.session
+        session, loop = self.session, asyncio.get_running_loop()
         try:
             yield
         finally:
-            loops.pop(asyncio.get_running_loop(), None)
+            if loops.get(loop) is self:  # not one that was opened since this one is closing
+                del loops[loop]
             await session.close()
 
     def __enter__(self) -> ClientSession:
@@ -173,12 +177,8 @@ class _LoopSession:
 
     def forget(self) -> None:
         """Mark the session of a closed event loop as closed; nothing of it can run any more."""
-        # A private name: closing it as usual would run something in the closed loop.
-        close = getattr(self.session.connector, "_close_immediately", None)
-        self.session.detach()
-        if close is not None:
-            with suppress(RuntimeError):
-                close()
+        with suppress(StopIteration, RuntimeError):
+            self.session.close().send(None)  # a closed loop leaves nothing to await
 
 
 class Exchange:
@@ -275,7 +275,7 @@ class Exchange:
         if self._transport is not None:
             self._transport.abort()
         elif not self._is_whole:
-            with suppress(RuntimeError):  # it is not connecting
+            with suppress(RuntimeError, AssertionError):  # not connecting; 3.11 asserts
                 self._interrupt.reschedule(self._loop.time())
 
 
@@ -309,8 +309,16 @@ def _connector_class() -> Any:
     class Connector(aiohttp.TCPConnector):
         """A connector that tells an exchange which connection it uses."""
 
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self._used: WeakSet[Any] = WeakSet()
+
         async def connect(self, *args: Any, **kwargs: Any) -> Any:
             connection = await super().connect(*args, **kwargs)
+            while connection.protocol in self._used and is_dropped(connection.transport):
+                connection.close()
+                connection = await super().connect(*args, **kwargs)
+            self._used.add(connection.protocol)
             if (exchange := _EXCHANGE.get()) is not None:
                 exchange.connected(connection.transport)
             return connection
@@ -321,16 +329,16 @@ def _connector_class() -> Any:
 def _session(context: ssl.SSLContext | None) -> ClientSession:
     import aiohttp
 
+    lookups: Any = Lookups()  # in place of the loop, of which it uses only these methods
     connector = _connector_class()(
         limit=0,  # slots of the pool limit the calls
         ssl=True if context is None else context,
-        resolver=aiohttp.ThreadedResolver(),  # getaddrinfo, as botocore
+        resolver=aiohttp.ThreadedResolver(lookups),  # getaddrinfo, as botocore
         keepalive_timeout=KEEP_ALIVE_SECONDS,
     )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
         skip_auto_headers=("Accept", "User-Agent", "Content-Type"),
         max_line_size=_LONGEST_LINE,
         max_field_size=_LONGEST_LINE,

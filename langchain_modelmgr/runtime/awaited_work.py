@@ -77,6 +77,12 @@ class AwaitedWork(BlockingWork):
             self._slots.give_back(self._slot)
             self._fail(self._attempt.closed("the call was ended"))
 
+    def end_with_loop(self) -> None:
+        """End the call if its loop was closed: its task will never run again."""
+        if self._loop.is_closed():
+            self.cancel_attempt()
+            self._done()
+
     def _fail(self, error: BaseException, *, idle: bool = False) -> None:  # noqa: ARG002
         self._wake(error)
 
@@ -86,11 +92,11 @@ class AwaitedWork(BlockingWork):
         self._wake(None)
 
     def _wake(self, error: BaseException | None) -> None:
-        if threading.get_ident() == self._thread:
-            self._settle(error)
-            return
         try:
-            self._loop.call_soon_threadsafe(self._settle, error)
+            if threading.get_ident() == self._thread:
+                self._settle(error)
+            else:
+                self._loop.call_soon_threadsafe(self._settle, error)
         except RuntimeError:  # the loop was closed: no task waits any more
             self._done()
 

@@ -52,6 +52,7 @@ class CallPool:
         self.watchdog = WATCHDOG
         self._slots = Slots(max_concurrency)
         self._running: set[BlockingWork] = set()
+        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._used = False
         AFTER_FORK.watch(self)
 
@@ -86,6 +87,7 @@ class CallPool:
             model: The model that the slot is counted against.
         """
         work = AwaitedWork(self._slots, attempt, model, self._running.discard)
+        self._loops.add(asyncio.get_running_loop())
         self._remember(work)
         return work
 
@@ -129,10 +131,19 @@ class CallPool:
         work.request_slot()
 
     def _remember(self, work: BlockingWork) -> None:
+        self._end_with_closed_loops()
         if not self._used:
             self._used = True
             _AT_EXIT.remember(self)
         self._running.add(work)
+
+    def _end_with_closed_loops(self) -> None:
+        """Free the slots of awaited calls whose loop was closed before they ended."""
+        if closed := [loop for loop in self._loops if loop.is_closed()]:
+            self._loops.difference_update(closed)
+            for work in tuple(self._running):
+                if isinstance(work, AwaitedWork):
+                    work.end_with_loop()
 
 
 class _BlockingCall(BlockingWork, Generic[T]):

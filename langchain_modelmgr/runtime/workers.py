@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 30.0
 """Seconds after which a thread without work ends."""
+
+
+T = TypeVar("T")
 
 
 class Workers:
@@ -105,3 +110,18 @@ class _Worker(threading.Thread):
 
 WORKERS = Workers()
 """The threads of this process, shared by all managers."""
+
+
+async def on_a_thread(work: Callable[[], T]) -> T:
+    """Run a function that blocks on a thread of ``WORKERS``; return what it returns."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                future.set_exception(error)
+
+    WORKERS.run(run)
+    return await asyncio.wrap_future(future)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -92,10 +93,12 @@ class Server:
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.reply = json_reply(b"{}")
+        self._connections: list[socket.socket] = []
         outer = self
 
         class Handler(StreamRequestHandler):
             def handle(self) -> None:
+                outer._connections.append(self.connection)
                 while head := outer._head(self.rfile):
                     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
                     outer.received.append(head + self.rfile.read(int(length[1]) if length else 0))
@@ -108,6 +111,12 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def drop(self) -> None:
+        """Close all connections."""
+        while self._connections:
+            with suppress(OSError):  # its client closed it
+                self._connections.pop().shutdown(socket.SHUT_RDWR)
 
     def take(self) -> list[bytes]:
         """Return and forget the requests, without what differs between any two."""

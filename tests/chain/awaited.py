@@ -17,7 +17,7 @@ from langchain_modelmgr.runtime.aws_settings import BOTO3_VARIABLE
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_modelmgr.usage.record import ModelUsageMetrics
     from tests.agents import Configure
@@ -64,8 +64,13 @@ def make_ready(manager: ModelManager, agent: str = "a") -> None:
             pass
 
     asyncio.run(call())
+    wait_until_ready(manager)
+
+
+def wait_until_ready(manager: ModelManager, operations: Sequence[str] = OPERATIONS) -> None:
+    """Wait until requests of these operations are sent without a thread."""
     client = manager.clients.runtime()
-    wait(lambda: all(is_ready_for_asyncio(client, operation) for operation in OPERATIONS))
+    wait(lambda: all(is_ready_for_asyncio(client, operation) for operation in operations))
 
 
 def wait(happened: Callable[[], bool]) -> None:
