@@ -14,7 +14,7 @@ example: $(VENV)/.demo   ## the design guide's supply chain application: three q
 
 test: $(VENV)/.dev   ## everything: checks, tests with coverage, notebooks
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --nbmake notebooks tests
+	$(BIN)/python -m pytest -n 4 --cov --cov-report=term --nbmake notebooks tests
 
 test-loaded: $(VENV)/.dev   ## the tests beside four busy processes: they may depend on no machine's speed
 	$(BIN)/python -m scripts.loaded 4 $(BIN)/python -m pytest -n 4 tests

@@ -228,7 +228,9 @@ def run_dask(work: Work, tasks: Sequence[ChunkTask], client: Any) -> str | None:
             own.close()
 
 
-def run_ray(work: Work, tasks: Sequence[ChunkTask]) -> str | None:
+def run_ray(
+    work: Work, tasks: Sequence[ChunkTask]
+) -> str | None:  # pragma: no cover - make test-ray
     """Ask all chunks on Ray; return why it ended before that, or None.
 
     Args:
@@ -251,7 +253,9 @@ def run_ray(work: Work, tasks: Sequence[ChunkTask]) -> str | None:
     )
 
 
-def _windowed(starts: Sequence[Callable[[], Any]], size: int, ray: Any) -> str | None:
+def _windowed(
+    starts: Sequence[Callable[[], Any]], size: int, ray: Any
+) -> str | None:  # pragma: no cover - make test-ray
     """Run tasks, some at a time; return the first reason why one was not finished, or None."""
     waiting, out = list(reversed(starts)), list[Any]()
     while waiting or out:

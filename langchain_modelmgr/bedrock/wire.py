@@ -102,9 +102,13 @@ class WireClient:
             span.begin(self.meter, params, stream=stream)
             operation = span.while_current(operation)
         self.meter.form(params)
+        token = SENDER.set(self)
         try:
-            return self._read(lambda: operation(**params))
+            return self._identified(operation(**params))
+        except _parser_error():
+            return self._identified(self._without_message())
         finally:
+            SENDER.reset(token)
             self.time_budget.stop_waiting()
 
     # -- without a thread
@@ -136,23 +140,31 @@ class WireClient:
             if span is not None:
                 span.detach(current)
             self.time_budget.stop_waiting()
-        return self._answer(self._read(lambda: replies.read(response)))
-
-    def _read(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        from botocore.parsers import ResponseParserError
-
         token = SENDER.set(self)
         try:
-            reply = read()
-        except ResponseParserError:
-            empty = reply_without_message(self.http_reply)
-            if empty is None:
-                raise
-            reply = empty
+            reply = replies.read(response)
+        except _parser_error():
+            reply = self._without_message()
         finally:
             SENDER.reset(token)
+        return self._answer(self._identified(reply))
+
+    def _without_message(self) -> dict[str, Any]:
+        """Return a reply that botocore can't parse without its message, or raise its error."""
+        empty = reply_without_message(self.http_reply)
+        if empty is None:
+            raise  # noqa: PLE0704 - called where the error is handled
+        return empty
+
+    def _identified(self, reply: dict[str, Any]) -> dict[str, Any]:
         self.meter.request_id = reply.get("ResponseMetadata", {}).get("RequestId")
         return reply
+
+
+def _parser_error() -> type[Exception]:
+    from botocore.parsers import ResponseParserError
+
+    return ResponseParserError
 
 
 class FormedOnly(Exception):  # noqa: N818 - not an error: it ends a request before it is sent

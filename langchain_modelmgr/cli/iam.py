@@ -36,7 +36,10 @@ def iam(
         str, typer.Option(help="The account id; * is any.", callback=_account)
     ] = "*",
     batch: Annotated[
-        bool, typer.Option("--batch", help="Also the policies of batch inference and its role.")
+        bool,
+        typer.Option(
+            "--batch", metavar="", help="Also the policies of batch inference and its role."
+        ),
     ] = False,
     environment: Environment = None,
     config_dir: ConfigDir = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import pickle
 import traceback
@@ -112,7 +113,11 @@ def test_a_report_that_imitates_a_second_one_shows_nothing_of_it() -> None:
     )
 
 
-def test_errors_linked_to_and_stored_in_the_cause_are_masked_too() -> None:
+def test_errors_linked_to_and_stored_in_the_cause_are_masked_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Dask lets tblib pickle all exceptions, which fails for botocore's, masked or not.
+    monkeypatch.delitem(copyreg.dispatch_table, botocore.exceptions.HTTPClientError, raising=False)
     inner = OSError(f"no route to {ARN}")
     outer = botocore.exceptions.HTTPClientError(error=inner)
     outer.__context__ = ValueError(f"while asking {ARN}")
