@@ -219,7 +219,7 @@ class Exchange:
             try:
                 content = await response.read()
             except Exception as error:
-                raise _botocore_error(error, request) from error
+                raise self._failure(error, request) from error
         headers = _headers(response)
         return AWSResponse(request.url, response.status, headers, Body(content))
 
@@ -244,11 +244,19 @@ class Exchange:
                     ),
                 )
         except Exception as error:
-            raise _botocore_error(error, request) from error
+            raise self._failure(error, request) from error
         finally:
-            _EXCHANGE.reset(token)
+            with suppress(ValueError):  # collected in another context, after its loop was closed
+                _EXCHANGE.reset(token)
         response.content.on_eof(self._at_end)  # its connection may be used again from then on
         return response
+
+    def _failure(self, error: Exception, request: Any) -> BaseException:
+        """Return botocore's error for what went wrong.
+
+        If the loop is closed, the coroutine is being closed, too, and nothing but that is raised.
+        """
+        return GeneratorExit() if self._loop.is_closed() else _botocore_error(error, request)
 
     def _at_end(self) -> None:
         self._is_whole = True

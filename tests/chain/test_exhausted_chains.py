@@ -138,9 +138,9 @@ def test_an_unreachable_service_raises_it(tmp_path: Path) -> None:
 def test_a_deadline_that_ends_the_chain_raises_it(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    manager = _manager(configured, HAIKU, OPUS, more=", deadline_seconds: 1")
+    manager = _manager(configured, HAIKU, OPUS, more=", deadline_seconds: 5")
     manager.chat_model("a").invoke("warm")
-    local_aws.stall(SONNET, 30)
+    local_aws.stall(SONNET, 60)
 
     error = _error_of(manager)
 
