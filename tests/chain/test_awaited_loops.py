@@ -28,14 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
 
-
-@pytest.fixture(autouse=True)
-def no_garbage_for_other_tests() -> Iterator[None]:
-    """Collect here what closed loops leave behind: elsewhere its warnings are errors."""
-    yield
-    gc.collect()
-
-
 _X: list[dict[str, Any]] = [{"role": "user", "content": [{"text": "x"}]}]
 _REPLY = json.dumps(
     {
