@@ -81,6 +81,7 @@ class AwaitedWork(BlockingWork):
         """End the call if its loop was closed: its task will never run again."""
         if self._loop.is_closed():
             self.cancel_attempt()
+            self._attempt.time_budget.end()  # its watch would keep the connection until it is due
             self._done()
 
     def _fail(self, error: BaseException, *, idle: bool = False) -> None:  # noqa: ARG002

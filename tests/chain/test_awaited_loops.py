@@ -7,6 +7,7 @@ import gc
 import gzip
 import json
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,18 +86,21 @@ def test_a_call_of_a_closed_loop_frees_its_slot_and_is_recorded(
     llm = manager.chat_model("a")
     local_aws.latency(SONNET, 60)
 
-    async def left() -> None:
-        left.task = asyncio.ensure_future(llm.ainvoke("x"))  # type: ignore[attr-defined]
+    async def left() -> weakref.ref[asyncio.Task[Any]]:
+        task = asyncio.ensure_future(llm.ainvoke("x"))
         await until(lambda: local_aws.requests() == 3)
+        return weakref.ref(task)
 
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(left())
+    task = loop.run_until_complete(left())
     loop.close()
     local_aws.latency(SONNET, 0)
     asyncio.run(llm.ainvoke("x"))
 
     assert [r.outcome for r in sink.records] == ["aborted", "answered"]
     assert manager.pool.running == ()
+    gc.collect()
+    assert task() is None, "the call and its connection are kept"
 
 
 def test_a_call_of_a_closed_loop_may_be_closed_in_another_context(

@@ -100,12 +100,14 @@ async def test_a_call_that_is_cancelled_in_the_queue_is_not_sent(
 ) -> None:
     manager = _manager(configured, max_concurrency=1)
     llm = manager.chat_model("a")
-    local_aws.latency(SONNET, 0.5)
+    answer = threading.Event()
+    local_aws.script(lambda _: ScriptedReply(text="first" if answer.wait(50) else "late"))
     first = asyncio.create_task(llm.ainvoke("first"))
     await _until(lambda: local_aws.requests() == 1)
 
     for _ in range(10):
         await _cancelled(_calls(llm)[mode](), 0.01)
+    answer.set()
     await first
     await _until(lambda: WORKERS.busy == 0)
 

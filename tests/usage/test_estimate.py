@@ -94,11 +94,16 @@ def test_an_abandoned_stream_and_a_cancelled_call_are_billed_all_the_same(
     stream = llm.stream(PROMPT)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    local_aws.latency(SONNET, 5)
+    local_aws.latency(SONNET, 50)
 
     async def cancelled() -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(llm.ainvoke(PROMPT), 0.1)
+        call = asyncio.create_task(llm.ainvoke(PROMPT))
+        async with asyncio.timeout(50):
+            while local_aws.requests() < 2:  # noqa: ASYNC110 - the server runs in a thread
+                await asyncio.sleep(0.01)
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call
 
     asyncio.run(cancelled())
 
