@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
+from functools import cache, partial
 from operator import is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -146,13 +146,17 @@ class BotocoreCheck:
         return None
 
 
-def _functions() -> tuple[Any, ...]:
+@cache
+def _classes() -> tuple[Any, Any, Any]:
     from botocore.client import BaseClient
     from botocore.endpoint import Endpoint
     from botocore.parsers import ResponseParser
 
-    client: Any = BaseClient
-    endpoint: Any = Endpoint
+    return BaseClient, Endpoint, ResponseParser
+
+
+def _functions() -> tuple[Any, ...]:
+    client, endpoint, parser = _classes()
     return (
         client._make_api_call,  # noqa: SLF001 - compared, not called
         client._make_request,  # noqa: SLF001
@@ -161,7 +165,7 @@ def _functions() -> tuple[Any, ...]:
         endpoint.prepare_request,
         endpoint._send_request,  # noqa: SLF001
         endpoint._send,  # noqa: SLF001
-        ResponseParser.parse,
+        parser.parse,
     )
 
 

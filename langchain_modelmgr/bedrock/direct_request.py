@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_modelmgr.bedrock.request_check import request_check
 from langchain_modelmgr.bedrock.service_shapes import UncommonError
+from langchain_modelmgr.bedrock.signing import DirectSigner, Unsigned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _MODEL = "modelId"
 
@@ -26,25 +27,12 @@ class _Learned(NamedTuple):
     """What is the same in all requests of one operation of one client."""
 
     endpoint: str
+    host: str
     content_type: str
     user_agent: str
     region: str
     service: str
     attempt: str
-
-
-class _Unsigned:
-    """A request as botocore's signers take it."""
-
-    __slots__ = ("body", "context", "headers", "method", "params", "url")
-
-    def __init__(self, url: str, headers: Any, body: bytes) -> None:
-        self.method = "POST"
-        self.url = url
-        self.headers = headers
-        self.params: dict[str, str] = {}
-        self.body = body
-        self.context: dict[str, Any] = {}
 
 
 class RequestForm:
@@ -80,7 +68,7 @@ class RequestForm:
         }
         self._required = tuple(shape.required_members)
         self._streams = bool(operation.has_event_stream_output)
-        self._signer = signer
+        self._signer = DirectSigner(signer)
         self._learned: _Learned | None = None
 
     @property
@@ -94,7 +82,7 @@ class RequestForm:
         self._body(params)
 
     def learn(
-        self, sent: Any, params: Mapping[str, Any], handlers: Iterable[Callable[..., Any]]
+        self, sent: Any, params: Mapping[str, Any], handlers: Sequence[Callable[..., Any]]
     ) -> None:
         """Learn from a request that boto3 formed.
 
@@ -117,15 +105,14 @@ class RequestForm:
             raise UncommonError("another path")
         learned = _Learned(
             endpoint=sent.url[: -len(path)],
+            host=self._signer.host_of(sent.url, scope[3], scope[2]),
             content_type=headers.get("Content-Type", ""),
             user_agent=headers.get("User-Agent", ""),
             region=scope[2],
             service=scope[3],
             attempt=headers.get("amz-sdk-request", ""),
         )
-        formed = self._formed(learned, params, None)
-        for handler in handlers:
-            handler(request=formed)
+        formed = changed(self._formed(learned, params, None), handlers)
         if formed.url != sent.url or formed.body != sent.body:
             raise UncommonError("another body")
         own = {name: _text(value) for name, value in formed.headers.items()}
@@ -150,21 +137,19 @@ class RequestForm:
     def _formed(
         self, learned: _Learned, params: Mapping[str, Any], read_timeout: float | None
     ) -> Any:
-        from botocore.awsrequest import AWSPreparedRequest, HeadersDict
-        from botocore.compat import HTTPHeaders
+        from botocore.awsrequest import AWSPreparedRequest
         from botocore.handlers import add_recursion_detection_header
 
         url = learned.endpoint + self._path_of(params)
         body = self._body(params)
-        headers = HTTPHeaders()
-        headers["Content-Type"] = learned.content_type
-        headers["User-Agent"] = learned.user_agent
+        headers = {"Content-Type": learned.content_type, "User-Agent": learned.user_agent}
         add_recursion_detection_header({"headers": headers})
-        auth = self._signer.get_auth_instance(learned.service, learned.region, "v4")
-        auth.add_auth(_Unsigned(url, headers, body))
+        headers["host"] = learned.host  # botocore's signer would parse the URL for it
+        self._signer.sign(Unsigned(url, headers, body), learned.service, learned.region)
+        del headers["host"]
         headers["amz-sdk-invocation-id"] = str(uuid.uuid4())
         headers["amz-sdk-request"] = learned.attempt
-        prepared: Any = HeadersDict({name: value.encode() for name, value in headers.items()})
+        prepared: Any = {name: value.encode() for name, value in headers.items()}
         prepared["Content-Length"] = str(len(body))
         context = {} if read_timeout is None else {"read_timeout": read_timeout}
         return AWSPreparedRequest("POST", url, prepared, body, self._streams, context)
@@ -189,6 +174,17 @@ class RequestForm:
         if not body:
             raise UncommonError("an empty request")
         return json.dumps(body).encode()
+
+
+def changed(request: Any, handlers: Sequence[Callable[..., Any]]) -> Any:
+    """Return a request after this package's handlers of ``before-send`` changed it."""
+    if handlers:
+        from botocore.awsrequest import HeadersDict
+
+        request.headers = HeadersDict(request.headers)  # they may write a name in another case
+        for handler in handlers:
+            handler(request=request)
+    return request
 
 
 @lru_cache(maxsize=512)

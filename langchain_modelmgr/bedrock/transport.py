@@ -37,6 +37,11 @@ _CALLS = "_modelmgr_calls"
 _HTTP = "_modelmgr_http"
 """The attribute of a client that holds its ``_Http``."""
 
+_URLS_KEPT = 256
+
+_SENT_TOGETHER = 2**18
+"""Bytes of a request's body up to which it is sent with the headers. That copies it."""
+
 _CREATING = "creating-client-class.bedrock-runtime"
 
 
@@ -152,6 +157,9 @@ class _Http:
         # byte outlive the time-out of a synchronous call.
         pools: dict[str, type] = getattr(session, "_pool_classes_by_scheme", {})
         pools.update({scheme: _with_watched_connections(pool) for scheme, pool in pools.items()})
+        manager = getattr(session, "_manager", None)  # private as well; it saves 3 % of a call
+        if manager is not None:
+            manager.connection_from_url = _KeptPools(manager.connection_from_url)
 
     def send(self, request: Any) -> Any:
         """Send a request unless its attempt has ended; pass the open reply to the attempt.
@@ -208,11 +216,51 @@ class _Http:
         self._session.close()
 
 
+class _KeptPools:
+    """Returns urllib3's connection pool of a URL without parsing the URL each time.
+
+    Args:
+        find: The method of urllib3's pool manager that finds a URL's pool, or makes one.
+    """
+
+    def __init__(self, find: Callable[[str], Any]) -> None:
+        self._find = find
+        self._pools: dict[str, Any] = {}
+
+    def __call__(self, url: str) -> Any:
+        pool = self._pools.get(url)
+        if pool is None or pool.pool is None:  # none yet, or its manager closed it
+            if len(self._pools) >= _URLS_KEPT:
+                self._pools.clear()
+            pool = self._pools[url] = self._find(url)
+        return pool
+
+
 @cache
 def _with_watched_connections(pool: type) -> type:
-    """Return a pool class whose connections can be shut while they wait for reply headers."""
+    """Return a pool class whose connections can be shut while they wait for reply headers.
+
+    They also send a request's headers and body together: urllib3 2 sends them one by one, which
+    takes a fifth more CPU time for a call (urllib3 2.8, botocore 1.44.5).
+    """
 
     class WatchedConnection(pool.ConnectionCls):  # type: ignore[misc,name-defined]
+        body_of_request: bytes | None = None
+
+        def request(
+            self, method: str, url: str, body: Any = None, headers: Any = None, **kwargs: Any
+        ) -> None:
+            together = type(body) is bytes and len(body) <= _SENT_TOGETHER
+            if together and headers and "Content-Length" in headers and "Expect" not in headers:
+                self.body_of_request, body = body, None
+            try:
+                super().request(method, url, body, headers, **kwargs)
+            finally:
+                self.body_of_request = None
+
+        def endheaders(self, message_body: Any = None, **kwargs: Any) -> None:
+            super().endheaders(message_body or self.body_of_request, **kwargs)
+
         def getresponse(self) -> Any:
             if sender := SENDER.get():
                 sender.meter.awaits_headers(self)

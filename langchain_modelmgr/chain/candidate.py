@@ -159,13 +159,17 @@ class Candidate(Runnable[AttemptRequest, Any]):
         guarded = {**self.settings.request_fields, **request.kwargs}.get("guardrail_config")
         if guarded and self.settings.region not in (None, self._clients.region):
             return "Model is in a different region from the guardrail"
+        return self._cannot_force_a_call(request) if request.needs.tool_choice else None
+
+    def _cannot_force_a_call(self, request: ChatRequest) -> str | None:
+        """Return why this model can't be forced to call a tool in this request, or None."""
         model = self.settings.model
         known = model.base_model_id is None or model.tool_choices is not None
         given, _ = self.settings.taken(request.kwargs)
         thinking = thinking_parameters(
             self.settings.request_fields, given, model=self.settings.model
         )
-        if not request.needs.tool_choice or (known and not thinking):
+        if known and not thinking:
             return None
         choices = self._tool_choices(thinking)
         if fit_tool_choice(request.kwargs["tool_choice"], choices, request.tool_count) is None:

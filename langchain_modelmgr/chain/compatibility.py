@@ -104,6 +104,9 @@ class Needs:
         )
 
 
+_NONE = Needs()
+
+
 def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Needs:
     """Return the needs of a request.
 
@@ -152,6 +155,8 @@ def check(needs: Needs, model: ModelConfig, *, tool_count: int = 1) -> str | Non
         model: The catalog's facts; None in a fact means unknown, and unknown is allowed.
         tool_count: How many tools are bound: with one, a named tool and "any" are the same.
     """
+    if needs == _NONE and model.not_served is None:
+        return None
     return next(_lacks(needs, model, tool_count), None)
 
 

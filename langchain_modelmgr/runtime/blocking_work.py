@@ -69,6 +69,9 @@ class TimeBudget(Protocol):
     def restart(self) -> None:
         """Restart the clock."""
 
+    def end(self) -> None:
+        """Stop watching the attempt."""
+
 
 class Attempt(Protocol):
     """The parts of an attempt that a pool uses."""

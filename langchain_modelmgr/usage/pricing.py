@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.catalog import TokenPrices
@@ -140,6 +141,7 @@ def _amount(tokens: int, price: float, factor: float) -> Decimal:
     return _EXACT.divide(amount, _PER_TOKEN)
 
 
+@lru_cache(maxsize=1024, typed=True)
 def _exact(figure: float) -> Decimal:
     """Return the digits of a price list: ``str`` gives a float's shortest form."""
     return Decimal(str(figure))

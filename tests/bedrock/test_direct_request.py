@@ -162,3 +162,32 @@ def test_both_retry_modes_are_sent_directly(
 
     assert _sent_directly(both.direct, "Converse")
     both.close()
+
+
+@pytest.mark.parametrize("size", [1, 2**18 - 100, 2**18, 2**18 + 100, 2**21])
+@pytest.mark.parametrize("name", ["Converse", "ConverseStream"])
+def test_bodies_of_any_size_are_sent_once_and_whole(two: _Two, size: int, name: str) -> None:
+    content = [{"text": "y" * size}]
+    sent, _ = two.send(name, {"modelId": "m", "messages": [{"role": "user", "content": content}]})
+
+    assert len(sent) == 1
+    _, _, body = sent[0].partition(b"\r\n\r\n")
+    assert body.count(b"y") == size
+    assert body.endswith(b'y"}]}]}')
+
+
+def test_a_closed_client_opens_its_connections_again(two: _Two) -> None:
+    for _ in range(3):
+        sent, _ = two.send("Converse", _HELLO)
+        assert len(sent) == 1
+        two.direct.close()
+
+
+def test_requests_to_many_models_share_a_connection(two: _Two) -> None:
+    before = len(two.server._connections)
+    for number in range(300):
+        with attempt():
+            two.direct.converse(**{**_HELLO, "modelId": f"m{number}"})
+    two.server.take()
+
+    assert len(two.server._connections) == before + 1

@@ -1,0 +1,103 @@
+"""Signs Converse requests with botocore's ``SigV4Auth``, without its repeated work."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class DirectSigner:
+    """Signs the requests of one operation of one client.
+
+    botocore derives a signing key from the secret key, the date, the region and the service for
+    each request, and reads a request's headers twice. Here the key is derived once a day.
+
+    Args:
+        signer: The client's request signer.
+    """
+
+    def __init__(self, signer: Any) -> None:
+        self._signer = signer
+        self._days_key: tuple[tuple[str, ...], bytes] | None = None
+
+    def host_of(self, url: str, service: str, region: str) -> str:
+        """Return the header ``Host`` that botocore signs for a URL."""
+        auth = self._signer.get_auth_instance(service, region, "v4")
+        return str(auth.headers_to_sign(Unsigned(url, {}, b""))["host"])
+
+    def sign(self, request: Unsigned, service: str, region: str) -> None:
+        """Add the headers of a signature of version 4 to a request.
+
+        Args:
+            request: The request, with its header ``host``.
+            service: The signing name.
+            region: The signing region.
+        """
+        auth = self._signer.get_auth_instance(service, region, "v4")
+        if type(auth) is _signer_classes()[0]:
+            own = _signer_classes()[1]
+            auth = own(auth.credentials, service, region)
+            auth.days_key = self._key_of
+        auth.add_auth(request)
+
+    def _key_of(self, known: tuple[str, ...], derive: Callable[[], bytes]) -> bytes:
+        kept = self._days_key
+        if kept is None or kept[0] != known:
+            kept = self._days_key = known, derive()
+        return kept[1]
+
+
+class Unsigned:
+    """A request as botocore's signers take it."""
+
+    __slots__ = ("body", "context", "headers", "method", "params", "url")
+
+    def __init__(self, url: str, headers: dict[str, str], body: bytes) -> None:
+        self.method = "POST"
+        self.url = url
+        self.headers = headers
+        self.params: dict[str, str] = {}
+        self.body = body
+        self.context: dict[str, Any] = {}
+
+
+class _SignedHeaders(dict[str, str]):
+    """Headers by name in lower case, with the one method of botocore's that its signer calls."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]]
+
+
+@cache
+def _signer_classes() -> tuple[Any, Any]:
+    """Return ``SigV4Auth`` and its subclass that keeps the day's key."""
+    from botocore.auth import SIGNED_HEADERS_BLACKLIST, SigV4Auth
+
+    base: Any = SigV4Auth  # its stubs lack ``_sign``
+
+    class DirectSigV4Auth(base):  # type: ignore[misc]
+        days_key: Callable[[tuple[str, ...], Callable[[], bytes]], bytes]
+
+        def headers_to_sign(self, request: Any) -> Any:
+            lowered = ((name.lower(), value) for name, value in request.headers.items())
+            return _SignedHeaders(
+                (name, value) for name, value in lowered if name not in SIGNED_HEADERS_BLACKLIST
+            )
+
+        def signature(self, string_to_sign: str, request: Any) -> str:
+            scope = self.credential_scope(request)
+            secret = self.credentials.secret_key
+
+            def derive() -> bytes:
+                key = f"AWS4{secret}".encode()
+                for part in scope.split("/"):
+                    key = self._sign(key, part)
+                return key
+
+            key = self.days_key((secret, scope), derive)
+            return str(self._sign(key, string_to_sign, hex=True))
+
+    return SigV4Auth, DirectSigV4Auth
