@@ -188,13 +188,17 @@ def _replaced() -> str | None:
     return None
 
 
-def _is_observed() -> bool:
+@cache
+def _observers() -> tuple[Any, Any]:
     from botocore.context import get_context
     from botocore.history import get_global_history_recorder
 
-    return get_context() is not None or bool(
-        getattr(get_global_history_recorder(), "_enabled", True)
-    )
+    return get_context, get_global_history_recorder
+
+
+def _is_observed() -> bool:
+    get_context, get_recorder = _observers()
+    return get_context() is not None or bool(getattr(get_recorder(), "_enabled", True))
 
 
 def credentials_need_boto3(credentials: Any, *, soon: bool = False) -> bool:
@@ -204,16 +208,22 @@ def credentials_need_boto3(credentials: Any, *, soon: bool = False) -> bool:
         credentials: The credentials.
         soon: Also if it may have to within the next seconds.
     """
-    from botocore.credentials import Credentials, RefreshableCredentials
-
-    if type(credentials) is Credentials:
+    plain, refreshable = _credential_classes()
+    if type(credentials) is plain:
         return False
-    if not isinstance(credentials, RefreshableCredentials):
+    if not isinstance(credentials, refreshable):
         return True
     if not soon:
-        return credentials.refresh_needed()
+        return bool(credentials.refresh_needed())
     advisory = getattr(credentials, "_advisory_refresh_timeout", _ADVISORY_SECONDS)
-    return credentials.refresh_needed(refresh_in=advisory + _SOON_SECONDS)
+    return bool(credentials.refresh_needed(refresh_in=advisory + _SOON_SECONDS))
+
+
+@cache
+def _credential_classes() -> tuple[Any, Any]:
+    from botocore.credentials import Credentials, RefreshableCredentials
+
+    return Credentials, RefreshableCredentials
 
 
 def _name(handler: Any) -> str:

@@ -90,9 +90,7 @@ class Call:
             if given.budget is None
             else CallSpending(given.budget, given.request, self._order, rules.degrade_to)
         )
-        self._chunks = FirstChunks()
         self._meter: Meter | None = None
-        self._time_budget = self._new_time_budget()
         self._began = self._started
         self._span: CallSpan | None = None
         self._answered: bool | None = None
@@ -147,7 +145,7 @@ class Call:
         )
         if self._spending is not None:
             self._spending.attach(meter, self.candidate)
-        self._time_budget = self._new_time_budget()
+        self._time_budget = TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
         self._began = self._rules.cooldowns.now()
         if self._span is not None:
             meter.span = self._new_span(self._span)
@@ -158,9 +156,6 @@ class Call:
         reason = self._report.fallback_reason(self.candidate, why)
         number = len(self._report.attempts) + 1
         return call.attempt(self.candidate.settings.model, number=number, fallback_reason=reason)
-
-    def _new_time_budget(self) -> TimeBudget:
-        return TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
 
     def after(self, failure: BedrockError | BudgetExceededError | ReorderedError) -> float:
         """Choose the next candidate, and return the seconds to wait before it is called.
