@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.metrics_fixtures"]
+pytest_plugins = ["tests.held_replies", "tests.metrics_fixtures"]
 
 # A loaded machine is slow, which must not fail a test.
 settings.register_profile(

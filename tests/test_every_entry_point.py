@@ -14,6 +14,8 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.held_replies import TimeOuts
+
 USAGE = {"inputTokens": 21, "outputTokens": 13, "totalTokens": 34}
 DOORS = ["invoke_model", "chat_model", "agent"]
 FAULTS: dict[str, tuple[list[str | None], int]] = {
@@ -27,7 +29,7 @@ FAULTS: dict[str, tuple[list[str | None], int]] = {
 
 def order(aws: LocalAWS, fault: str) -> None:
     if fault == "time-out":
-        aws.stall(SONNET, 30)
+        aws.stall(SONNET, 300)
     elif fault == "cut stream":
         aws.cut(SONNET, after=1)
     else:
@@ -64,15 +66,22 @@ def call(manager: ModelManager, door: str, *, stream: bool) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_fault_has_the_same_attempts_metrics_and_cost_through_every_door(
-    local_aws: LocalAWS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str, fault: str
+    local_aws: LocalAWS,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    time_outs: TimeOuts,
+    door: str,
+    fault: str,
 ) -> None:
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     (tmp_path / "dev.yaml").write_text(
-        f"agents: {{supplier_analyzer: {{model: '{SONNET}', timeout_seconds: 2}}}}"
+        f"agents: {{supplier_analyzer: {{model: '{SONNET}', timeout_seconds: 60}}}}"
     )
     local_aws.script(lambda _: ScriptedReply(text="Nordwerk is the most punctual.", usage=USAGE))
     order(local_aws, fault)
+    if fault == "time-out":
+        time_outs.when_received(local_aws, SONNET)
     attempts, answered = FAULTS[fault]
     manager = ModelManager(ConfigurationManager("dev", tmp_path))
 

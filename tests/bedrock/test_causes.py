@@ -20,6 +20,7 @@ from tests.models import SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:bedrock:us-east-1:{ACCOUNT}:application-inference-profile/abc"
@@ -74,12 +75,13 @@ def test_a_logged_error_event_of_a_stream_shows_no_account_id(
 
 
 def test_a_logged_time_out_shows_no_account_id_of_an_arn(
-    llm: Any, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
+    llm: Any, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture, time_outs: TimeOuts
 ) -> None:
-    local_aws.stall(ARN, 30)
+    local_aws.stall(ARN, 300)
+    time_outs.after(ARN, 0.5, of_socket=True)
 
     with pytest.raises(ModelManagerError) as caught:
-        llm.model_copy(update={"agent_name": "arn", "timeout": 0.5}).invoke("x")
+        llm.model_copy(update={"agent_name": "arn"}).invoke("x")
 
     cause = caught.value.__cause__
     assert isinstance(cause, botocore.exceptions.ReadTimeoutError)

@@ -15,6 +15,7 @@ from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.bedrock.inference_profiles import InferenceProfiles
 from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
+from tests.held_replies import HELD
 from tests.models import SONNET, TITAN
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies
 
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
@@ -262,9 +264,13 @@ async def test_a_control_plane_that_hangs_delays_a_call_by_seconds_at_most(
     assert "GetInferenceProfile" in text
 
 
-def test_a_profile_that_hangs_delays_no_other(configured: Configure, local_aws: LocalAWS) -> None:
+def test_a_profile_that_hangs_delays_no_other(
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MODULE}.WAIT_SECONDS", HUNG)
+    monkeypatch.setattr("langchain_modelmgr.bedrock.clients.CONTROL_TIMEOUT_SECONDS", HUNG)
     other = ARN.replace("abc", "xyz")
-    local_aws.stall(ARN, HUNG, at="profile")
+    local_aws.stall(ARN, HELD, at="profile")
     local_aws.inference_profile(other, HAIKU_45)
     manager = _manager(configured, f"a: {{model: '{ARN}'}}\nb: {{model: '{other}'}}")
 
@@ -273,6 +279,7 @@ def test_a_profile_that_hangs_delays_no_other(configured: Configure, local_aws: 
         _until(lambda: _lookups(local_aws) == 1)
         reply = manager.chat_model("b").invoke("x")
         first_done = hanging.done()
+        held.release()
 
     assert _cost(reply) is not None
     assert _cost(hanging.result()) is None
@@ -295,15 +302,16 @@ def test_a_search_after_one_that_failed_is_not_waited_for(
 
 
 def test_a_late_answer_is_still_used(
-    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{MODULE}.WAIT_SECONDS", 0.1)
     monkeypatch.setattr("langchain_modelmgr.bedrock.clients.CONTROL_TIMEOUT_SECONDS", 50)
     local_aws.inference_profile(ARN, HAIKU_45)
-    local_aws.stall(ARN, 1.5, at="profile")
+    local_aws.stall(ARN, HELD, at="profile")
     llm = _manager(configured, f"a: {{model: '{ARN}', fallbacks: []}}").chat_model("a")
 
     first = llm.invoke("x")
+    held.release()
     _until(lambda: _cost(llm.invoke("x")) is not None)
 
     assert _cost(first) is None

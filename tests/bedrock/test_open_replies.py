@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +73,14 @@ def _model(configured: Configure, settings: str = "") -> Any:
 @pytest.mark.parametrize("mode", ["stream", "astream"])
 @pytest.mark.parametrize("fault", ["error", "reset", "stall"])
 async def test_a_stream_that_breaks_closes_its_connection_though_its_error_is_kept(
-    configured: Configure, local_aws: LocalAWS, fault: str, mode: str
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts, fault: str, mode: str
 ) -> None:
-    llm = _model(configured, ", timeout_seconds: 0.5")
+    llm = _model(configured)
     if fault == "error":
         local_aws.fail(SONNET, "ThrottlingException", at="stream", after=1)
     elif fault == "stall":
-        local_aws.stall(SONNET, 30, at="stream", after=1)
+        local_aws.stall(SONNET, 300, at="stream", after=1)
+        time_outs.when_received(local_aws, SONNET, contents=1)
     else:
         local_aws.reset(SONNET, at="stream", after=1)
 
@@ -86,6 +88,8 @@ async def test_a_stream_that_breaks_closes_its_connection_though_its_error_is_ke
         await _read(llm, mode)
 
     assert kept.value.partial_text
+    if mode == "astream":
+        await _until_none_is_connected(local_aws)
     assert _connected(local_aws) == 0
 
 
@@ -94,12 +98,14 @@ async def test_a_reply_that_trickles_closes_its_connection_at_its_time_out(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
     llm = _model(configured, ", timeout_seconds: 0.5")
-    local_aws.trickle(SONNET, 30, at="body")
+    local_aws.trickle(SONNET, 300, at="body")
 
     with pytest.raises(BedrockError) as kept:
         await _read(llm, mode)
 
     assert kept.value.attempts
+    if mode == "ainvoke":
+        await _until_none_is_connected(local_aws)
     assert _connected(local_aws) == 0
 
 
@@ -107,7 +113,7 @@ async def test_a_cancelled_call_closes_its_connection(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
     llm = _model(configured)
-    local_aws.trickle(SONNET, 30, at="body")
+    local_aws.trickle(SONNET, 300, at="body")
     call = asyncio.create_task(llm.ainvoke("x"))
     while not (works := llm.manager.pool.running) or not works[0]._attempt.meter.is_open:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 LONG = 300.0
 """Seconds that no test waits."""
@@ -67,14 +68,21 @@ async def _ask(manager: ModelManager, mode: str) -> Any:
     ("settings", "reason"),
     [
         ("timeout_seconds: 1", "no content for 1 s"),
-        ("deadline_seconds: 1.5", "the call's deadline passed"),
+        ("deadline_seconds: 60", "the call's deadline passed"),
     ],
 )
 async def test_a_unary_reply_that_trickles_ends_at_time_out_and_deadline(
-    configured: Configure, local_aws: LocalAWS, settings: str, reason: str, mode: str
+    configured: Configure,
+    local_aws: LocalAWS,
+    time_outs: TimeOuts,
+    settings: str,
+    reason: str,
+    mode: str,
 ) -> None:
     manager = _manager(configured, settings)
     local_aws.trickle(SONNET, LONG, every=0.2, at="body")
+    if "deadline" in settings:
+        time_outs.when_received(local_aws, SONNET, deadline=True)
 
     with pytest.raises(BedrockTimeoutError, match=reason) as caught:
         await _ask(manager, mode)
@@ -87,9 +95,10 @@ async def test_a_unary_reply_that_trickles_ends_at_time_out_and_deadline(
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
 async def test_a_unary_reply_that_trickles_falls_back_and_is_billed(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts, mode: str
 ) -> None:
-    manager = _manager(configured, "timeout_seconds: 1", f"['{HAIKU}']")
+    manager = _manager(configured, "timeout_seconds: 60", f"['{HAIKU}']")
+    time_outs.after(SONNET, 1)
     local_aws.trickle(SONNET, LONG, every=0.2, at="body")
 
     reply = await _ask(manager, mode)
@@ -104,7 +113,7 @@ async def test_a_unary_reply_that_trickles_falls_back_and_is_billed(
 async def test_a_unary_reply_that_is_slow_but_in_time_is_answered(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
-    manager = _manager(configured, "timeout_seconds: 30")
+    manager = _manager(configured, "timeout_seconds: 60")
     local_aws.trickle(SONNET, 0.6, every=0.05, at="body")
 
     reply = await _ask(manager, mode)

@@ -29,7 +29,7 @@ class Kind:
         falls_back: True if another model answers, where no content was handed on.
         attempts: Attempts on the primary that it takes.
         wasted: True if Bedrock may have billed the attempt before any content.
-        timeout: Seconds that each attempt has: few only where it must run out of them.
+        silent: True if the failure is that nothing more comes until the time-out.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Kind:
     falls_back: bool = True
     attempts: int = 1
     wasted: bool = False
-    timeout: float = 30
+    silent: bool = False
 
 
 def _code(code: str, message: str = "") -> Callable[[LocalAWS, str, int], None]:
@@ -54,9 +54,9 @@ def _code(code: str, message: str = "") -> Callable[[LocalAWS, str, int], None]:
 
 def _stall(aws: LocalAWS, place: str, after: int) -> None:
     if place == "before headers":
-        aws.stall(SONNET, 30)
+        aws.stall(SONNET, 300)
     else:
-        aws.stall(SONNET, 30, at="stream", after=after)
+        aws.stall(SONNET, 300, at="stream", after=after)
 
 
 def _reset(aws: LocalAWS, place: str, after: int) -> None:
@@ -102,7 +102,7 @@ KINDS = [
         FIRST,
         wasted=True,
     ),
-    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True, timeout=3),
+    Kind("silent, no byte in time", "BedrockTimeoutError", _stall, wasted=True, silent=True),
     Kind("connection reset", "BedrockConnectionError", _reset, attempts=2),
     Kind("ended without messageStop", "BedrockConnectionError", _cut, STREAMED),
     Kind(

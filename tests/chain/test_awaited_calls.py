@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
     from tests.chain.awaited import Threads
+    from tests.held_replies import TimeOuts
 
 MODES = ["unary"]
 
@@ -175,13 +176,11 @@ def test_the_same_requests_are_sent_and_the_same_replies_are_returned(
     "kind", [k for k in KINDS if "before headers" in k.places], ids=lambda k: k.name
 )
 def test_failures_before_the_reply_are_the_same(
-    configured: Configure, local_aws: LocalAWS, kind: Kind, mode: str
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts, kind: Kind, mode: str
 ) -> None:
-    seconds = 1 if kind.timeout < 30 else 30
-    settings = f"{CHAIN[:-1]}, timeout_seconds: {seconds}}}"
-    with awaiting(
-        configured, f"a: {AGENT[:-1]}, timeout_seconds: {seconds}}}\nb: {settings}"
-    ) as ready:
+    with awaiting(configured, f"a: {AGENT}\nb: {CHAIN}") as ready:
+        if kind.silent:
+            time_outs.after(SONNET, 0.5, of_socket=True)
         for agent in "ab":
             compare(
                 ready,

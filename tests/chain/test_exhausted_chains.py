@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 ONE_CAUSE = {
     "ThrottlingException": errors.AllModelsRateLimitError,
@@ -136,11 +137,11 @@ def test_an_unreachable_service_raises_it(tmp_path: Path) -> None:
 
 
 def test_a_deadline_that_ends_the_chain_raises_it(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager = _manager(configured, HAIKU, OPUS, more=", deadline_seconds: 5")
-    manager.chat_model("a").invoke("warm")
-    local_aws.stall(SONNET, 60)
+    manager = _manager(configured, HAIKU, OPUS, more=", deadline_seconds: 60")
+    local_aws.stall(SONNET, 300)
+    time_outs.when_received(local_aws, SONNET, deadline=True)
 
     error = _error_of(manager)
 
@@ -295,12 +296,12 @@ def test_an_attempt_has_awss_code_and_text_where_a_fallback_answered(
 
 
 def test_an_attempt_that_timed_out_has_a_code_and_a_text(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
     manager = _manager(configured, HAIKU)
-    manager.chat_model("a").invoke("warm")
-    local_aws.stall(SONNET, 30)
-    llm = ManagedBedrockChat("a", manager=manager, timeout=1)
+    local_aws.stall(SONNET, 300)
+    time_outs.after(SONNET, 0.5)
+    llm = ManagedBedrockChat("a", manager=manager, timeout=60)
 
     failed, _ = llm.invoke("x").response_metadata["model_manager"]["attempts"]
 

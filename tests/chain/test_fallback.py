@@ -32,6 +32,7 @@ from tests.models import HAIKU, LLAMA, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 
 GO_ON = [
@@ -141,11 +142,12 @@ async def test_a_connection_that_dies_twice_falls_back(
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_silent_model_is_left_when_its_time_is_over(
-    llm: ManagedBedrockChat, local_aws: LocalAWS, mode: str
+    llm: ManagedBedrockChat, local_aws: LocalAWS, time_outs: TimeOuts, mode: str
 ) -> None:
-    local_aws.stall(SONNET, 30, times=1)
+    time_outs.after(SONNET, 0.2)
+    local_aws.stall(SONNET, 300, times=1)
 
-    reply = await call(llm.model_copy(update={"timeout": 0.2}), mode)
+    reply = await call(llm, mode)
 
     report = reply.response_metadata["model_manager"]["attempts"]
     assert reply.response_metadata["model_name"] == HAIKU
@@ -155,12 +157,14 @@ async def test_a_silent_model_is_left_when_its_time_is_over(
 async def test_each_call_has_its_own_timeout_on_shared_clients(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
-    local_aws.latency(SONNET, 0.4)
+    alone = llm.model_copy(update={"use_fallback": False, "max_retries": 0})
+    local_aws.stall(SONNET, 300, times=1)
 
-    short = llm.invoke("x", timeout=0.1)
-    long = llm.invoke("x", timeout=5)
+    with pytest.raises(BedrockTimeoutError):
+        alone.invoke("x", timeout=0.3)
+    local_aws.latency(SONNET, 0.4)  # longer than the first call's time-out
+    long = llm.invoke("x", timeout=60)
 
-    assert short.response_metadata["model_name"] == HAIKU
     assert long.response_metadata["model_name"] == SONNET
 
 

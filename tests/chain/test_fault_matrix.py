@@ -18,6 +18,7 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 
 TEXT = "thirty words of an answer, or nearly so many"
@@ -102,19 +103,22 @@ def test_a_failure_has_the_outcome_in_the_table(
     configured: Configure,
     local_aws: LocalAWS,
     caplog: pytest.LogCaptureFixture,
+    time_outs: TimeOuts,
     kind: Kind,
     place: str,
     name: str,
 ) -> None:
     in_tool_call = place == "in a tool call"
-    chain = f"model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: {kind.timeout}"
-    config = configured(f"a: {{{chain}}}")
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 60}}")
+    after = AFTER.get(place, 0)
+    if kind.silent:
+        time_outs.when_received(local_aws, SONNET, contents=after)
     sink = MemorySink()
     manager = ModelManager(config, sinks=[sink])
     call = [("look", {"place": "x" * 40})] if in_tool_call else []
     local_aws.reply(SONNET, ScriptedReply(text="" if call else TEXT, tool_calls=call, usage=USAGE))
     local_aws.reply(HAIKU, ScriptedReply(text=TEXT, usage=USAGE))
-    kind.order(local_aws, place, AFTER.get(place, 0))
+    kind.order(local_aws, place, after)
     door = Door(manager, name, tools=in_tool_call)
     committed = place in PLACES[2:]
     answered = kind.falls_back and not committed

@@ -17,6 +17,7 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies, TimeOuts
 
 
 TEXT = "Thirty pallets stand in Hamburg, twelve in Trieste and none in Rotterdam."
@@ -69,7 +70,7 @@ async def test_a_failure_before_the_first_content_falls_back_unseen(
 @pytest.mark.parametrize("mode", ["stream", "astream"])
 @pytest.mark.parametrize("fault", ["event", "reset", "cut", "stall"])
 async def test_a_failure_after_content_is_raised_and_never_mixed(
-    llm: ManagedBedrockChat, local_aws: LocalAWS, fault: str, mode: str
+    llm: ManagedBedrockChat, local_aws: LocalAWS, time_outs: TimeOuts, fault: str, mode: str
 ) -> None:
     if fault == "event":
         local_aws.fail(SONNET, "ThrottlingException", times=1, at="stream", after=2)
@@ -78,15 +79,16 @@ async def test_a_failure_after_content_is_raised_and_never_mixed(
     elif fault == "cut":
         local_aws.cut(SONNET, times=1, after=2)
     else:
-        local_aws.stall(SONNET, 30, times=1, at="stream", after=2)
+        local_aws.stall(SONNET, 300, times=1, at="stream", after=2)
+        time_outs.when_received(local_aws, SONNET, contents=2)
     seen: list[str] = []
 
     with pytest.raises(ModelManagerError) as caught:
         if mode == "stream":
-            for chunk in llm.model_copy(update={"timeout": 1.5}).stream("x"):
+            for chunk in llm.stream("x"):
                 seen.append(chunk.text)
         else:
-            async for chunk in llm.model_copy(update={"timeout": 1.5}).astream("x"):
+            async for chunk in llm.astream("x"):
                 seen.append(chunk.text)
 
     assert TEXT.startswith("".join(seen))
@@ -114,7 +116,7 @@ async def test_a_model_that_can_not_stream_with_tools_gives_one_chunk(
 def test_an_abandoned_stream_is_aborted_and_no_failure_of_the_model(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
-    local_aws.latency(SONNET, 0, chunk_delay=0.05)
+    local_aws.stall(SONNET, 300, at="stream", after=2)
 
     stream: Any = llm.stream("x")
     next(stream)
@@ -124,38 +126,38 @@ def test_an_abandoned_stream_is_aborted_and_no_failure_of_the_model(
     assert (record.outcome, record.success, record.has_usage) == ("aborted", True, False)
     summary = llm.model_manager.get_usage_summary()
     assert (summary["aborted"], summary["success_rate"]) == (1, 1.0)
-    assert local_aws.wait_closed(1)
+    assert local_aws.wait_closed(50)
 
 
 async def test_a_closed_async_stream_frees_its_socket(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
-    local_aws.stall(SONNET, 30, times=1, at="stream", after=2)
+    local_aws.stall(SONNET, 300, times=1, at="stream", after=2)
 
     stream = llm.astream("x")
     await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
 
-    assert await asyncio.to_thread(local_aws.wait_closed, 1)
+    assert await asyncio.to_thread(local_aws.wait_closed, 50)
     assert [r.outcome for r in records(llm)] == ["aborted"]
 
 
 async def test_an_async_stream_that_its_reader_breaks_off_frees_its_socket(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
-    local_aws.stall(SONNET, 30, times=1, at="stream", after=2)
+    local_aws.stall(SONNET, 300, times=1, at="stream", after=2)
 
     async for _ in llm.astream("x"):
         break
 
-    assert await asyncio.to_thread(local_aws.wait_closed, 1)
+    assert await asyncio.to_thread(local_aws.wait_closed, 50)
     assert [r.outcome for r in records(llm)] == ["aborted"]
 
 
 async def test_a_cancelled_async_stream_frees_its_socket(
     llm: ManagedBedrockChat, local_aws: LocalAWS
 ) -> None:
-    local_aws.stall(SONNET, 30, times=1, at="stream", after=2)
+    local_aws.stall(SONNET, 300, times=1, at="stream", after=2)
     first = asyncio.Event()
 
     async def read() -> None:
@@ -168,14 +170,14 @@ async def test_a_cancelled_async_stream_frees_its_socket(
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert await asyncio.to_thread(local_aws.wait_closed, 1)
+    assert await asyncio.to_thread(local_aws.wait_closed, 50)
     assert [r.outcome for r in records(llm)] == ["aborted"]
 
 
 async def test_a_cancelled_call_is_accounted_as_aborted_at_once(
-    llm: ManagedBedrockChat, local_aws: LocalAWS
+    llm: ManagedBedrockChat, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
-    local_aws.latency(SONNET, 0.5)
+    held.hold(SONNET)
     task = asyncio.create_task(llm.ainvoke("x"))
     while local_aws.requests(SONNET) == 0:  # noqa: ASYNC110 - the server counts in its own thread
         await asyncio.sleep(0.01)
@@ -184,12 +186,13 @@ async def test_a_cancelled_call_is_accounted_as_aborted_at_once(
     with pytest.raises(asyncio.CancelledError):
         await task
     outcomes = [r.outcome for r in records(llm)]
-    await asyncio.sleep(0.7)
+    held.release()
+    await llm.ainvoke("y")  # the late answer changes nothing
 
     assert outcomes == ["aborted"]
-    assert [r.outcome for r in records(llm)] == ["aborted"]
+    assert [r.outcome for r in records(llm)] == ["aborted", "answered"]
     summary = llm.model_manager.get_usage_summary()
-    assert (summary["total_invocations"], summary["aborted"], summary["attempts"]) == (1, 1, 1)
+    assert (summary["total_invocations"], summary["aborted"], summary["attempts"]) == (2, 1, 2)
 
 
 async def test_many_streams_at_once_keep_their_texts_apart(

@@ -22,6 +22,7 @@ from tests.models import HAIKU, OPUS, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies, TimeOuts
 
 
 class Clock:
@@ -55,7 +56,7 @@ def test_a_dead_model_is_called_three_times_and_then_skipped(
 
 
 def test_a_model_that_is_well_again_is_found_by_one_call(
-    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
     manager = _manager(configured)
     clock = Clock()
@@ -65,7 +66,8 @@ def test_a_model_that_is_well_again_is_found_by_one_call(
     for _ in range(5):
         llm.invoke("x")
     clock.now += 31
-    local_aws.latency(SONNET, 0.3)
+    held.hold(SONNET)
+    before = local_aws.requests(HAIKU)
     barrier = threading.Barrier(30)
 
     def call(_: int) -> str:
@@ -74,7 +76,11 @@ def test_a_model_that_is_well_again_is_found_by_one_call(
         return served
 
     with ThreadPoolExecutor(30) as pool:
-        served = Counter(pool.map(call, range(30)))
+        calls = pool.map(call, range(30))
+        while local_aws.requests(HAIKU) - before < 29:
+            time.sleep(0.01)
+        held.release()
+        served = Counter(calls)
 
     assert served == {SONNET: 1, HAIKU: 29}
     assert llm.invoke("x").response_metadata["model_name"] == SONNET
@@ -110,17 +116,18 @@ def test_agents_of_a_manager_learn_from_each_other_and_managers_do_not(
 
 
 def test_mistakes_and_tiny_time_outs_never_start_one(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
     llm = _manager(configured).chat_model("a")
     local_aws.fail(SONNET, "ValidationException", times=4)
     for _ in range(4):
         with pytest.raises(BedrockError):
             llm.invoke("x")
-    local_aws.stall(SONNET, 1, times=4)
-    impatient = llm.model_copy(update={"timeout": 0.05})
+    local_aws.stall(SONNET, 300, times=4)
+    time_outs.when_received(local_aws, SONNET)
     for _ in range(4):
-        impatient.invoke("x")
+        llm.invoke("x")
+    time_outs.when(SONNET, lambda *_: False)
 
     assert llm.invoke("x").response_metadata["model_name"] == SONNET
 
@@ -188,10 +195,10 @@ def test_a_stream_that_breaks_after_its_first_content_counts_on(
 
 
 def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
     _, a, b = _two(configured)
-    local_aws.latency(SONNET, 2)
+    held.hold(SONNET)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(a.invoke, "x")
         while not local_aws.requests(SONNET):
@@ -199,26 +206,34 @@ def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
         local_aws.fail(SONNET, "ServiceUnavailableException", times=FAILURES_IN_A_ROW)
         for _ in range(FAILURES_IN_A_ROW):
             b.invoke("x")
+        held.release()
         assert slow.result().response_metadata["model_name"] == SONNET
 
     assert _served(b) == HAIKU
 
 
 def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
-    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.5)
-    manager, a, b = _two(configured, ", deadline_seconds: 4")
+    manager, a, b = _two(configured, ", deadline_seconds: 60")
+    paused = threading.Event()
     a.invoke("x")  # makes the client
     local_aws.script(lambda _: ScriptedReply(text="many words " * 20_000))
 
     def read_slowly() -> None:
         for _ in a.stream("x"):
-            time.sleep(4.5)
+            paused.set()
+            while not time_outs.budgets[-1].ended:
+                time.sleep(0.01)
 
+    time_outs.deadline_when(
+        SONNET, lambda limits, _: paused.is_set() and limits._reader_was_slower()
+    )
     for _ in range(FAILURES_IN_A_ROW):
+        paused.clear()
         with pytest.raises(BedrockTimeoutError):
             read_slowly()
+    paused.clear()
 
     assert _served(b) == SONNET
     summary = manager.get_usage_summary()
@@ -227,12 +242,15 @@ def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
 
 
 def test_a_stream_that_is_slow_itself_is_a_failure_at_the_deadline(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager, a, _ = _two(configured, ", deadline_seconds: 1.5")
+    manager, a, _ = _two(configured, ", deadline_seconds: 60")
     a.invoke("x")
     local_aws.script(lambda _: ScriptedReply(text="many words " * 400))
-    local_aws.latency(SONNET, 0, chunk_delay=0.2)
+    local_aws.stall(SONNET, 300, at="stream", after=3)
+    time_outs.deadline_when(
+        SONNET, lambda limits, _: limits.contents == 3 and not limits._reader_was_slower()
+    )
 
     with pytest.raises(BedrockTimeoutError):
         list(a.stream("x"))

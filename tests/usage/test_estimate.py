@@ -19,17 +19,15 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 
 PROMPT = "x" * 4_000
 """About 1,000 tokens: 0.003 USD of Sonnet's input."""
 
 
-def _manager(
-    configured: Configure, *, fallbacks: str = f"['{HAIKU}']", timeout: float = 0.3
-) -> ModelManager:
-    agent = f"{{model: '{SONNET}', timeout_seconds: {timeout}, fallbacks: {fallbacks}}}"
-    config = configured(f"a: {agent}")
+def _manager(configured: Configure, *, fallbacks: str = f"['{HAIKU}']") -> ModelManager:
+    config = configured(f"a: {{model: '{SONNET}', timeout_seconds: 60, fallbacks: {fallbacks}}}")
     return ModelManager(config, sinks=[MemorySink()])
 
 
@@ -41,7 +39,7 @@ def _records(manager: ModelManager) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
 def test_a_refusal_wastes_nothing(configured: Configure, local_aws: LocalAWS, code: str) -> None:
-    manager = _manager(configured, timeout=60)
+    manager = _manager(configured)
     local_aws.fail(SONNET, code)
 
     reply = manager.chat_model("a").invoke(PROMPT)
@@ -52,10 +50,11 @@ def test_a_refusal_wastes_nothing(configured: Configure, local_aws: LocalAWS, co
 
 
 def test_a_time_out_wastes_its_input_beside_the_answers_cost(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
     manager = _manager(configured)
-    local_aws.stall(SONNET, 5)
+    local_aws.stall(SONNET, 300)
+    time_outs.when_received(local_aws, SONNET)
 
     with manager.track() as usage:
         reply = manager.chat_model("a").invoke(PROMPT)
@@ -94,7 +93,7 @@ def test_an_abandoned_stream_and_a_cancelled_call_are_billed_all_the_same(
     stream = llm.stream(PROMPT)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    local_aws.latency(SONNET, 50)
+    local_aws.latency(SONNET, 300)
 
     async def cancelled() -> None:
         call = asyncio.create_task(llm.ainvoke(PROMPT))
@@ -114,7 +113,7 @@ def test_an_abandoned_stream_and_a_cancelled_call_are_billed_all_the_same(
 def test_an_estimate_without_a_price_is_none(configured: Configure, local_aws: LocalAWS) -> None:
     config = configured("a: {model: acme.unheard-of, timeout_seconds: 0.2, fallbacks: []}")
     manager = ModelManager(config, sinks=[MemorySink()])
-    local_aws.stall("acme.unheard-of", 5, times=3)
+    local_aws.stall("acme.unheard-of", 300, times=3)
 
     with pytest.raises(BedrockError):
         manager.chat_model("a", max_retries=0).invoke(PROMPT)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import TimeOuts
 
 HI: list[Any] = [{"role": "user", "content": [{"text": "how many pallets are in Hamburg?"}]}]
 
@@ -24,7 +25,7 @@ FAULTS: dict[str, Callable[[LocalAWS], None]] = {
     "an error event": lambda aws: aws.fail(None, "ThrottlingException", at="end"),
     "another error event": lambda aws: aws.fail(None, "InternalServerException", at="end"),
     "a reset": lambda aws: aws.reset(None, at="end"),
-    "silence": lambda aws: aws.stall(None, 5, at="end"),
+    "silence": lambda aws: aws.stall(None, 300, at="end"),
 }
 
 
@@ -34,8 +35,9 @@ def sink() -> MemorySink:
 
 
 @pytest.fixture
-def manager(configured: Configure, sink: MemorySink) -> ModelManager:
-    agents = f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 1}}"
+def manager(configured: Configure, sink: MemorySink, time_outs: TimeOuts) -> ModelManager:
+    time_outs.when(SONNET, lambda _, meter: meter.stop_reason is not None)
+    agents = f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 60}}"
     return ModelManager(configured(agents), sinks=[sink])
 
 

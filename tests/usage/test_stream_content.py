@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from tests.models import HAIKU, SONNET
 if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies, TimeOuts
 
 PIECES = 12
 BYTES = base64.b64encode(b"x" * 9 * PIECES).decode()
@@ -39,10 +43,8 @@ KINDS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def _manager(configured: Configure, timeout: float) -> ModelManager:
-    config = configured(
-        f"a: {{model: '{SONNET}', timeout_seconds: {timeout}, fallbacks: ['{HAIKU}']}}"
-    )
+def _manager(configured: Configure) -> ModelManager:
+    config = configured(f"a: {{model: '{SONNET}', timeout_seconds: 60, fallbacks: ['{HAIKU}']}}")
     return ModelManager(config, sinks=[MemorySink()])
 
 
@@ -54,12 +56,13 @@ def _records(manager: ModelManager) -> Any:
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])
 async def test_content_that_is_not_text_renews_the_time_out(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts, mode: str
 ) -> None:
-    manager = _manager(configured, timeout=3)
+    manager = _manager(configured)
     llm = manager.chat_model("a")
     local_aws.script(lambda request: ScriptedReply("done", blocks=KINDS[request.prompt]))
-    local_aws.latency(SONNET, 0, chunk_delay=0.3)  # PIECES of them take longer than the time-out
+    time_outs.slow_events(SONNET, 6)  # PIECES of them take longer than the time-out
+    local_aws.latency(SONNET, 0, chunk_delay=0.02)
 
     async def text_of(kind: str) -> str:
         if mode == "stream":
@@ -77,23 +80,36 @@ async def test_content_that_is_not_text_renews_the_time_out(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_content_that_is_not_text_is_the_first_content(
-    configured: Configure, local_aws: LocalAWS, kind: str
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies, time_outs: TimeOuts, kind: str
 ) -> None:
-    manager = _manager(configured, timeout=60)
+    manager = _manager(configured)
     local_aws.reply(SONNET, ScriptedReply("done", blocks=KINDS[kind]))
-    local_aws.latency(SONNET, 0, chunk_delay=0.05)
+    held.hold(SONNET, after=1)
+    received = threading.Event()
 
-    list(manager.chat_model("a").stream("x"))
+    def look(limits: Any, _: Any) -> bool:
+        if limits.contents == 1:
+            received.set()
+        return False
 
+    time_outs.when(SONNET, look)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: list(manager.chat_model("a").stream("x")))
+        came = received.wait(50)
+        time.sleep(0.1)
+        held.release()
+        reading.result()
+
+    assert came
     (record,) = _records(manager)
-    assert record.latency_ms - record.time_to_first_token_ms > 50 * PIECES
+    assert record.latency_ms - record.time_to_first_token_ms >= 100
 
 
 @pytest.mark.parametrize("kind", ["redacted reasoning", "citations", "server tool results"])
 def test_content_that_is_not_text_is_billed_when_its_stream_breaks(
     configured: Configure, local_aws: LocalAWS, kind: str
 ) -> None:
-    manager = _manager(configured, timeout=60)
+    manager = _manager(configured)
     local_aws.reply(SONNET, ScriptedReply("done", blocks=KINDS[kind]))
     local_aws.reset(SONNET, at="stream", after=4)
 
