@@ -145,7 +145,7 @@ class Call:
         )
         if self._spending is not None:
             self._spending.attach(meter, self.candidate)
-        self._time_budget = TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
+        self._time_budget = self._new_time_budget()
         self._began = self._rules.cooldowns.now()
         if self._span is not None:
             meter.span = self._new_span(self._span)
@@ -156,6 +156,9 @@ class Call:
         reason = self._report.fallback_reason(self.candidate, why)
         number = len(self._report.attempts) + 1
         return call.attempt(self.candidate.settings.model, number=number, fallback_reason=reason)
+
+    def _new_time_budget(self) -> TimeBudget:
+        return TimeBudget(self._request.timeout, self._deadline, self._rules.watchdog)
 
     def after(self, failure: BedrockError | BudgetExceededError | ReorderedError) -> float:
         """Choose the next candidate, and return the seconds to wait before it is called.
