@@ -288,13 +288,16 @@ class _Engine:
             self.whys.append(f"Bedrock takes no further job: {error}")
             self._give_up(note, "not created")
             return None
-        except RefusedError:
+        except RefusedError as error:
             self._give_up(note, "refused")
-            raise
+            where = self._candidate.region or "the default region"
+            model = mask_account_ids(note.model)
+            raise JobError(f"{error} (model {model} in {where}; no row was sent)") from error
 
     def _give_up(self, note: JobNote, status: str) -> None:
-        """Note that a job was not created, and release what it holds."""
+        """Note that a job was not created, release what it holds, and remove its input."""
         self._keeper.settle(note, [])
+        self._service.remove(self._key(note.number))
         note.end(self._store, status, 0)
 
     # -- running jobs

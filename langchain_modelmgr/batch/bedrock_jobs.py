@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from langchain_modelmgr.batch.chunks import ChunkTask
+from langchain_modelmgr.batch.s3_bodies import blocks_of, lines_of
 from langchain_modelmgr.errors import JobError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.batch.row_queue import JobRow
     from langchain_modelmgr.batch.store import Store
+
+logger = logging.getLogger(__name__)
 
 JOBS = "bedrock"
 ENDED = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", "Failed"})
@@ -160,6 +165,13 @@ class JobService:
 
         self._call("PutObject", put, Bucket=self._bucket, Key=key, Body=file)
 
+    def remove(self, key: str) -> None:
+        """Remove an object of the bucket, as far as it is permitted."""
+        try:
+            self._call("DeleteObject", self._s3.delete_object, Bucket=self._bucket, Key=key)
+        except JobError as error:
+            logger.warning("s3://%s/%s was not removed: %s", self._bucket, key, error)
+
     def create(self, request: dict[str, Any]) -> str:
         """Create a job, or find the one that the same request has created; return its ARN.
 
@@ -209,10 +221,11 @@ class JobService:
             )  # fmt: skip
             for each in page.get("Contents", ()):
                 if each["Key"].endswith(".jsonl.out"):
-                    body = self._call(
-                        "GetObject", self._s3.get_object, Bucket=self._bucket, Key=each["Key"]
-                    )["Body"]
-                    yield from body.iter_lines()
+                    get = partial(
+                        self._call, "GetObject", self._s3.get_object,
+                        Bucket=self._bucket, Key=each["Key"],
+                    )  # fmt: skip
+                    yield from lines_of(blocks_of(get, f"s3://{self._bucket}: ", self._wait))
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_modelmgr.batch.s3_bodies import blocks_of
 from langchain_modelmgr.errors import JobError
 
 if TYPE_CHECKING:
@@ -256,12 +257,14 @@ class S3Store:
 
     def read(self, name: str) -> bytes | None:
         """Return an object; None if there is none."""
+
+        def get(**more: str) -> Any:
+            return self._call("GetObject", "get_object", Key=self._key(name), **more)
+
         try:
-            found = self._call("GetObject", "get_object", Key=self._key(name))
+            return b"".join(blocks_of(get, f"{self.where}: "))
         except KeyError:
             return None
-        body: bytes = found["Body"].read()
-        return body
 
     def write(self, name: str, body: bytes) -> None:
         """Write an object, replacing another of that name."""

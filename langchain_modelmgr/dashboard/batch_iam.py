@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _SERVICE = "bedrock.amazonaws.com"
 _OBJECTS = ["s3:GetObject", "s3:PutObject"]
+_INPUTS = "modelmgr/*"
+"""The keys of the jobs' objects. The input of a job that Bedrock refuses is removed."""
+
 _JOBS = [
     "bedrock:CreateModelInvocationJob",
     "bedrock:GetModelInvocationJob",
@@ -48,7 +51,15 @@ def batch_policies(
     jobs = f"arn:{partition}:bedrock:{place}:model-invocation-job/*"
     objects = _bucket(partition, bucket)
     return {
-        "policy": {**policy, "Statement": [*policy["Statement"], *_caller(role, jobs), *objects]},
+        "policy": {
+            **policy,
+            "Statement": [
+                *policy["Statement"],
+                *_caller(role, jobs),
+                *objects,
+                _removal(partition, bucket),
+            ],
+        },
         "role_policy": {"Version": policy["Version"], "Statement": [*_invoke(policy), *objects]},
         "role_trust_policy": {
             "Version": policy["Version"],
@@ -103,6 +114,15 @@ def _bucket(partition: str, bucket: str) -> list[dict[str, Any]]:
             "Resource": [f"{arn}/*"],
         },
     ]
+
+
+def _removal(partition: str, bucket: str) -> dict[str, Any]:
+    return {
+        "Sid": "RemoveTheInputOfRefusedJobs",
+        "Effect": "Allow",
+        "Action": ["s3:DeleteObject"],
+        "Resource": [f"arn:{partition}:s3:::{bucket}/{_INPUTS}"],
+    }
 
 
 def _invoke(policy: dict[str, Any]) -> list[dict[str, Any]]:

@@ -243,15 +243,19 @@ def test_a_bucket_in_another_region_is_refused_before_anything_is_uploaded(
     assert s3.list_objects_v2(Bucket=west)["KeyCount"] == 0
 
 
-def test_a_model_without_batch_inference_is_refused_and_holds_no_money(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
+@pytest.mark.parametrize("facts", [{"supports_batch": False}, {"batch_regions": ["us-west-2"]}])
+def test_a_model_or_region_without_batch_inference_is_refused_and_leaves_no_object_and_no_money(
+    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS, bucket: str, facts: dict[str, Any]
 ) -> None:
-    local_aws.facts(NOVA, supports_batch=False)
+    local_aws.facts(NOVA, **facts)
     job = job_of(manager, tmp_path / "job")
 
-    with pytest.raises(JobError, match="does not support batch inference in us-east-1"):
+    with pytest.raises(JobError, match="does not support batch inference in us-east-1") as raised:
         job.run(engine="bedrock", max_usd=1)
 
+    assert f"(model {NOVA} in us-east-1; no row was sent)" in str(raised.value)
+    assert local_aws.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert local_aws.batch.jobs() == []
     assert manager.budget(task_name(job.plan), usd=1).held == 0
     assert job.run(engine="local", max_usd=1).done == 120
 
