@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_modelmgr.batch.bedrock_counts import JobCounts
 from langchain_modelmgr.batch.bedrock_drafts import MIN_RECORDS, Draft, Drafts, NoMoneyError
 from langchain_modelmgr.batch.bedrock_jobs import (
     ENDED,
@@ -27,7 +28,7 @@ from langchain_modelmgr.batch.engines import run_here
 from langchain_modelmgr.batch.prices import batch_model
 from langchain_modelmgr.batch.records import RecordForm, outputs_of
 from langchain_modelmgr.batch.row_queue import RowQueue
-from langchain_modelmgr.batch.worker import COUNT_SECONDS, STOP, task_name
+from langchain_modelmgr.batch.worker import task_name
 from langchain_modelmgr.budgets.job_hold import hold
 from langchain_modelmgr.errors import BudgetExceededError, BudgetStoreError, JobError
 from langchain_modelmgr.runtime.masking import mask_account_ids
@@ -50,6 +51,7 @@ MAX_HOURS, MIN_HOURS = 168, 24
 """The longest and the shortest ``timeoutDurationInHours`` (botocore 1.44.5)."""
 
 _MAX_JOBS = 10
+_LOOK_SECONDS = 0.5
 _SMALL_REST = 0.05
 _TOO_FEW = re.compile(r"required minimum of: (\d+)")
 _TOO_MANY = re.compile(r"more records \(\d+\) than the allowed maximum of: (\d+)")
@@ -148,13 +150,17 @@ class _Engine:
         )
         self._queue = RowQueue(self._chunks, (), {})
         self._drafts = self._drafts_of(self._queue)
+        self._counts = JobCounts(self._chunks, work.settings)
         self._running: list[_Running] = []
         self._number = 0
         self._reason: str | None = None
-        self._look_at = 0.0
         self.whys: list[str] = []
 
     def run(self) -> str | None:
+        with self._counts:
+            return self._run()
+
+    def _run(self) -> str | None:
         notes, self._number = JobNote.read_all(self._store)
         taken: dict[ChunkTask, set[int]] = {}
         for note in notes:
@@ -172,9 +178,13 @@ class _Engine:
             if not self._running:
                 break
             self._wait()
+            if self._counts.other_run:
+                break  # it goes on with the jobs
             for job in tuple(self._running):
                 if time.monotonic() >= job.due:
                     self._look(job)
+        if self._counts.other_run:
+            return "another run began"
         return "stopped" if self._stopped.is_set() else self._reason
 
     def left(self) -> tuple[list[ChunkTask], int]:
@@ -306,21 +316,21 @@ class _Engine:
         """Wait until the status of a job is due, and look for a stop meanwhile."""
         due = min(job.due for job in self._running)
         while (left := due - time.monotonic()) > 0:
-            time.sleep(min(left, COUNT_SECONDS))
-            self._look_for_a_stop()
-        self._look_for_a_stop()
+            time.sleep(min(left, _LOOK_SECONDS))
+            self._heed_a_stop()
+            if self._counts.other_run:
+                return
+        self._heed_a_stop()
 
-    def _look_for_a_stop(self) -> None:
-        if self._stopped.is_set() or time.monotonic() < self._look_at:
-            return
-        self._look_at = time.monotonic() + COUNT_SECONDS
-        if self._store.read(STOP) is not None:
+    def _heed_a_stop(self) -> None:
+        if self._counts.stop_requested and not self._stopped.is_set():
             for job in self._running:
                 self._service.stop(job.arn)
             self._stopped.set()
 
     def _look(self, job: _Running) -> None:
         found = self._service.read(job.arn)
+        self._counts.saw(job.arn, found, ended=found["status"] in ENDED)
         if found["status"] in ENDED:
             self._running.remove(job)
             self._take(job, str(found["status"]), str(found.get("message", "")))

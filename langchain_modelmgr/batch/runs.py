@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class WorkerCounts:
         concurrency: Rows that it may have out now.
         cost_usd: What its rows cost, as text.
         reason: Why it stopped before all rows were asked; None: it did not.
+        jobs: Batch inference jobs that have not ended, by status.
+        in_jobs: Rows that these have processed.
     """
 
     worker: str
@@ -100,6 +102,8 @@ class WorkerCounts:
     concurrency: int = 0
     cost_usd: str = "0"
     reason: str | None = None
+    jobs: dict[str, int] = field(default_factory=dict)
+    in_jobs: int = 0
 
 
 def read_counts(chunks: Chunks) -> list[WorkerCounts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,12 @@ class JobStatus:
             answer was perhaps billed.
         reason: Why the last run ended before all rows were asked; None: it did not, or runs.
         workers: The workers that run now.
-        rows_per_second: The rows that they have answered a second, since they began.
+        rows_per_second: The rows that they have answered a second, since they began; of engine
+            ``bedrock`` those that its jobs have processed.
         throttles: The throttled requests of the last run.
+        jobs: The batch inference jobs that run now, by their status.
+        in_jobs: The rows that these have processed, as far as Bedrock says it. They are pending
+            until their job ends.
     """
 
     rows: int
@@ -49,6 +54,8 @@ class JobStatus:
     workers: int
     rows_per_second: float
     throttles: int
+    jobs: dict[str, int]
+    in_jobs: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-safe dict: money as a decimal string."""
@@ -86,6 +93,8 @@ def status_of(chunks: Chunks) -> JobStatus:
         workers=len(alive),
         rows_per_second=sum(_speed(each) for each in alive),
         throttles=sum(each.throttles for each in workers),
+        jobs=dict(sum((Counter(each.jobs) for each in alive), Counter())),
+        in_jobs=sum(each.in_jobs for each in alive),
     )
 
 

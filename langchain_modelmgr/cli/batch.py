@@ -308,6 +308,9 @@ def _show(found: JobStatus, *, as_json: bool) -> None:
     if found.workers:
         speed = f"{found.workers}, {found.rows_per_second:,.1f} rows/s"
         facts.append(("workers", f"{speed}, {found.throttles:,} throttled"))
+    if found.jobs:
+        states = ", ".join(f"{count} {status}" for status, count in sorted(found.jobs.items()))
+        facts.append(("jobs", f"{states}: {found.in_jobs:,} rows processed"))
     if found.reason:
         facts.append(("ended because", found.reason))
     print_facts(facts, indent=0)

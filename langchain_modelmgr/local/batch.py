@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class BatchJob:
         message: Why it failed.
         total: The records of its input, as far as known.
         counts: What it has processed.
+        processed: The records that it has processed so far.
         submitted: When it was created.
         modified: When its status changed.
     """
@@ -55,6 +57,7 @@ class BatchJob:
     message: str = ""
     total: int = 0
     counts: BatchCounts = field(default_factory=BatchCounts)
+    processed: int = 0
     submitted: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     modified: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     _started: float = field(default_factory=time.monotonic, repr=False)
@@ -245,6 +248,8 @@ class BatchJobs:
                 self._end(job, job.outcome.status)
             else:
                 _set(job, _ON_THE_WAY[min(job._polls, len(_ON_THE_WAY)) - 1])  # noqa: SLF001
+                if job.status == _ON_THE_WAY[-1]:
+                    self._proceed(job)
 
     def stop(self, job: BatchJob) -> None:
         """Begin to stop a job.
@@ -259,24 +264,41 @@ class BatchJobs:
             job._stop_after = 2  # noqa: SLF001 - one request finds Stopping, the next Stopped
             _set(job, "Stopping")
 
+    def _proceed(self, job: BatchJob) -> None:
+        """Count records as processed in proportion to the requests for its status."""
+        if not job.total and self._objects is not None:
+            run = JobRun(self._state, self._objects, job.model_id, job.arn, job.outcome)
+            with suppress(JobFailedError, NoAccessError):  # its end says why
+                _, job.total = run.check(_source_of(job), _region_of(job), self._quotas)
+        job.processed = job.total * job._polls // max(job._polls, job.outcome.polls)  # noqa: SLF001
+
     def _end(self, job: BatchJob, status: str) -> None:
         objects = self._objects
         if objects is None:
             return  # the server stops
         run = JobRun(self._state, objects, job.model_id, job.arn, job.outcome)
-        source = job.body["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        source = _source_of(job)
         target = job.body["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
         try:
-            files, job.total = run.check(source, job.arn.split(":")[3], self._quotas)
+            files, job.total = run.check(source, _region_of(job), self._quotas)
             limit = job.outcome.processed(status, job.total)
             output = f"{target}/{job.identifier}"
             job.counts = run.write(files, source, output, limit, job.total)
+            job.processed = job.counts.records
         except (JobFailedError, NoAccessError) as error:
             job.message = str(error)
             _set(job, "Failed")
         else:
             job.message = job.outcome.message if status == "Failed" else ""
             _set(job, status)
+
+
+def _source_of(job: BatchJob) -> str:
+    return str(job.body["inputDataConfig"]["s3InputDataConfig"]["s3Uri"])
+
+
+def _region_of(job: BatchJob) -> str:
+    return job.arn.split(":")[3]
 
 
 def _set(job: BatchJob, status: str) -> None:

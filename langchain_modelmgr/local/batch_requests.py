@@ -183,8 +183,8 @@ def _details(job: BatchJob) -> dict[str, Any]:
         "timeoutDurationInHours": hours,
         "jobExpirationTime": _text(job.submitted + dt.timedelta(hours=hours)),
         "totalRecordCount": job.total,
-        "processedRecordCount": job.counts.records,
-        "successRecordCount": job.counts.succeeded,
+        "processedRecordCount": job.processed,
+        "successRecordCount": job.processed - job.counts.failed,
         "errorRecordCount": job.counts.failed,
     }
     if job.message:

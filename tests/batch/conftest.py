@@ -87,7 +87,7 @@ def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the status of batch inference jobs after hundredths of a second."""
     for module in ("bedrock_jobs", "bedrock_engine"):
         monkeypatch.setattr(f"langchain_modelmgr.batch.{module}.POLL_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr("langchain_modelmgr.batch.bedrock_engine.COUNT_SECONDS", 0.05)
+    monkeypatch.setattr("langchain_modelmgr.batch.bedrock_counts.COUNT_SECONDS", 0.05)
     monkeypatch.setattr("langchain_modelmgr.batch.s3_bodies._WAIT_SECONDS", (0.01, 0.02))
 
 
