@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sqlite3
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
 from langchain_modelmgr.usage.record import ModelUsageMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
     from langchain_modelmgr.batch.records import Output
     from langchain_modelmgr.batch.store import Store
@@ -27,27 +28,33 @@ if TYPE_CHECKING:
 ACCOUNTED = "accounted"
 
 
-def records_of(
-    outputs: Iterable[Output], agent: str, model_id: str, priced: ModelConfig, task: dict[str, Any]
-) -> list[ModelUsageMetrics]:
-    """Return the record of each attempt that a job has made.
+@dataclass(frozen=True, slots=True)
+class JobRecords:
+    """The record of each attempt that a job has made. They are formed when they are read.
 
-    Args:
+    Attributes:
         outputs: What it has written.
         agent: The agent.
         model_id: The model.
         priced: The model, with the prices of batch inference.
         task: The metadata of the job's budget.
+        now: The time of the records.
     """
-    now = datetime.now(UTC)
-    found = []
-    for output in outputs:
-        tokens = output.usage or TokenCounts()
-        found.append(
-            ModelUsageMetrics(
-                agent_name=agent,
-                model_id=model_id,
-                timestamp=now,
+
+    outputs: Iterable[Output]
+    agent: str
+    model_id: str
+    priced: ModelConfig
+    task: dict[str, Any]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __iter__(self) -> Iterator[ModelUsageMetrics]:
+        for output in self.outputs:
+            tokens = output.usage or TokenCounts()
+            yield ModelUsageMetrics(
+                agent_name=self.agent,
+                model_id=self.model_id,
+                timestamp=self.now,
                 input_tokens=tokens.input_tokens,
                 output_tokens=tokens.output_tokens,
                 latency_ms=None,
@@ -58,12 +65,10 @@ def records_of(
                 cache_write_1h_tokens=tokens.cache_write_1h_tokens,
                 outcome="answered" if output.error is None else "failed",
                 has_usage=output.usage is not None,
-                cost_usd=cost_of_output(output, priced),
-                metadata=task,
+                cost_usd=cost_of_output(output, self.priced),
+                metadata=self.task,
                 service_tier=BATCH_TIER,
             )
-        )
-    return found
 
 
 def cost_of_output(output: Output, priced: ModelConfig) -> Decimal | None:
@@ -72,7 +77,7 @@ def cost_of_output(output: Output, priced: ModelConfig) -> Decimal | None:
 
 
 def account(
-    manager: Any, store: Store, number: int, arn: str, records: Sequence[ModelUsageMetrics]
+    manager: Any, store: Store, number: int, arn: str, records: Iterable[ModelUsageMetrics]
 ) -> None:
     """Record the attempts of a job, unless they were, or another host's ledger has to.
 
@@ -84,7 +89,7 @@ def account(
         store: The plan's store.
         number: The job's number.
         arn: Its ARN.
-        records: The records.
+        records: The records. They may be read twice.
 
     Raises:
         JobError: The ledger can't be written.
@@ -104,15 +109,18 @@ def account(
         raise JobError(f"the ledger can't be written: {type(error).__name__}") from error
 
 
-def settled_amount(unit: str, outputs: Sequence[Output], priced: ModelConfig) -> int | None:
+def settled_amount(unit: str, outputs: Iterable[Output], priced: ModelConfig) -> int | None:
     """Return what a job has used, in the unit of a budget; None if a cost is unknown."""
-    usages = [output.usage for output in outputs if output.usage is not None]
-    if unit == "tokens":
-        return sum(usage.total_tokens for usage in usages)
-    costs = [cost_of(usage, priced) for usage in usages]
-    if None in costs or any(o.usage is None and o.error is None for o in outputs):
-        return None
-    total = Decimal(0)
-    for cost in costs:
-        total = EXACT.add(total, cost or Decimal(0))
-    return nano_of(total)
+    tokens, total = 0, Decimal(0)
+    for output in outputs:
+        if (usage := output.usage) is None:
+            if output.error is None and unit != "tokens":
+                return None
+            continue
+        tokens += usage.total_tokens
+        if unit != "tokens":
+            cost = cost_of(usage, priced)
+            if cost is None:
+                return None
+            total = EXACT.add(total, cost)
+    return tokens if unit == "tokens" else nano_of(total)

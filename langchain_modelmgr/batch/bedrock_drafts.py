@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
+from langchain_modelmgr.batch.row_queue import append_row, rows_without_content
 from langchain_modelmgr.budgets.job_hold import Room, room_of
 from langchain_modelmgr.budgets.money import usd_of_nano
 from langchain_modelmgr.budgets.worst_case import WorstCase
 from langchain_modelmgr.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from langchain_modelmgr.batch.records import RecordForm
-    from langchain_modelmgr.batch.row_queue import JobRow, RowQueue
+    from langchain_modelmgr.batch.records import Record, RecordForm
+    from langchain_modelmgr.batch.row_queue import JobRow, JobRows, RowQueue
     from langchain_modelmgr.budgets.call_budget import CallBudget
 
 MIN_RECORDS, MAX_RECORDS, MAX_BYTES = 100, 50_000, 1024**3
@@ -24,39 +25,76 @@ class NoMoneyError(Exception):
     """Raised if the budgets can't pay for the smallest job. Its text says what would be enough."""
 
 
-@dataclass(slots=True)
+class _Last(NamedTuple):
+    """A row that may be given back, and what the draft had before it."""
+
+    row: JobRow
+    bytes: int
+    nano_usd: int | None
+    tokens: int | None
+
+
 class Draft:
-    """The rows of a job while they are collected.
+    """The rows of a job while they are collected. Their content is in the file alone.
+
+    Args:
+        file: The input file.
+        fewest: The most rows that ``drop`` can remove.
 
     Attributes:
         file: The input file.
-        rows: The rows.
-        ends: The size of the file after each of them.
-        worsts: The most that each of them can use; None: unknown.
+        count: The number of the rows.
     """
 
-    file: IO[bytes]
-    rows: list[JobRow]
-    ends: list[int]
-    worsts: list[WorstCase | None]
+    def __init__(self, file: IO[bytes], fewest: int) -> None:
+        self.file = file
+        self.count = 0
+        self._fewest = fewest
+        self._earlier: JobRows = []
+        self._last: deque[_Last] = deque()
+        self._nano: int | None = 0
+        self._tokens: int | None = 0
+
+    @property
+    def rows(self) -> JobRows:
+        """The rows, without their content."""
+        found: JobRows = [
+            (chunk, version, [list(span) for span in spans])
+            for chunk, version, spans in self._earlier
+        ]
+        for last in self._last:
+            append_row(found, last.row)
+        return found
 
     @property
     def worst(self) -> WorstCase:
-        """The most that all rows can use."""
-        nano = [None if each is None else each.nano_usd for each in self.worsts]
-        tokens = [None if each is None else each.tokens for each in self.worsts]
-        return WorstCase(
-            None if None in tokens else sum(n for n in tokens if n is not None),
-            None if None in nano else sum(n for n in nano if n is not None),
-            0,
-        )
+        """The most that all rows can use; None: unknown."""
+        return WorstCase(self._tokens, self._nano, 0)
 
-    def keep(self, count: int) -> list[JobRow]:
-        """Keep the first rows; return the others."""
-        dropped = self.rows[count:]
-        del self.rows[count:], self.ends[count:], self.worsts[count:]
-        self.file.truncate(self.ends[-1] if self.ends else 0)
-        return dropped
+    def add(self, row: JobRow, record: Record) -> None:
+        """Add a row, and write its record."""
+        self._last.append(_Last(row, self.file.tell(), self._nano, self._tokens))
+        if len(self._last) > self._fewest:
+            append_row(self._earlier, self._last.popleft().row)
+        worst = record.worst or WorstCase(None, None, 0)
+        self._nano = _sum(self._nano, worst.nano_usd)
+        self._tokens = _sum(self._tokens, worst.tokens)
+        self.file.write(record.line)
+        self.count += 1
+
+    def drop(self, count: int) -> JobRows:
+        """Remove the last rows, ``fewest`` at most, and return them without their content."""
+        dropped = [self._last.pop() for _ in range(count)]
+        if dropped:
+            _, size, self._nano, self._tokens = dropped[-1]
+            self.file.seek(size)
+            self.file.truncate()
+            self.count -= count
+        return rows_without_content(each.row for each in reversed(dropped))
+
+
+def _sum(amount: int | None, more: int | None) -> int | None:
+    return None if amount is None or more is None else amount + more
 
 
 class Drafts:
@@ -104,8 +142,8 @@ class Drafts:
             NoMoneyError: The budgets can't pay for the smallest job; no row was taken.
         """
         room = Room(None, None) if self._call is None else room_of(self._call)
-        draft, nano, tokens, fits = Draft(file, [], [], []), 0, 0, True
-        while len(draft.rows) < self.most and (row := self._queue.peek()) is not None:
+        draft, nano, tokens, fits = Draft(file, self.fewest), 0, 0, True
+        while draft.count < self.most and (row := self._queue.peek()) is not None:
             record = self._form.record(row[1])
             if file.tell() + len(record.line) > MAX_BYTES:
                 break
@@ -115,15 +153,12 @@ class Drafts:
             elif self._call is not None:
                 raise self._without_limit()
             fits = fits and room.has(nano, tokens)
-            if not fits and len(draft.rows) >= self.fewest:
+            if not fits and draft.count >= self.fewest:
                 break
-            file.write(record.line)
-            draft.rows.append(self._queue.take())
-            draft.ends.append(file.tell())
-            draft.worsts.append(record.worst)
-            if not fits and len(draft.rows) >= self.fewest:
+            draft.add(self._queue.take(), record)
+            if not fits and draft.count >= self.fewest:
                 refused = self._too_dear(draft, room)
-                self._queue.put_back(draft.keep(0))
+                self._queue.put_back(draft.drop(draft.count))
                 raise refused
         self._leave_enough(draft)
         return draft
@@ -131,9 +166,8 @@ class Drafts:
     def _leave_enough(self, draft: Draft) -> None:
         """Give some rows to the next job if it had too few."""
         left = self._queue.ahead(self.fewest)
-        kept = len(draft.rows) - (self.fewest - left)
-        if 0 < left < self.fewest <= kept:
-            self._queue.put_back(draft.keep(kept))
+        if 0 < left < self.fewest <= draft.count - (self.fewest - left):
+            self._queue.put_back(draft.drop(self.fewest - left))
 
     def _without_limit(self) -> ConfigurationError:
         return ConfigurationError(
@@ -142,7 +176,7 @@ class Drafts:
         )
 
     def _too_dear(self, draft: Draft, room: Room) -> NoMoneyError:
-        worst, count = draft.worst, len(draft.rows)
+        worst, count = draft.worst, draft.count
         if room.nano_usd is None or worst.nano_usd is None:
             return NoMoneyError(
                 f"the budgets have {room.tokens} tokens left, and one job of {count} rows may use "

@@ -21,10 +21,10 @@ from langchain_modelmgr.batch.bedrock_jobs import (
     JobService,
     NoRoomError,
     RefusedError,
-    ranges_of,
 )
 from langchain_modelmgr.batch.bedrock_outputs import ERROR_CHARACTERS, OutputKeeper
 from langchain_modelmgr.batch.engines import run_here
+from langchain_modelmgr.batch.output_spool import OutputSpool
 from langchain_modelmgr.batch.prices import batch_model
 from langchain_modelmgr.batch.records import RecordForm, outputs_of
 from langchain_modelmgr.batch.row_queue import RowQueue
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.batch.chunks import ChunkTask
     from langchain_modelmgr.batch.engines import Work
     from langchain_modelmgr.batch.plan import Plan
-    from langchain_modelmgr.batch.records import Output
+    from langchain_modelmgr.batch.row_queue import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +161,7 @@ class _Engine:
             return self._run()
 
     def _run(self) -> str | None:
-        notes, self._number = JobNote.read_all(self._store)
-        taken: dict[ChunkTask, set[int]] = {}
-        for note in notes:
-            self._begin(note, is_new=False)
-            for task, positions in note.positions().items():
-                taken.setdefault(task, set()).update(positions)
+        taken = self._resume()
         self._queue = RowQueue(self._chunks, self._tasks, taken)
         self._drafts = self._drafts_of(self._queue)
         if self._queue.peek() is not None:
@@ -186,6 +181,16 @@ class _Engine:
         if self._counts.other_run:
             return "another run began"
         return "stopped" if self._stopped.is_set() else self._reason
+
+    def _resume(self) -> dict[ChunkTask, Spans]:
+        """Find the jobs of earlier runs; return the positions that are in them."""
+        notes, self._number = JobNote.read_all(self._store)
+        taken: dict[ChunkTask, Spans] = {}
+        for note in notes:
+            self._begin(note, is_new=False)
+            for task, spans in note.positions().items():
+                taken.setdefault(task, []).extend(spans)
+        return taken
 
     def left(self) -> tuple[list[ChunkTask], int]:
         """Return the chunks that are not finished, and how many rows have no answer."""
@@ -216,12 +221,11 @@ class _Engine:
                 except NoMoneyError as error:
                     self._reason = str(error)
                     return
-                if len(draft.rows) < self._drafts.fewest:
-                    self._queue.put_back(draft.rows)
-                    return
-                note = self._prepared(draft)
+                rows = draft.rows
+                is_enough = draft.count >= self._drafts.fewest
+                note = self._prepared(draft) if is_enough else None
             if note is None or not self._begin(note, is_new=True):
-                self._queue.put_back(draft.rows)
+                self._queue.put_back(rows)
                 return
 
     def _prepared(self, draft: Draft) -> JobNote | None:
@@ -269,8 +273,8 @@ class _Engine:
             model=self._candidate.model_id,
             region=self._candidate.settings.region,
             request=request,
-            records=len(draft.rows),
-            rows=ranges_of(draft.rows),
+            records=draft.count,
+            rows=draft.rows,
         )
 
     def _begin(self, note: JobNote, *, is_new: bool) -> bool:
@@ -341,15 +345,13 @@ class _Engine:
     def _take(self, job: _Running, status: str, message: str) -> None:
         """Take the output of a job that has ended."""
         note = job.note
-        wanted = set[int]().union(*note.positions().values())
-        outputs: dict[int, Output] = {}
-        for output in outputs_of(self._service.output(job.arn, note.request)):
-            if output.position in wanted:
-                outputs.setdefault(output.position, output)
-        self._keeper.take(note, job.arn, outputs, is_whole=status == "Completed")
-        missing = note.records - len(outputs) + sum(o.may_pass for o in outputs.values())
-        note.end(self._store, status, len(outputs))
-        if status == "Failed" and not outputs and self._heeds_quotas(note, message):
+        with OutputSpool(note.rows) as outputs:
+            for output in outputs_of(self._service.output(job.arn, note.request)):
+                outputs.add(output)
+            self._keeper.take(note, job.arn, outputs, is_whole=status == "Completed")
+            count, missing = len(outputs), note.records - len(outputs) + outputs.passing
+        note.end(self._store, status, count)
+        if status == "Failed" and not count and self._heeds_quotas(note, message):
             return
         if missing:
             why = f"job {note.number} ended as {status} without {missing} of {note.records} rows"
@@ -366,11 +368,5 @@ class _Engine:
             self._drafts.fewest = int(few[1])
         else:
             return False
-        tasks = note.positions()
-        again, rows = RowQueue(self._chunks, self._chunks.unfinished(tasks), {}), []
-        while again.peek() is not None:
-            task, row = again.take()
-            if row.position in tasks[task]:
-                rows.append((task, row))
-        self._queue.put_back(rows)
+        self._queue.put_back(note.rows)
         return True

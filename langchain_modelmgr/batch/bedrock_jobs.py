@@ -14,9 +14,9 @@ from langchain_modelmgr.errors import JobError
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from langchain_modelmgr.batch.row_queue import JobRow
+    from langchain_modelmgr.batch.row_queue import JobRows, Spans
     from langchain_modelmgr.batch.store import Store
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class JobNote:
         region: Its region; None: the default one.
         request: The parameters of CreateModelInvocationJob, which make the same job again.
         records: The number of its records.
-        rows: Its rows: chunk, version, and the first and last positions of ranges.
+        rows: Its rows.
         held: Its reservations: id and units of each.
     """
 
@@ -55,7 +55,7 @@ class JobNote:
     region: str | None
     request: dict[str, Any]
     records: int
-    rows: list[tuple[int, int, list[list[int]]]]
+    rows: JobRows
     held: list[tuple[str, list[str]]] = field(default_factory=list)
 
     @property
@@ -73,12 +73,12 @@ class JobNote:
         """The name of the object which says that its output was taken."""
         return f"{JOBS}/{self.number:06}-ended.json"
 
-    def positions(self) -> dict[ChunkTask, set[int]]:
+    def positions(self) -> dict[ChunkTask, Spans]:
         """Return the positions of its rows, by what is to be done."""
-        return {
-            ChunkTask(chunk, version): {p for first, last in ranges for p in range(first, last + 1)}
-            for chunk, version, ranges in self.rows
-        }
+        found: dict[ChunkTask, Spans] = {}
+        for chunk, version, spans in self.rows:
+            found.setdefault(ChunkTask(chunk, version), []).extend(spans)
+        return found
 
     def write(self, store: Store) -> None:
         """Write its object, which must be new.
@@ -107,20 +107,6 @@ class JobNote:
             if body is not None:
                 found.append(cls(**json.loads(body)))
         return found, numbers[-1] + 1 if numbers else 0
-
-
-def ranges_of(rows: Iterable[JobRow]) -> list[tuple[int, int, list[list[int]]]]:
-    """Return rows in order as chunk, version, and ranges of positions."""
-    found: list[tuple[int, int, list[list[int]]]] = []
-    for task, row in rows:
-        if not found or found[-1][:2] != (task.chunk, task.version):
-            found.append((task.chunk, task.version, []))
-        ranges = found[-1][2]
-        if ranges and ranges[-1][1] == row.position - 1:
-            ranges[-1][1] = row.position
-        else:
-            ranges.append([row.position, row.position])
-    return found
 
 
 class JobService:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.batch.accounting import account, cost_of_output, records_of, settled_amount
+from langchain_modelmgr.batch.accounting import (
+    JobRecords,
+    account,
+    cost_of_output,
+    settled_amount,
+)
 from langchain_modelmgr.batch.answers import Answer
+from langchain_modelmgr.batch.row_queue import positions_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
 from langchain_modelmgr.runtime.masking import mask_account_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from langchain_modelmgr.batch.bedrock_jobs import JobNote
     from langchain_modelmgr.batch.chunks import Chunks, ChunkTask
+    from langchain_modelmgr.batch.output_spool import OutputSpool
     from langchain_modelmgr.batch.records import Output
+    from langchain_modelmgr.batch.row_queue import Spans
     from langchain_modelmgr.budgets.job_hold import Held
     from langchain_modelmgr.catalog import ModelConfig
 
@@ -54,29 +62,26 @@ class OutputKeeper:
         """Remember the stores of reservations, for ``settle``."""
         self._stores |= {each.id: each.store for each in reservations}
 
-    def take(
-        self, note: JobNote, arn: str, outputs: Mapping[int, Output], *, is_whole: bool
-    ) -> None:
+    def take(self, note: JobNote, arn: str, outputs: OutputSpool, *, is_whole: bool) -> None:
         """Account a job, settle its reservations, and keep its answers. It may be repeated.
 
         Args:
             note: The job.
             arn: Its ARN.
-            outputs: What it has written, by position.
+            outputs: What it has written.
             is_whole: Whether it has processed all of its records.
         """
-        found = list(outputs.values())
         agent = self._chunks.plan.agent
-        records = records_of(found, agent, note.model, self._priced, self._metadata)
+        records = JobRecords(outputs, agent, note.model, self._priced, self._metadata)
         account(self._manager, self._chunks.store, note.number, arn, records)
-        self.settle(note, found)
+        self.settle(note, outputs)
         self._keep(note.positions(), outputs, is_whole=is_whole)
 
     def _keep(
-        self, positions: dict[ChunkTask, set[int]], outputs: Mapping[int, Output], *, is_whole: bool
+        self, positions: dict[ChunkTask, Spans], outputs: OutputSpool, *, is_whole: bool
     ) -> None:
         for task in self._chunks.unfinished(positions):
-            wanted, chunk = positions[task], self._chunks.open(task)
+            wanted, chunk = positions_of(positions[task]), self._chunks.open(task)
             lost = []
             for row in chunk.pending:
                 output = outputs.get(row.position)
@@ -106,7 +111,7 @@ class OutputKeeper:
             cost_usd=cost_of_output(output, self._priced),
         )
 
-    def settle(self, note: JobNote, outputs: Sequence[Output]) -> None:
+    def settle(self, note: JobNote, outputs: Iterable[Output]) -> None:
         """Settle the reservations of a job by what it has used."""
         for held, units in note.held:
             amounts = [settled_amount(unit, outputs, self._priced) for unit in units]

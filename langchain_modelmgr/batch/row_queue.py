@@ -5,14 +5,47 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from langchain_modelmgr.batch.chunks import ChunkTask
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_modelmgr.batch.chunks import Chunks, ChunkTask
+    from langchain_modelmgr.batch.chunks import Chunks
     from langchain_modelmgr.batch.rows import Row
 
-JobRow = tuple["ChunkTask", "Row"]
+JobRow = tuple[ChunkTask, "Row"]
 """A row with its chunk."""
+
+Spans = list[list[int]]
+"""Positions: the first and the last one of each range."""
+
+JobRows = list[tuple[int, int, Spans]]
+"""Rows without their content: chunk, version and positions."""
+
+
+def append_row(rows: JobRows, added: JobRow) -> None:
+    """Append a row, which comes after all others."""
+    task, row = added
+    if not rows or rows[-1][:2] != task:
+        rows.append((task.chunk, task.version, []))
+    spans = rows[-1][2]
+    if spans and spans[-1][1] == row.position - 1:
+        spans[-1][1] = row.position
+    else:
+        spans.append([row.position, row.position])
+
+
+def rows_without_content(rows: Iterable[JobRow]) -> JobRows:
+    """Return rows in order without their content."""
+    found: JobRows = []
+    for row in rows:
+        append_row(found, row)
+    return found
+
+
+def positions_of(spans: Spans) -> set[int]:
+    """Return the positions of ranges."""
+    return {position for first, last in spans for position in range(first, last + 1)}
 
 
 class RowQueue:
@@ -25,10 +58,10 @@ class RowQueue:
     """
 
     def __init__(
-        self, chunks: Chunks, tasks: Sequence[ChunkTask], taken: Mapping[ChunkTask, set[int]]
+        self, chunks: Chunks, tasks: Sequence[ChunkTask], taken: Mapping[ChunkTask, Spans]
     ) -> None:
         self._chunks = chunks
-        self._tasks = deque(tasks)
+        self._sources: deque[tuple[ChunkTask, Spans | None]] = deque((t, None) for t in tasks)
         self._taken = taken
         self._rows: deque[JobRow] = deque()
 
@@ -46,14 +79,22 @@ class RowQueue:
         """Remove the next row and return it."""
         return self._rows.popleft()
 
-    def put_back(self, rows: Iterable[JobRow]) -> None:
-        """Put rows before all others, in their order."""
-        self._rows.extendleft(reversed(list(rows)))
+    def put_back(self, rows: JobRows) -> None:
+        """Put rows before all others, in their order. Those without an answer are read again."""
+        read = rows_without_content(self._rows)
+        self._rows.clear()
+        for chunk, version, spans in reversed([*rows, *read]):
+            self._sources.appendleft((ChunkTask(chunk, version), spans))
 
     def _fill(self, count: int) -> None:
-        while len(self._rows) < count and self._tasks:
-            task = self._tasks.popleft()
+        while len(self._rows) < count and self._sources:
+            task, spans = self._sources.popleft()
             chunk = self._chunks.open(task)
             chunk.close()
-            taken = self._taken.get(task, set())
-            self._rows.extend((task, row) for row in chunk.pending if row.position not in taken)
+            if spans is None:
+                taken = positions_of(self._taken.get(task, []))
+                rows = [row for row in chunk.pending if row.position not in taken]
+            else:
+                wanted = positions_of(spans)
+                rows = [row for row in chunk.pending if row.position in wanted]
+            self._rows.extend((task, row) for row in rows)

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.ledger.attempt_rows import grouped
@@ -29,7 +29,7 @@ from langchain_modelmgr.usage.record import AttemptStart
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_modelmgr.ledger.attempt_rows import AttemptRow, Group
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 MAX_LINES = 10_000
 """Lines of one transaction: a backlog must not block other processes."""
+
+_ROWS_AT_ONCE = 1_000
+"""Rows that are in memory while rows of no segment are stored."""
 
 _ROWS = 40
 """Rows of one INSERT: a fifth faster than one row each. Older SQLite takes 999 values."""
@@ -166,7 +169,7 @@ def store_rows(
     own: Writer,
     batcher: Batcher,
     now: float,
-    rows_of: Callable[[str], Sequence[AttemptRow]],
+    rows_of: Callable[[str], Iterator[AttemptRow]],
 ) -> None:
     """Store rows that are in no segment. The caller has begun a transaction.
 
@@ -177,10 +180,15 @@ def store_rows(
         now: Seconds since 1970.
         rows_of: Returns the rows, given their environment.
     """
-    part = _Slice(connection, own.name, now, lambda _: None)
-    state = part.writer(own.name, ())
-    state.rows += rows_of(state.environment)
-    part.store(batcher)
+    rows: Iterator[AttemptRow] | None = None
+    while True:
+        part = _Slice(connection, own.name, now, lambda _: None)
+        state = part.writer(own.name, ())
+        rows = rows_of(state.environment) if rows is None else rows
+        state.rows += islice(rows, _ROWS_AT_ONCE)
+        if not state.rows:
+            return
+        part.store(batcher)
 
 
 class _Slice:

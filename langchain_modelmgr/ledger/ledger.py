@@ -29,7 +29,7 @@ from langchain_modelmgr.runtime.rate_limited_log import RateLimitedLog
 from langchain_modelmgr.usage.record import AttemptStart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from langchain_modelmgr.ledger.ingest import Batcher
@@ -169,7 +169,7 @@ class Ledger:
         """Return the current time in milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
-    def record_once(self, mark: str, attempts: Sequence[ModelUsageMetrics]) -> bool:
+    def record_once(self, mark: str, attempts: Iterable[ModelUsageMetrics]) -> bool:
         """Record attempts in one transaction with a mark; return False if the mark is there.
 
         Raises:

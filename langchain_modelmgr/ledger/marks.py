@@ -11,7 +11,7 @@ from langchain_modelmgr.ledger.quarter_hour_totals import TimeText
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from langchain_modelmgr.ledger.ingest import Batcher
@@ -30,7 +30,7 @@ def store_once(  # noqa: PLR0913, PLR0917 - the parts of a ledger
     batcher: Batcher,
     now: float,
     mark: str,
-    rows: Callable[[str], Sequence[AttemptRow]],
+    rows: Callable[[str], Iterator[AttemptRow]],
 ) -> bool:
     """Store rows and a mark in one transaction; return False if the mark is there.
 
@@ -52,13 +52,13 @@ def store_once(  # noqa: PLR0913, PLR0917 - the parts of a ledger
 
 
 def rows_of(
-    attempts: Sequence[ModelUsageMetrics],
+    attempts: Iterable[ModelUsageMetrics],
     writer: str,
     kept: _Kept,
     calls: Iterator[int],
     environment: str,
-) -> list[AttemptRow]:
-    """Return attempts as rows, each a call of its own.
+) -> Iterator[AttemptRow]:
+    """Yield attempts as rows, each a call of its own.
 
     Args:
         attempts: Their records.
@@ -68,16 +68,12 @@ def rows_of(
         environment: Their environment.
     """
     time_of = TimeText().of
-    rows = []
     for usage in attempts:
         metadata, tags = kept(usage.metadata, usage.tags)
-        rows.append(
-            AttemptRow.of(usage)._replace(
-                time=time_of(int(usage.timestamp.timestamp() * 1000)),
-                environment=environment,
-                call_id=f"{writer}-{next(calls)}",
-                metadata=metadata,
-                tags=tags,
-            )
+        yield AttemptRow.of(usage)._replace(
+            time=time_of(int(usage.timestamp.timestamp() * 1000)),
+            environment=environment,
+            call_id=f"{writer}-{next(calls)}",
+            metadata=metadata,
+            tags=tags,
         )
-    return rows

@@ -55,7 +55,7 @@ class AttemptLog(Protocol):
     def attempt_ended(self, open_attempt: Any, usage: ModelUsageMetrics) -> None:
         """Write that an attempt ended."""
 
-    def record_once(self, mark: str, attempts: Sequence[ModelUsageMetrics]) -> bool:
+    def record_once(self, mark: str, attempts: Iterable[ModelUsageMetrics]) -> bool:
         """Record attempts in one transaction with a mark; return False if the mark is there."""
 
     def flush(self, timeout: float | None = None) -> None:

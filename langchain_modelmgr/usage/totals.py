@@ -16,7 +16,7 @@ from langchain_modelmgr.usage.record import AttemptStart, ModelUsageMetrics
 from langchain_modelmgr.usage.tracks import Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
     from langchain_modelmgr.catalog import ModelConfig
@@ -93,12 +93,12 @@ class UsageTotals:
         self.summary.attempt(usage)
         self.sinks.record(usage)
 
-    def add_once(self, mark: str, records: Sequence[ModelUsageMetrics]) -> bool:
+    def add_once(self, mark: str, records: Iterable[ModelUsageMetrics]) -> bool:
         """Record attempts that belong together, each a call, unless the ledger has them.
 
         Args:
             mark: Names them among all that the ledger ever has.
-            records: Their records.
+            records: Their records. They may be read twice.
 
         Returns:
             False if the ledger had them: they were recorded before.
