@@ -8,7 +8,9 @@ import logging
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +23,8 @@ from langchain_modelmgr.batch.bedrock_jobs import (
     JobService,
     NoRoomError,
     RefusedError,
+    input_key,
+    note_holds,
 )
 from langchain_modelmgr.batch.bedrock_outputs import ERROR_CHARACTERS, OutputKeeper
 from langchain_modelmgr.batch.engines import run_here
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.batch.engines import Work
     from langchain_modelmgr.batch.plan import Plan
     from langchain_modelmgr.batch.row_queue import Spans
+    from langchain_modelmgr.batch.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +116,25 @@ def service_of(
         wait: Waits for some seconds.
     """
     return JobService(manager.clients, region, str(manager.config.batch.bucket), wait)
+
+
+def release_unnoted(
+    manager: Any, plan: Plan, store: Store, service: JobService | None = None
+) -> None:
+    """Release what jobs hold that were never noted, and remove their input.
+
+    Args:
+        manager: The manager.
+        plan: The plan.
+        store: The plan's store.
+        service: Sends the requests about its jobs; None: a new one.
+    """
+    for note in JobNote.take_unnoted(store):
+        for held, units in note.held:
+            manager.budgets.settle(held, [0] * len(units))
+        if manager.config.batch.bucket is not None:
+            (service or service_of(manager, None)).remove(input_key(plan.job, note.number))
+        note.end(store, "not created", 0)
 
 
 @dataclass(slots=True)
@@ -232,8 +256,9 @@ class _Engine:
         """Reserve what a job may cost, upload its input and note it; None: it is too dear."""
         note = self._note(draft)
         if self._call is not None:
+            note_holds_of = partial(note_holds, self._store, note.number)
             try:
-                held = hold(self._call, self._priced, draft.worst)
+                held = hold(self._call, self._priced, draft.worst, note_holds_of)
             except (BudgetExceededError, BudgetStoreError) as error:
                 self._reason = str(error)
                 return None
@@ -241,23 +266,21 @@ class _Engine:
             note.held = [(each.id, list(each.units)) for each in held]
         draft.file.seek(0)
         try:
-            self._service.upload(self._key(note.number), draft.file)
+            self._service.upload(input_key(self._plan.job, note.number), draft.file)
             note.write(self._store)
         except BaseException:
-            self._keeper.settle(note, [])
+            with suppress(JobError):  # the next run does it
+                release_unnoted(self._work.manager, self._plan, self._store, self._service)
             raise
         self._number += 1
         return note
-
-    def _key(self, number: int) -> str:
-        return f"modelmgr/{self._plan.job}/job-{number:06}/rows.jsonl"
 
     def _note(self, draft: Draft) -> JobNote:
         draft.file.seek(0)
         digest = hashlib.file_digest(draft.file, "sha256").hexdigest()  # type: ignore[arg-type]
         batch, number = self._work.manager.config.batch, self._number
         folder = f"s3://{batch.bucket}/modelmgr/{self._plan.job}"
-        source = f"s3://{batch.bucket}/{self._key(number)}"
+        source = f"s3://{batch.bucket}/{input_key(self._plan.job, number)}"
         request = {
             "jobName": f"modelmgr-{self._plan.job[:20]}-{number}-{digest[:8]}",
             "roleArn": batch.role,
@@ -311,7 +334,7 @@ class _Engine:
     def _give_up(self, note: JobNote, status: str) -> None:
         """Note that a job was not created, release what it holds, and remove its input."""
         self._keeper.settle(note, [])
-        self._service.remove(self._key(note.number))
+        self._service.remove(input_key(self._plan.job, note.number))
         note.end(self._store, status, 0)
 
     # -- running jobs

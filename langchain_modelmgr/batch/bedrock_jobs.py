@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOBS = "bedrock"
+_HOLDS = "-holds.json"
 ENDED = frozenset({"Completed", "PartiallyCompleted", "Stopped", "Expired", "Failed"})
 
 POLL_SECONDS = 2.0, 60.0
@@ -104,9 +105,40 @@ class JobNote:
             if f"{JOBS}/{number:06}-ended.json" in names:
                 continue
             body = store.read(f"{JOBS}/{number:06}.json")
-            if body is not None:
-                found.append(cls(**json.loads(body)))
+            if body is not None and (note := cls(**json.loads(body))).records:
+                found.append(note)
         return found, numbers[-1] + 1 if numbers else 0
+
+    @classmethod
+    def take_unnoted(cls, store: Store) -> Iterator[Self]:
+        """Yield the jobs that were never noted, because their process died after it held money.
+
+        Each is noted as a job without records first, so that no other process notes it.
+        """
+        names = set(store.names(JOBS))
+        for name in sorted(names):
+            if not name.endswith(_HOLDS):
+                continue
+            number = int(name.removeprefix(f"{JOBS}/")[:6])
+            held = json.loads(store.read(name) or b"[]")
+            note = cls(number, "", None, {}, 0, [], held)
+            if note.ended in names:
+                continue
+            if not store.write_new(note.name, json.dumps(asdict(note)).encode()):
+                body = store.read(note.name)
+                if body is None or json.loads(body)["records"]:
+                    continue
+            yield note
+
+
+def note_holds(store: Store, number: int, held: list[tuple[str, list[str]]]) -> None:
+    """Note what a job is about to hold: id and units of each reservation."""
+    store.write(f"{JOBS}/{number:06}{_HOLDS}", json.dumps(held).encode())
+
+
+def input_key(job: str, number: int) -> str:
+    """Return the key of the input file of a job of a plan."""
+    return f"modelmgr/{job}/job-{number:06}/rows.jsonl"
 
 
 class JobService:

@@ -10,7 +10,13 @@ from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_modelmgr.batch.bedrock_engine import MIN_HOURS, run_bedrock, service_of, why_not
+from langchain_modelmgr.batch.bedrock_engine import (
+    MIN_HOURS,
+    release_unnoted,
+    run_bedrock,
+    service_of,
+    why_not,
+)
 from langchain_modelmgr.batch.bedrock_jobs import JobNote, refuse_open_jobs, stop_jobs
 from langchain_modelmgr.batch.chunks import Chunks
 from langchain_modelmgr.batch.engines import Work, run_dask, run_local, run_ray
@@ -275,6 +281,7 @@ class Job:
         note.write(self._chunks)
         await_others(self._chunks, settings.run)
         store.remove([STOP, *store.names(WORKERS)])
+        release_unnoted(self._manager, self.plan, store)
         if settings.max_usd is not None:
             task = self._manager.budget(task_name(self.plan), usd=settings.max_usd)
             task.count_at_least(self.status().cost_usd)

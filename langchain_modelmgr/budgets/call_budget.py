@@ -128,7 +128,12 @@ class CallBudget:
         return found
 
     def reserve(
-        self, store: BudgetStore, claims: Sequence[Claim], seconds: float, until: float
+        self,
+        store: BudgetStore,
+        claims: Sequence[Claim],
+        seconds: float,
+        until: float,
+        named: str | None = None,
     ) -> tuple[BudgetStore, Reservation | Refusal]:
         """Reserve the claims in a store; return the store that holds them.
 
@@ -139,7 +144,7 @@ class CallBudget:
         substitute = unconfirmed_of(store)
         try:
             substitute.deliver(until)
-            made = store.reserve(claims, seconds=seconds, deadline=until)
+            made = store.reserve(claims, seconds=seconds, deadline=until, named=named)
         except StoreBusyError:
             text = "the store of the budgets was busy until the call's deadline"
             raise BudgetStoreError(f"agent {self.agent_name!r}: {text}") from None
@@ -147,7 +152,8 @@ class CallBudget:
             if self._is_store_required:
                 text = f"the store of the budgets can't be used: {error}"
                 raise BudgetStoreError(f"agent {self.agent_name!r}: {text}") from error
-            return substitute, substitute.reserve(claims, seconds=seconds, deadline=until)
+            made = substitute.reserve(claims, seconds=seconds, deadline=until, named=named)
+            return substitute, made
         substitute.saw(made.figures)
         return store, made
 

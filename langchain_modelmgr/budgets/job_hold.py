@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_modelmgr.budgets.attempt_budget import needed
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.budgets.store import Claim, Refusal, answered
+from langchain_modelmgr.budgets.store import Claim, Refusal, answered, reservation_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_modelmgr.budgets.attempt_budget import Applied
     from langchain_modelmgr.budgets.call_budget import CallBudget
@@ -71,40 +71,47 @@ def room_of(call: CallBudget) -> Room:
     return Room(left.get("usd"), left.get("tokens"))
 
 
-def hold(call: CallBudget, model: ModelConfig, worst: WorstCase) -> list[Held]:
+def hold(
+    call: CallBudget,
+    model: ModelConfig,
+    worst: WorstCase,
+    note: Callable[[list[tuple[str, list[str]]]], None],
+) -> list[Held]:
     """Reserve what a job may use in all budgets of a call.
 
     Args:
         call: The budgets.
         model: The model, with the prices of the job.
         worst: The most that the job can use.
+        note: Notes id and units of each reservation before it is made.
 
     Raises:
         BudgetExceededError: A budget can't pay for it.
         BudgetStoreError: A store can't be reached, and ``state_required`` is set.
     """
     applied = call.payable(model, worst)
+    planned: dict[str, list[Applied]] = {
+        reservation_id(HOLD_SECONDS): [each for each in applied if each.store is store]
+        for store in dict.fromkeys(each.store for each in applied)
+    }
+    note([(name, [limit.unit for limit, _, _ in own]) for name, own in planned.items()])
     made: list[Held] = []
     try:
-        for store in dict.fromkeys(each.store for each in applied):
-            own = [each for each in applied if each.store is store]
-            made += [_hold(call, store, own, worst)]
+        made += [_hold(call, name, own, worst) for name, own in planned.items()]
     except BaseException:
-        for held in made:
-            SETTLEMENTS.settle(held.store, held.id, [0] * len(held.units))
+        for name, own in planned.items():  # one that was not made is ignored
+            SETTLEMENTS.settle(own[0].store, name, [0] * len(own))
         raise
     return made
 
 
-def _hold(
-    call: CallBudget, store: BudgetStore, applied: Sequence[Applied], worst: WorstCase
-) -> Held:
+def _hold(call: CallBudget, name: str, applied: Sequence[Applied], worst: WorstCase) -> Held:
     claims = [
         Claim(limit.stored, key, limit.calendar, limit.limit, needed(limit, worst))
         for limit, key, _ in applied
     ]
     until = time.monotonic() + _STORE_SECONDS
-    holder, found = call.reserve(store, claims, HOLD_SECONDS, until)
+    holder, found = call.reserve(applied[0].store, claims, HOLD_SECONDS, until, name)
     if isinstance(found, Refusal):
         raise call.refused(
             [

@@ -57,12 +57,14 @@ class MemoryStore:
         *,
         seconds: float,
         deadline: float,  # noqa: ARG002 - nothing to wait for
+        named: str | None = None,
     ) -> Reservation | Refusal:
         """Reserve the amounts of all claims, or none."""
         with self._lock:
             now = self._now()
             self._tables.prune(now)
-            return steps.reserve(self._tables, claims, int(seconds * 1000), self._ids.new(), now)
+            name = named or steps.id_of(now + int(seconds * 1000), self._ids.new())
+            return steps.reserve(self._tables, claims, name, now)
 
     def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:
         """Replace a reservation by what was used."""

@@ -95,12 +95,20 @@ class SqliteStore:
     # -- the protocol
 
     def reserve(
-        self, claims: Sequence[Claim], *, seconds: float, deadline: float
+        self,
+        claims: Sequence[Claim],
+        *,
+        seconds: float,
+        deadline: float,
+        named: str | None = None,
     ) -> Reservation | Refusal:
         """Reserve the amounts of all claims, or none."""
         lasts, new_id = int(seconds * 1000), self._ids.new()
         result: Reservation | Refusal = self._do(
-            lambda tables, now: steps.reserve(tables, claims, lasts, new_id, now), deadline
+            lambda tables, now: steps.reserve(
+                tables, claims, named or steps.id_of(now + lasts, new_id), now
+            ),
+            deadline,
         )
         if isinstance(result, Reservation):
             if len(self._held) >= _MOST_HELD:  # nobody settles them: they expire in the file

@@ -81,9 +81,9 @@ class Tables(Protocol):
 
 
 def reserve(
-    tables: Tables, claims: Sequence[Claim], lasts_ms: int, new_id: str, now: int
+    tables: Tables, claims: Sequence[Claim], reservation: str, now: int
 ) -> Reservation | Refusal:
-    """Reserve the amounts of all claims, or none."""
+    """Reserve the amounts of all claims, or none. ``reservation`` is its id, by ``id_of``."""
     expire(tables, now)
     found = []
     fits = True
@@ -100,10 +100,13 @@ def reserve(
         tables.hold(place, end, amount, now)
         parts.append(Part(place, amount))
         after.append(Figures(*place, end, spent, held + amount, uncertain))
-    # The expiry comes first, so that SQLite finds expired ones by their ids alone.
-    reservation = f"{now + lasts_ms:014}-{new_id}"
-    tables.keep(reservation, now + lasts_ms, parts)
+    tables.keep(reservation, int(reservation.partition("-")[0]), parts)
     return Reservation(reservation, tuple(after))
+
+
+def id_of(expires: int, new_id: str) -> str:
+    """Return the id of a reservation: its expiry comes first, so that SQLite finds it by that."""
+    return f"{expires:014}-{new_id}"
 
 
 def settle(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -106,6 +108,12 @@ class Refusal(NamedTuple):
     figures: tuple[Figures, ...]
 
 
+def reservation_id(seconds: float) -> str:
+    """Return a new id of a reservation that lasts some seconds, to note it before it is made."""
+    expires = int((time.time() + seconds) * 1000)
+    return f"{expires:014}-{os.urandom(12).hex()}"  # as ``steps.id_of``
+
+
 class BudgetStore(Protocol):
     """Holds the counters and reservations of a project's budgets. Any thread may call it.
 
@@ -117,7 +125,12 @@ class BudgetStore(Protocol):
     """
 
     def reserve(
-        self, claims: Sequence[Claim], *, seconds: float, deadline: float
+        self,
+        claims: Sequence[Claim],
+        *,
+        seconds: float,
+        deadline: float,
+        named: str | None = None,
     ) -> Reservation | Refusal:
         """Reserve the amounts of all claims, or none.
 
@@ -127,6 +140,7 @@ class BudgetStore(Protocol):
             claims: At least one, each of another budget and key.
             seconds: How long the reservation lasts, by the store's clock.
             deadline: When to stop waiting for the store, by ``time.monotonic``.
+            named: The id to use, which ``reservation_id`` has made; None: the store makes one.
 
         Raises:
             StoreUnreachableError: The store can't be reached.

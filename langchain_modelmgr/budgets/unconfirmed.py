@@ -137,7 +137,12 @@ class UnconfirmedStore:
         return max(spent, default=None)
 
     def reserve(
-        self, claims: Sequence[Claim], *, seconds: float, deadline: float
+        self,
+        claims: Sequence[Claim],
+        *,
+        seconds: float,
+        deadline: float,
+        named: str | None = None,
     ) -> Reservation | Refusal:
         """Reserve what is left by the last figures."""
         self._log.warning(
@@ -150,7 +155,7 @@ class UnconfirmedStore:
             claim._replace(limit=claim.limit - before)
             for claim, before in zip(claims, spent, strict=True)
         ]
-        made = self._own.reserve(less, seconds=seconds, deadline=deadline)
+        made = self._own.reserve(less, seconds=seconds, deadline=deadline, named=named)
         figures = tuple(
             each._replace(spent=each.spent + before)
             for each, before in zip(made.figures, spent, strict=True)

@@ -76,12 +76,17 @@ class ValkeyStore:
     # -- the protocol
 
     def reserve(
-        self, claims: Sequence[Claim], *, seconds: float, deadline: float
+        self,
+        claims: Sequence[Claim],
+        *,
+        seconds: float,
+        deadline: float,
+        named: str | None = None,
     ) -> Reservation | Refusal:
         """Reserve the amounts of all claims, or none."""
         if time.monotonic() >= deadline:
             raise StoreBusyError
-        new_id, made = self._ids.new(), os.urandom(8).hex()
+        new_id, made = named or self._ids.new(), os.urandom(8).hex()
         for _ in range(_MOST_TRIES):
             windows = [claim.calendar.window(self._now()) for claim in claims]
             arguments = _arguments(claims, windows)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +13,10 @@ import pytest
 from langchain_modelmgr import JobError, ModelManager
 from langchain_modelmgr.batch.bedrock_jobs import JobService
 from langchain_modelmgr.batch.bedrock_outputs import OutputKeeper
+from langchain_modelmgr.batch.worker import task_name
 from tests.batch.bedrock_support import NOVA, job_of, ledger_of
 from tests.batch.test_local_engine import wait_until
+from tests.support import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +177,44 @@ def test_a_stop_from_elsewhere_stops_the_jobs_and_keeps_what_they_wrote(
     assert ledger_of(manager)["attempts"] == 30
     assert job.run(engine="local").done == 120
     assert local_aws.requests() == 90
+
+
+DIES = """
+import os, sys
+from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.batch import bedrock_jobs
+from tests.batch.bedrock_support import job_of
+
+def dies(*_):
+    os._exit(9)
+
+setattr(getattr(bedrock_jobs, sys.argv[3]), sys.argv[4], dies)
+with ModelManager(ConfigurationManager("test", sys.argv[1])) as manager:
+    job_of(manager, sys.argv[2]).run(engine="bedrock", max_usd="0.02")
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "engine"),
+    [(("JobService", "upload"), "bedrock"), (("JobNote", "write"), "local")],
+)
+def test_a_process_that_died_before_it_noted_its_job_leaves_no_money_held(
+    manager: ModelManager, into: str, tmp_path: Path, bucket: str, local_aws: LocalAWS,
+    place: tuple[str, str], engine: Any,
+) -> None:  # fmt: skip
+    job = job_of(manager, into)
+    died = subprocess.run(
+        [sys.executable, "-c", DIES, str(tmp_path), into, *place],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert died.returncode == 9
+    assert manager.budget(task_name(job.plan), usd="0.02").held > 0
+
+    status = job.run(engine=engine, max_usd="0.02")
+
+    assert (status.done, status.reason) == (120, None)
+    assert manager.budget(task_name(job.plan), usd="0.02").held == 0
+    assert manager.budget(task_name(job.plan), usd="0.02").spent == status.cost_usd
+    assert len(local_aws.batch.jobs()) == (engine == "bedrock")
+    left = local_aws.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])
+    assert not [each["Key"] for each in left if "job-000000/" in each["Key"]]
