@@ -42,10 +42,10 @@ docs-api: $(VENV)/.dev   ## generate docs/api.md from the docstrings of the publ
 
 bench: $(VENV)/.dev   ## ratios against what a user would take instead
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
-	$(BIN)/python benchmarks/calls.py
-	$(BIN)/python benchmarks/metrics.py
-	$(BIN)/python benchmarks/budgets.py
-	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python -m benchmarks.calls
+	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.budgets
+	$(BIN)/python -m benchmarks.batch
 
 prove: $(VENV)/.dev   ## the long proofs: killed writers, spenders and batch jobs, two backlogs, and 20,000 mixed calls counted four times
 	$(BIN)/python -m tests.ledger.killed_writers --seconds 60 --processes 5 --threads 3

@@ -29,6 +29,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
+from benchmarks.peers import Work, peers
 from langchain_modelmgr import ConfigurationManager, ModelManager
 
 if TYPE_CHECKING:
@@ -117,10 +118,6 @@ def bare(url: str, model: str, **settings: Any) -> ChatBedrockConverse:
         client=session.client("bedrock-runtime", endpoint_url=url, **settings),
         bedrock_client=session.client("bedrock", endpoint_url=url),
     )
-
-
-Work = dict[str, "Callable[[int], Any]"]
-"""By column: makes some calls, or returns a coroutine that does."""
 
 
 def of_langchain(llm: Any, config: Callable[[], Any] = lambda: None) -> Work:
@@ -268,6 +265,7 @@ def measure(
         "raw boto3": of_boto3(url),
         BARE: of_langchain(bare(url, SONNET)),
         "CBC + fallbacks + usage callback": with_fallbacks(url),
+        **peers(url, SONNET, HAIKU),
         MANAGED: of_langchain(manager.chat_model("calls")),
     }
     ratios = table(subjects, rounds, calls)
