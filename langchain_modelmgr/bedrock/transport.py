@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from weakref import WeakValueDictionary
 
 from langchain_modelmgr.bedrock.async_http import AsyncHttp
 from langchain_modelmgr.bedrock.direct_calls import OPERATIONS, PATTERN, DirectCalls, pattern_reply
@@ -219,17 +220,20 @@ class _Http:
 class _KeptPools:
     """Returns urllib3's connection pool of a URL without parsing the URL each time.
 
+    A pool is not kept alive: urllib3 2 closes a pool's connections when its manager has dropped it
+    and it is collected.
+
     Args:
         find: The method of urllib3's pool manager that finds a URL's pool, or makes one.
     """
 
     def __init__(self, find: Callable[[str], Any]) -> None:
         self._find = find
-        self._pools: dict[str, Any] = {}
+        self._pools: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def __call__(self, url: str) -> Any:
         pool = self._pools.get(url)
-        if pool is None or pool.pool is None:  # none yet, or its manager closed it
+        if pool is None or pool.pool is None:  # none yet, or it was closed
             if len(self._pools) >= _URLS_KEPT:
                 self._pools.clear()
             pool = self._pools[url] = self._find(url)
