@@ -65,7 +65,7 @@ def langsmith(server: LangSmithServer) -> Iterator[LangSmithServer]:
 def client(server: LangSmithServer) -> Iterator[Client]:
     made = Client(api_url=server.url, api_key="dummy")
     yield made
-    made.close(timeout=30)
+    made.close(timeout=50)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def llm(configured: Configure, local_aws: LocalAWS) -> ManagedBedrockChat:
 
 def sent(tracer: LangChainTracer, langsmith: LangSmithServer) -> list[dict[str, Any]]:
     """Return the runs of chat models that the server holds when the client has sent all."""
-    tracer.client.flush(timeout=30)
+    tracer.client.flush(timeout=50)
     return langsmith.runs()
 
 
@@ -131,7 +131,7 @@ def test_the_cost_arrives_with_the_runs_only_update_in_each_way_of_sending(
         tracer = LangChainTracer(client=client)
 
         llm.invoke("x", {"callbacks": [tracer]})
-        client.flush(timeout=30)  # until then, the client does not know the server's ways
+        client.flush(timeout=50)  # until then, the client does not know the server's ways
         langsmith.ways.clear()
         llm.invoke("x", {"callbacks": [tracer]})
 
@@ -260,10 +260,12 @@ async def test_cancelled_and_abandoned_calls_have_no_cost(
     stream = llm.stream("x", {"callbacks": [tracer]})
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    local_aws.latency(SONNET, 5)
+    local_aws.latency(SONNET, 300)
+    before = local_aws.requests(SONNET)
 
     task = asyncio.create_task(llm.ainvoke("x", {"callbacks": [tracer]}))
-    await asyncio.sleep(0.1)
+    while local_aws.requests(SONNET) == before:  # noqa: ASYNC110 - the server is in a thread
+        await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -294,7 +296,7 @@ async def test_a_tracer_that_langchain_adds_gets_the_cost(
             await ask(llm, mode)
 
         await outer()
-    client.flush(timeout=30)
+    client.flush(timeout=50)
 
     alone, nested = langsmith.runs()
     (parent,) = langsmith.runs("chain")

@@ -76,15 +76,15 @@ def wait_until_ready(manager: ModelManager, operations: Sequence[str] = OPERATIO
 def wait(happened: Callable[[], bool]) -> None:
     """Wait, in a thread without an event loop."""
     pause = threading.Event()
-    for _ in range(3_000):
+    for _ in range(5_000):
         if happened():
             return
         pause.wait(0.01)
-    raise AssertionError("it did not happen within 30 s")
+    raise AssertionError("it did not happen within 50 s")
 
 
 async def until(happened: Callable[[], bool]) -> None:
     """Wait until something has happened."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not happened():  # noqa: ASYNC110 - other threads' work is waited for
             await asyncio.sleep(0.01)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
@@ -84,7 +85,7 @@ def test_a_call_of_a_closed_loop_frees_its_slot_and_is_recorded(
 ) -> None:
     manager, sink = ready
     llm = manager.chat_model("a")
-    local_aws.latency(SONNET, 60)
+    local_aws.latency(SONNET, 300)
 
     async def left() -> weakref.ref[asyncio.Task[Any]]:
         task = asyncio.ensure_future(llm.ainvoke("x"))
@@ -108,7 +109,7 @@ def test_a_call_of_a_closed_loop_may_be_closed_in_another_context(
 ) -> None:
     """The garbage collector closes coroutines wherever it runs."""
     manager, sink = ready
-    local_aws.latency(SONNET, 60)
+    local_aws.latency(SONNET, 300)
     tasks: list[Any] = []
 
     async def left() -> None:
@@ -125,22 +126,23 @@ def test_a_call_of_a_closed_loop_may_be_closed_in_another_context(
 
 
 def test_a_call_that_waits_in_a_closed_loop_does_not_break_the_one_before_it(
-    ready: tuple[ModelManager, Threads], local_aws: LocalAWS
+    ready: tuple[ModelManager, Threads], local_aws: LocalAWS, held: HeldReplies
 ) -> None:
     manager, sink = ready
     llm = manager.chat_model("a")
-    local_aws.latency(SONNET, 0.3)
+    held.hold(SONNET)
     closed, other = asyncio.new_event_loop(), asyncio.new_event_loop()
 
-    async def begin(requests: int) -> asyncio.Task[Any]:
+    async def begin(running: int) -> asyncio.Task[Any]:
         task = asyncio.ensure_future(llm.ainvoke("x"))
-        await asyncio.sleep(0.01)
-        await until(lambda: local_aws.requests() == requests)
+        await until(lambda: len(manager.pool.running) == running)
+        await until(lambda: local_aws.requests() == 3)
         return task
 
-    first = other.run_until_complete(begin(3))
-    waiting = closed.run_until_complete(begin(3))
+    first = other.run_until_complete(begin(1))
+    waiting = closed.run_until_complete(begin(2))
     closed.close()
+    held.release()
     other.run_until_complete(first)
     other.run_until_complete(llm.ainvoke("x"))
     other.run_until_complete(other.shutdown_asyncgens())
@@ -152,7 +154,7 @@ def test_a_call_that_waits_in_a_closed_loop_does_not_break_the_one_before_it(
 
 
 def test_a_session_that_was_opened_while_another_closes_is_kept(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
     with awaiting(configured) as (manager, _):
         llm = manager.chat_model("a")
@@ -160,13 +162,14 @@ def test_a_session_that_was_opened_while_another_closes_is_kept(
         sessions = http._modelmgr_http.for_asyncio._loops
 
         async def calls() -> None:
-            local_aws.latency(SONNET, 0.5)
+            held.hold(SONNET)
             before = asyncio.create_task(llm.ainvoke("x"))
             await until(lambda: local_aws.requests() == 3)
             manager.close()
             local_aws.latency(SONNET, 0)
             await llm.ainvoke("x")
             (kept,) = sessions.values()
+            held.release()
             await before
             await asyncio.sleep(0.05)
             gc.collect()
@@ -191,7 +194,7 @@ def test_host_names_are_looked_up_while_the_default_executor_is_full(
 
             def tool() -> None:
                 call = manager.ainvoke_model("a", _X)
-                asyncio.run_coroutine_threadsafe(call, loop).result(30)
+                asyncio.run_coroutine_threadsafe(call, loop).result(50)
 
             await asyncio.gather(*(asyncio.to_thread(tool) for _ in range(40)))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
     from tests.chain.awaited import Threads
+    from tests.held_replies import HeldReplies, TimeOuts
 
 MODES = ["unary"]
 
@@ -55,17 +56,18 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/net/tcp"), reason
 
 @pytest.mark.parametrize("mode", MODES)
 def test_calls_that_wait_use_no_threads(
-    ready: tuple[ModelManager, Threads], local_aws: LocalAWS, mode: str
+    ready: tuple[ModelManager, Threads], local_aws: LocalAWS, held: HeldReplies, mode: str
 ) -> None:
     manager, sink = ready
     llm = manager.chat_model("a")
-    local_aws.latency(SONNET, 0.3)
+    held.hold(SONNET)
     before = workers()
 
     async def many() -> int:
         calls = [asyncio.ensure_future(call(llm, mode)) for _ in range(120)]
         await until(lambda: local_aws.requests() >= 122)
         during = workers()
+        held.release()
         await asyncio.gather(*calls)
         return during
 
@@ -81,7 +83,7 @@ def test_cancelled_calls_free_their_sockets_and_are_recorded_once(
 ) -> None:
     manager, sink = ready
     llm = manager.chat_model("a")
-    local_aws.latency(SONNET, 60)
+    local_aws.latency(SONNET, 300)
 
     async def cancelled() -> None:
         calls = [asyncio.ensure_future(call(llm, mode)) for _ in range(200)]
@@ -101,11 +103,11 @@ def test_cancelled_calls_free_their_sockets_and_are_recorded_once(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_call_that_is_cancelled_before_the_wire_is_not_sent(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies, mode: str
 ) -> None:
     with awaiting(configured, max_concurrency=1) as (manager, sink):
         llm = manager.chat_model("a")
-        local_aws.latency(SONNET, 0.3)
+        held.hold(SONNET)
 
         async def cancelled() -> None:
             first = asyncio.create_task(call(llm, mode))
@@ -115,6 +117,7 @@ def test_a_call_that_is_cancelled_before_the_wire_is_not_sent(
                 await asyncio.sleep(0)
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+            held.release()
             await first
             await call(llm, mode)
 
@@ -127,11 +130,12 @@ def test_a_call_that_is_cancelled_before_the_wire_is_not_sent(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_silent_reply_ends_at_the_deadline_of_its_call(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts, mode: str
 ) -> None:
-    agent = f"{AGENT[:-1]}, deadline_seconds: 1}}"
+    agent = f"{AGENT[:-1]}, deadline_seconds: 60}}"
     with awaiting(configured, f"a: {AGENT}\nb: {agent}") as (manager, sink):
-        local_aws.latency(SONNET, 60)
+        time_outs.when_received(local_aws, SONNET, deadline=True)
+        local_aws.latency(SONNET, 300)
 
         with pytest.raises(BedrockTimeoutError):
             asyncio.run(call(manager.chat_model("b"), mode))
@@ -146,7 +150,7 @@ def test_a_call_without_a_free_slot_fails_in_time(
 ) -> None:
     agent = f"{AGENT[:-1]}, timeout_seconds: 1}}"
     with awaiting(configured, f"a: {AGENT}\nb: {agent}", max_concurrency=1) as (manager, _):
-        local_aws.latency(SONNET, 60)
+        local_aws.latency(SONNET, 300)
 
         async def two() -> None:
             first = asyncio.create_task(call(manager.chat_model("a"), mode))
@@ -163,16 +167,17 @@ def test_a_call_without_a_free_slot_fails_in_time(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_calls_that_wait_for_a_slot_end_when_the_manager_is_closed(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies, mode: str
 ) -> None:
     with awaiting(configured, max_concurrency=1) as (manager, sink):
-        local_aws.latency(SONNET, 0.5)
+        held.hold(SONNET)
         llm = manager.chat_model("a")
 
         async def closed() -> Any:
             calls = [asyncio.create_task(call(llm, mode)) for _ in range(3)]
             await until(lambda: local_aws.requests() == 3)
             await asyncio.to_thread(manager.close)
+            held.release()
             return await asyncio.gather(*calls, return_exceptions=True)
 
         _, *waited = asyncio.run(closed())
@@ -260,7 +265,7 @@ def _in_child(llm: Any, mode: str) -> None:
         # The child of a coroutine runs inside the parent's loop: a thread has none.
         thread = threading.Thread(target=lambda: asyncio.run(call(llm, mode)))
         thread.start()
-        thread.join(30)
+        thread.join(50)
         status = int(thread.is_alive())
     finally:
         os._exit(status)

@@ -276,7 +276,7 @@ def test_a_stall_outlasts_the_clients_patience(local_aws: LocalAWS) -> None:
     runtime = local_aws.session().client(
         "bedrock-runtime", endpoint_url=local_aws.url, config=config
     )
-    local_aws.stall(SONNET, 30)
+    local_aws.stall(SONNET, 300)
 
     with pytest.raises(botocore.exceptions.ReadTimeoutError):
         runtime.converse(modelId=SONNET, messages=HELLO)
@@ -374,7 +374,7 @@ def test_recordings_are_replayed_byte_for_byte(
 
 
 def test_open_streams_are_counted(runtime: Any, local_aws: LocalAWS) -> None:
-    local_aws.latency(SONNET, 0, chunk_delay=0.05)
+    local_aws.stall(SONNET, 300, at="stream", after=1)
 
     stream = runtime.converse_stream(modelId=SONNET, messages=HELLO)["stream"]
     next(iter(stream))
@@ -382,4 +382,4 @@ def test_open_streams_are_counted(runtime: Any, local_aws: LocalAWS) -> None:
     stream.close()
 
     assert open_now == 1
-    assert local_aws.wait_closed(5)
+    assert local_aws.wait_closed(50)

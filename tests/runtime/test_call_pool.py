@@ -57,10 +57,10 @@ async def test_a_cancelled_call_is_notified_at_once_and_not_waited_for() -> None
 
     def work() -> None:
         started.set()
-        release.wait(10)
+        release.wait(50)
 
     task = asyncio.create_task(pool.run(work, tried, "m"))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 50)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -118,7 +118,7 @@ async def test_a_slow_reader_slows_the_stream() -> None:
 
     stream = pool.stream(source, attempt(pool), "m")
     first = await anext(stream)
-    await asyncio.to_thread(full.wait, 10)
+    await asyncio.to_thread(full.wait, 50)
     ahead = len(made)
     rest = [i async for i in stream]
 
@@ -143,7 +143,7 @@ async def test_a_closed_stream_stops_its_thread_and_closes_its_source() -> None:
     await anext(stream)
     await stream.aclose()
 
-    assert await asyncio.to_thread(closed.wait, 10)
+    assert await asyncio.to_thread(closed.wait, 50)
     assert [meter.outcome for meter in tried.ends] == ["aborted"]
     pool.close()
 

@@ -160,10 +160,10 @@ async def test_requests_received_are_attempts_recorded_however_calls_are_cancell
     # A whole request whose connection is cut at once never reaches the local server's handler:
     # it was sent, so it is recorded, and the server doesn't count it.
     cut = len(outcomes) - local_aws.requests()
-    assert 0 <= cut <= outcomes.count("aborted") / 2
+    assert 0 <= cut <= outcomes.count("aborted")
     assert set(outcomes) <= {"answered", "aborted"}
     assert manager.get_usage_summary()["total_invocations"] == 202
-    await asyncio.wait_for(asyncio.gather(*(a.ainvoke("y") for _ in range(8))), 30)
+    await asyncio.wait_for(asyncio.gather(*(a.ainvoke("y") for _ in range(8))), 50)
 
 
 def test_an_attempt_is_either_sent_and_reported_or_neither() -> None:

@@ -46,7 +46,7 @@ _HELD_LOCKS = """
             if lock.acquire(timeout=5):
                 held.append(name)
         ready.set()
-        time.sleep(60)
+        time.sleep(300)
 
     def use(manager, handler, track):
         with track:
@@ -62,11 +62,11 @@ _HELD_LOCKS = """
     assert use(manager, handler, track) == (2, 1)
     held, ready = [], threading.Event()
     threading.Thread(target=hold_all, args=(held, ready), daemon=True).start()
-    assert ready.wait(30)
+    assert ready.wait(100)
     print(*sorted(set(held)), flush=True)
     child = os.fork()
     if child == 0:
-        threading.Thread(target=lambda: (time.sleep(20), os._exit(9)), daemon=True).start()
+        threading.Thread(target=lambda: (time.sleep(100), os._exit(9)), daemon=True).start()
         code = 8
         try:
             found = use(manager, handler, track)
@@ -91,7 +91,7 @@ def test_a_child_works_though_other_threads_held_every_lock_at_the_fork(
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=220,
     )
 
     assert ended.returncode == 0, (ended.returncode, ended.stdout, ended.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies, TimeOuts
 
 LONG = "word " * 1_000
 """Some 400 deltas: far more than a stream's buffer holds."""
@@ -52,7 +54,7 @@ async def _until(happened: Callable[[], bool]) -> None:
 
 async def _soon(call: Any) -> Any:
     """Return what must not wait for anything that hangs."""
-    return await asyncio.wait_for(call, 30)
+    return await asyncio.wait_for(call, 50)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
@@ -107,15 +109,29 @@ async def test_a_stream_s_loop_may_call(
     assert called == 5
 
 
+def _end_paused(time_outs: TimeOuts) -> threading.Event:
+    """Let the deadline pass once the reader has paused longer than the model took."""
+    paused = threading.Event()
+
+    def is_over(limits: Any, _: Any) -> bool:
+        waits = limits._waiting_since is not None
+        return paused.is_set() and not waits and bool(limits._reader_was_slower())
+
+    time_outs.deadline_when(SONNET, is_over)
+    return paused
+
+
 async def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager = _manager(configured, 4, ", deadline_seconds: 5")
+    manager = _manager(configured, 4, ", deadline_seconds: 60")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))  # more than sockets hold
+    paused = _end_paused(time_outs)
     stream = manager.chat_model("a").astream("x")
     said = [(await anext(stream)).text]
+    paused.set()
 
-    closed = await asyncio.to_thread(local_aws.wait_closed, 30)
+    closed = await asyncio.to_thread(local_aws.wait_closed, 50)
     await _until(lambda: _outcomes(manager) == ["aborted"])
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
         async for chunk in stream:
@@ -127,15 +143,17 @@ async def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
 
 
 def test_a_paused_sync_stream_closes_its_connection_at_its_deadline_and_ends_when_it_is_read_on(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager = _manager(configured, 4, ", deadline_seconds: 5")
+    manager = _manager(configured, 4, ", deadline_seconds: 60")
     local_aws.script(lambda _: ScriptedReply("word " * 20_000))
-    local_aws.latency(None, 0.0, chunk_delay=0.01)  # or the sockets take all of it before that
+    local_aws.stall(SONNET, HUNG, at="stream", after=5)  # or the sockets take all of it before that
+    paused = _end_paused(time_outs)
     stream = manager.chat_model("a").stream("x")
     said = [next(stream).text]
+    paused.set()
 
-    closed = local_aws.wait_closed(30)  # although there is no reader
+    closed = local_aws.wait_closed(50)  # although there is no reader
     with pytest.raises(BedrockTimeoutError, match="the call's deadline passed") as caught:
         for chunk in stream:
             said.append(chunk.text)
@@ -146,22 +164,23 @@ def test_a_paused_sync_stream_closes_its_connection_at_its_deadline_and_ends_whe
 
 
 async def test_a_resumed_stream_waits_for_a_slot_no_longer_than_its_time_out(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
     manager = _manager(configured, 1)
     local_aws.reply(SONNET, ScriptedReply(LONG))
-    stream = manager.chat_model("a", timeout=0.5).astream("x")
+    stream = manager.chat_model("a", timeout=60).astream("x")
     await anext(stream)
     local_aws.stall(HAIKU, HUNG)
     hung = asyncio.create_task(manager.chat_model("b").ainvoke("y"))
     await _until(lambda: local_aws.requests(HAIKU) == 1)
+    time_outs.budgets[-2].timeout = 0.3  # of the stream
 
-    with pytest.raises(BedrockTimeoutError, match=r"no free slot for 0\.\d s: 0 of 1") as caught:
+    with pytest.raises(BedrockTimeoutError, match=r"no free slot for [\d.]+ s: 0 of 1") as caught:
         async for _ in stream:
             pass
 
     assert caught.value.partial_text
-    assert await asyncio.to_thread(local_aws.wait_closed, 30)
+    assert await asyncio.to_thread(local_aws.wait_closed, 50)
     assert _outcomes(manager) == ["failed"]
     await _cancel(hung)
 
@@ -183,7 +202,7 @@ async def test_a_slot_is_waited_for_no_longer_than_time_out_and_deadline(
     short.pool, short.chains._pool = manager.pool, manager.pool
     llm: Any = short.chat_model("a")
 
-    with pytest.raises(BedrockTimeoutError, match=r"no free slot for 0\.\d s: 1 of 1") as caught:
+    with pytest.raises(BedrockTimeoutError, match=r"no free slot for [\d.]+ s: 1 of 1") as caught:
         if mode == "ainvoke":
             await _soon(llm.ainvoke("y"))
         else:
@@ -196,10 +215,10 @@ async def test_a_slot_is_waited_for_no_longer_than_time_out_and_deadline(
 
 
 async def test_a_call_that_waited_too_long_for_a_model_falls_back(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
     config = configured(
-        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 1}}\n"
+        f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 60}}\n"
         f"slow: {{model: '{SONNET}', fallbacks: []}}"
     )
     manager = ModelManager(config, sinks=[MemorySink()], max_concurrency=4)
@@ -207,6 +226,7 @@ async def test_a_call_that_waited_too_long_for_a_model_falls_back(
     local_aws.stall(SONNET, HUNG, times=3)
     hung = [asyncio.create_task(manager.chat_model("slow").ainvoke("x")) for _ in range(3)]
     await _until(lambda: local_aws.requests(SONNET) == 4)
+    time_outs.after(SONNET, 0.3)
 
     for _ in range(5):
         reply = await _soon(manager.chat_model("a").ainvoke("y"))
@@ -216,6 +236,7 @@ async def test_a_call_that_waited_too_long_for_a_model_falls_back(
 
     assert local_aws.requests(SONNET) == 4
     await _cancel(*hung)
+    time_outs.after(SONNET, 60)
     reply = await _soon(manager.chat_model("a").ainvoke("z"))
     assert reply.response_metadata["model_manager"]["model_id"] == SONNET  # it is not cooling down
 
@@ -256,13 +277,13 @@ async def test_cancelled_calls_free_their_slots_at_once(
 
 
 async def test_a_closed_manager_ends_its_streams_and_what_waits(
-    configured: Configure, local_aws: LocalAWS
+    configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
     manager = _manager(configured, 1)
     local_aws.reply(SONNET, ScriptedReply("word " * 20_000))
     paused = manager.chat_model("a").astream("x")
     await anext(paused)
-    local_aws.latency(HAIKU, 1)
+    held.hold(HAIKU)
     running = asyncio.create_task(manager.chat_model("b").ainvoke("x"))
     await _until(lambda: local_aws.requests(HAIKU) == 1)
     waiting = asyncio.create_task(manager.chat_model("c").ainvoke("x"))
@@ -270,13 +291,14 @@ async def test_a_closed_manager_ends_its_streams_and_what_waits(
 
     manager.close()
 
-    assert await asyncio.to_thread(local_aws.wait_closed, 30)
+    assert await asyncio.to_thread(local_aws.wait_closed, 50)
     assert _outcomes(manager) == ["aborted"]  # before the sinks were closed
     with pytest.raises(ModelManagerError, match="ModelManager was closed"):
         async for _ in paused:
             pass
     with pytest.raises(ModelManagerError, match="ModelManager was closed"):
         await _soon(waiting)
+    held.release()
     await _soon(running)
     assert local_aws.requests(OPUS) == 0
     await _soon(manager.chat_model("c").ainvoke("y"))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
 
-SECONDS = 30.0
+SECONDS = 50.0
 """How long a test waits at most for a span to end."""
 
 

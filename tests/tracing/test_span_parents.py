@@ -139,7 +139,7 @@ def test_a_cancelled_call_that_needs_no_thread_ends_its_spans(
 ) -> None:
     async def cancel() -> None:
         await llm.ainvoke("how many pallets?")
-        local_aws.stall(SONNET, 20)
+        local_aws.stall(SONNET, 300)
         before = local_aws.requests(SONNET)
         task = asyncio.create_task(llm.ainvoke("how many pallets?"))
         while local_aws.requests(SONNET) == before:  # noqa: ASYNC110 - the server is in a thread
@@ -312,7 +312,7 @@ def test_an_abandoned_async_stream_ends_its_spans(
 def test_a_cancelled_call_ends_its_spans(
     llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans, mode: str
 ) -> None:
-    local_aws.stall(SONNET, 20)
+    local_aws.stall(SONNET, 300)
     before = local_aws.requests(SONNET)
 
     async def read() -> None:

@@ -288,7 +288,7 @@ async def test_threads_and_cancellations_add_up_in_cloudwatch(
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(converse, range(16)))
     cancelled = [asyncio.create_task(llm.ainvoke("x", model=OPUS)) for _ in range(8)]
-    local_aws.latency(OPUS, 0.3)
+    local_aws.latency(OPUS, 300)
     while local_aws.requests(OPUS) < 8:  # noqa: ASYNC110 - the server counts in its own thread
         await asyncio.sleep(0.01)
     for task in cancelled:
