@@ -1,17 +1,21 @@
 """CPU of batch jobs, as ratios to what a user would write instead, in one run.
 
     python benchmarks/batch.py [--rows 1000] [--rounds 5]
+    python benchmarks/batch.py --memory 20000 200000 [--engine bedrock]
 
 - a row of the engine ``local`` beside a row of ``llm.batch`` of the same managed model;
 - a row of the engine ``dask`` beside one of ``local``, once the cluster has started;
-- memory of a job, beside that of one with ten times as many rows, and the CPU of resuming it.
+- memory of a job, beside that of one with ten times as many rows, and the CPU of resuming it;
+- with ``--memory``: the memory of jobs of so many rows, and nothing else.
 
-The local AWS runs in a process of its own. CPU is that of this process and its children.
+The local AWS runs in a process of its own, and for the engine ``bedrock`` S3 by moto's server.
+CPU is that of this process and its children.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -25,13 +29,47 @@ from statistics import median
 from typing import Any
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.batch import bedrock_engine
 from langchain_modelmgr.batch.answers import Answer
 from langchain_modelmgr.batch.chunks import Chunks
 from langchain_modelmgr.batch.store import FolderStore
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
-CONFIG = f"metrics: {{sink: none}}\nagents:\n  labeler: {{model: '{MODEL}', max_tokens: 100}}\n"
+CONFIG = f"""
+metrics: {{sink: none}}
+batch: {{role: "arn:aws:iam::123456789012:role/batch", bucket: rows}}
+agents:
+  labeler: {{model: '{MODEL}', max_tokens: 100}}
+"""
 PROMPT = "Label this: {text}"
+
+
+SERVER = """
+import json, sys, threading
+from moto.server import ThreadedMotoServer
+from langchain_modelmgr.local import LocalAWS
+
+s3 = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+s3.start()
+host, port = s3.get_host_and_port()
+with LocalAWS(s3_url=f"http://{host}:{port}") as aws:
+    aws.client("s3").create_bucket(Bucket="rows")
+    print(json.dumps(aws.env()), flush=True)
+    threading.Event().wait()
+"""
+
+
+def serve_with_s3() -> subprocess.Popen[str]:
+    """Start a local AWS with S3 in a process of its own, and use it."""
+    server = subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", SERVER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    os.environ.update(json.loads(server.stdout.readline()))
+    return server
 
 
 def serve() -> subprocess.Popen[str]:
@@ -84,10 +122,10 @@ def of_dask(manager: ModelManager, client: Any, folder: Path, count: int) -> flo
     return here + (cpu_of_workers(client) - before) / count
 
 
-def peak(count: int) -> float:
+def peak(count: int, engine: str = "local") -> float:
     """Return the most memory of a process that runs a job, in MB."""
     run = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, __file__, "--whole", str(count)],
+        [sys.executable, __file__, "--whole", str(count), "--engine", engine],
         capture_output=True,
         text=True,
         check=True,
@@ -95,7 +133,7 @@ def peak(count: int) -> float:
     return float(run.stdout)
 
 
-def whole(count: int) -> None:
+def whole(count: int, engine: Any) -> None:
     """Run a job of generated rows, and print the most memory that this process had."""
     with tempfile.TemporaryDirectory() as name:
         manager = manager_in(Path(name))
@@ -103,7 +141,10 @@ def whole(count: int) -> None:
         job = manager.batch(
             "labeler", generated(count), into=Path(name) / "job", key="id", prompt=PROMPT
         )
-        job.run(concurrency=32)
+        vars(bedrock_engine)["POLL_SECONDS"] = 0.5, 0.5
+        status = job.run(concurrency=32, engine=engine)
+        read = sum(each.num_rows for each in job.results().to_batches())
+        assert (status.done, read) == (count, count)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -139,14 +180,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--whole", type=int, help="only run one job of so many rows")
+    parser.add_argument("--memory", type=int, nargs="*", default=[], help="rows of jobs")
+    parser.add_argument("--engine", choices=("local", "bedrock"), default="local")
     given = parser.parse_args()
     if given.whole is not None:
-        whole(given.whole)
+        whole(given.whole, given.engine)
         return
-    server = serve()
+    server = serve_with_s3() if given.engine == "bedrock" else serve()
     folder = Path(tempfile.mkdtemp())
     try:
-        measure(folder, given.rows, given.rounds)
+        for size in given.memory:
+            print(f"memory of {size:,} rows: {peak(size, given.engine):.0f} MB", flush=True)
+        if not given.memory:
+            measure(folder, given.rows, given.rounds)
     finally:
         server.terminate()
         shutil.rmtree(folder, ignore_errors=True)
