@@ -20,7 +20,7 @@ from langchain_modelmgr.errors import ConfigurationError
 from langchain_modelmgr.runtime.money_text import usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from langchain_modelmgr.batch import Estimate, Job, JobStatus
     from langchain_modelmgr.manager import ModelManager
@@ -110,48 +110,42 @@ def estimate(
         note(f"assumed: {assumed}")
 
 
-def run(
-    into: Into,
-    engine: EngineOption = None,
-    max_usd: MaxUsd = None,
-    concurrency: Concurrency = None,
-    on_throttle: OnThrottleOption = "wait",
-    client: Client = None,
-    deadline_hours: Deadline = None,
-    rest: RestOption = "auto",
-    environment: Environment = None,
-    config_dir: ConfigDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Ask the rows that have no answer yet. Interrupt it at any time: the same command goes on."""
-    with _job(into, environment, config_dir, sends=True) as job, _progress(job), _interruptible():
-        status = job.run(
-            max_usd=max_usd, engine=engine, concurrency=concurrency,
-            on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
-        )  # fmt: skip
-    _end(status, as_json=as_json)
+def _asking(name: Literal["run", "retry"], about: str) -> Callable[..., None]:
+    """Return the command that calls the job's method of a name. Both have the same options."""
+
+    def command(
+        into: Into,
+        engine: EngineOption = None,
+        max_usd: MaxUsd = None,
+        concurrency: Concurrency = None,
+        on_throttle: OnThrottleOption = "wait",
+        client: Client = None,
+        deadline_hours: Deadline = None,
+        rest: RestOption = "auto",
+        environment: Environment = None,
+        config_dir: ConfigDir = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with (
+            _job(into, environment, config_dir, sends=True) as job,
+            _progress(job),
+            _interruptible(),
+        ):
+            status = getattr(job, name)(
+                max_usd=max_usd, engine=engine, concurrency=concurrency,
+                on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
+            )  # fmt: skip
+        _end(status, as_json=as_json)
+
+    command.__name__, command.__doc__ = name, about
+    return command
 
 
-def retry(
-    into: Into,
-    engine: EngineOption = None,
-    max_usd: MaxUsd = None,
-    concurrency: Concurrency = None,
-    on_throttle: OnThrottleOption = "wait",
-    client: Client = None,
-    deadline_hours: Deadline = None,
-    rest: RestOption = "auto",
-    environment: Environment = None,
-    config_dir: ConfigDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Ask the rows again that failed for good."""
-    with _job(into, environment, config_dir, sends=True) as job, _progress(job), _interruptible():
-        status = job.retry(
-            max_usd=max_usd, engine=engine, concurrency=concurrency,
-            on_throttle=on_throttle, client=client, deadline_hours=deadline_hours, rest=rest,
-        )  # fmt: skip
-    _end(status, as_json=as_json)
+run = _asking(
+    "run",
+    "Ask the rows that have no answer yet. Interrupt it at any time: the same command goes on.",
+)
+retry = _asking("retry", "Ask the rows again that failed for good.")
 
 
 def status(

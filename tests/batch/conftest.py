@@ -10,6 +10,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from langchain_modelmgr import ConfigurationManager, ModelManager
+from langchain_modelmgr.batch import plan
+from langchain_modelmgr.batch.asking import Asker
 from langchain_modelmgr.batch.store import FolderStore, S3Store
 from langchain_modelmgr.local import LocalAWS
 from tests.models import HAIKU, SONNET
@@ -71,6 +73,31 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return FolderStore(tmp_path / "job")
     bucket = request.getfixturevalue("bucket")
     return S3Store(boto3.client("s3"), bucket, "job/one")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def into(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a job is."""
+    if request.param == "folder":
+        return str(tmp_path / "job")
+    return f"s3://{request.getfixturevalue('bucket')}/job"
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freeze five rows in a chunk."""
+    monkeypatch.setattr(plan, "CHUNK_ROWS", 5)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a hundredth of the time before a row is asked again."""
+    wait = Asker.__init__
+
+    def shortened(self: Asker, *args: Any, **more: Any) -> None:
+        wait(self, *args, **{**more, "wait": lambda s, w=more["wait"]: w(s / 100)})
+
+    monkeypatch.setattr(Asker, "__init__", shortened)
 
 
 @pytest.fixture

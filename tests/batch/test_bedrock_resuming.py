@@ -15,7 +15,7 @@ from langchain_modelmgr.batch.bedrock_jobs import JobService
 from langchain_modelmgr.batch.bedrock_outputs import OutputKeeper
 from langchain_modelmgr.batch.worker import task_name
 from tests.batch.bedrock_support import NOVA, job_of, ledger_of
-from tests.batch.test_local_engine import wait_until
+from tests.batch.local_support import wait_until
 from tests.support import ROOT
 
 if TYPE_CHECKING:

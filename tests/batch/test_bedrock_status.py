@@ -10,7 +10,7 @@ import pytest
 
 from langchain_modelmgr.batch.runs import RUN, RunNote
 from tests.batch.bedrock_support import NOVA, job_of, ledger_of
-from tests.batch.test_local_engine import wait_until
+from tests.batch.local_support import wait_until
 from tests.cli.command import run as command
 
 if TYPE_CHECKING:

@@ -1,70 +1,25 @@
-"""Jobs on this machine: each row once, resumed after any end, within ``max_usd``."""
+"""Jobs on this machine: each row once, resumed after any end, stopped from anywhere."""
 
 from __future__ import annotations
 
 import threading
-import time
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_modelmgr import ConfigurationError, JobError, ModelManager
-from langchain_modelmgr.batch import engines, plan
-from langchain_modelmgr.batch.asking import Asker
-from langchain_modelmgr.batch.worker import Worker, task_name
-from langchain_modelmgr.local.scripted import ScriptedReply
-from tests.batch.conftest import AGENT, PROMPT, tickets
-from tests.models import HAIKU, SONNET
+from langchain_modelmgr.batch import engines
+from langchain_modelmgr.batch.worker import Worker
+from tests.batch.bedrock_support import rows_of
+from tests.batch.conftest import AGENT
+from tests.batch.local_support import job_of, recorded, wait_until
+from tests.models import SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from langchain_modelmgr import Job
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
-
-ALWAYS = 1_000_000
-USAGE = {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}
-
-
-@pytest.fixture(params=["folder", "s3"])
-def into(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "job")
-    return f"s3://{request.getfixturevalue('bucket')}/job"
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "CHUNK_ROWS", 5)
-
-
-@pytest.fixture
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for a hundredth of the time before a row is asked again."""
-    wait = Asker.__init__
-
-    def shortened(self: Asker, *args: Any, **more: Any) -> None:
-        wait(self, *args, **{**more, "wait": lambda s, w=more["wait"]: w(s / 100)})
-
-    monkeypatch.setattr(Asker, "__init__", shortened)
-
-
-def job_of(manager: ModelManager, into: str, count: int = 12) -> Job:
-    return manager.batch("labeler", tickets(count), into=into, key="id", prompt=PROMPT)
-
-
-def recorded(manager: ModelManager) -> int:
-    """Return the attempts that the ledger has."""
-    (row,) = manager.usage_sql("SELECT count(*) AS attempts FROM attempts")
-    return int(row["attempts"])
-
-
-def rows_of(job: Job) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = job.results().to_table().to_pylist()
-    return found
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -126,193 +81,6 @@ def test_an_interrupted_run_keeps_what_was_answered_and_goes_on(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", manager.clients.s3().meta.endpoint_url)
     assert job.run().done == 12
     assert local_aws.requests() == 12
-
-
-@pytest.mark.usefixtures("short_waits")
-def test_throttled_rows_wait_for_the_same_model(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    local_aws.fail(SONNET, "ThrottlingException", times=5)
-    job = job_of(manager, str(tmp_path / "job"))
-
-    status = job.run(concurrency=4)
-
-    assert (status.done, status.throttles) == (12, 5)
-    assert {row["model"] for row in rows_of(job)} == {SONNET}
-    assert local_aws.requests(HAIKU) == 0
-
-
-def test_throttled_rows_go_to_a_fallback_if_that_is_asked_for(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    local_aws.fail(SONNET, "ThrottlingException", times=3)
-    job = job_of(manager, str(tmp_path / "job"), 3)
-
-    assert job.run(on_throttle="fallback", concurrency=1).done == 3
-
-    assert [row["model"] for row in rows_of(job)] == [HAIKU] * 3
-
-
-@pytest.mark.usefixtures("short_waits")
-def test_a_model_that_fails_is_replaced_by_its_fallback(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    local_aws.fail(SONNET, "AccessDeniedException", times=ALWAYS)
-    job = job_of(manager, str(tmp_path / "job"), 3)
-
-    assert job.run().done == 3
-
-    assert {row["model"] for row in rows_of(job)} == {HAIKU}
-
-
-@pytest.mark.usefixtures("short_waits")
-def test_a_used_up_quota_ends_the_run_and_its_rows_stay_pending(
-    manager: ModelManager, into: str, local_aws: LocalAWS
-) -> None:
-    message = "Too many tokens per day, please wait before trying again."
-    for model in (SONNET, HAIKU):
-        local_aws.fail(model, "ThrottlingException", message=message, times=ALWAYS)
-    job = job_of(manager, into)
-
-    status = job.run(concurrency=3)
-
-    assert (status.done, status.failed, status.pending) == (0, 0, 12)
-    assert status.reason is not None
-    assert "Too many tokens per day" in status.reason
-    local_aws.clear_faults()
-    assert job.run().done == 12
-
-
-@pytest.mark.usefixtures("short_waits")
-@pytest.mark.parametrize(
-    ("code", "name"),
-    [
-        ("AccessDeniedException", "AllModelsPermissionDeniedError"),
-        ("ResourceNotFoundException", "AllModelsNotFoundError"),
-        ("UnrecognizedClientException", "BedrockAuthenticationError"),
-    ],
-)
-def test_a_failure_that_all_rows_would_have_ends_the_run(
-    code: str, name: str, manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    for model in (SONNET, HAIKU):
-        local_aws.fail(model, code, times=ALWAYS)
-    job = job_of(manager, str(tmp_path / "job"))
-
-    status = job.run(concurrency=2)
-
-    assert status.pending == 12
-    assert status.reason is not None
-    assert status.reason.startswith(f"{name}: ")
-    assert status.maybe_billed_twice == 0
-    local_aws.clear_faults()
-    again = job.run()
-    assert (again.done, again.reason, again.maybe_billed_twice) == (12, None, 0)
-
-
-@pytest.mark.usefixtures("short_waits")
-def test_rows_that_fail_for_good_have_an_error_and_are_asked_again_by_retry(
-    manager: ModelManager, into: str, local_aws: LocalAWS
-) -> None:
-    for model in (SONNET, HAIKU):
-        local_aws.fail(model, "ValidationException", message="odd", times=3)
-    job = job_of(manager, into, 6)
-
-    status = job.run(concurrency=1)
-
-    assert (status.done, status.failed, status.pending) == (3, 3, 0)
-    failed = rows_of(job)[:3]
-    assert {row["text"] for row in failed} == {None}
-    assert all(row["error"].startswith("BedrockInvalidRequestError: ") for row in failed)
-    assert job.run() == status  # run leaves them
-    again = job.retry()
-    assert (again.done, again.failed, again.pending) == (6, 0, 0)
-    rows = rows_of(job)
-    assert [row["key"] for row in rows] == list(range(6))
-    assert {row["error"] for row in rows} == {None}
-    assert sum(row["cost_usd"] for row in rows) == again.cost_usd
-
-
-@pytest.mark.usefixtures("short_waits")
-def test_a_service_that_keeps_failing_ends_the_run(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    for model in (SONNET, HAIKU):
-        local_aws.fail(model, "InternalServerException", times=ALWAYS)
-    job = job_of(manager, str(tmp_path / "job"), 40)
-
-    status = job.run(concurrency=8)
-
-    assert status.reason is not None
-    assert status.reason.startswith("AllModelsAPIError: ")
-    assert 0 < status.failed <= 28
-    local_aws.clear_faults()
-    assert job.run().pending == 0
-    assert job.retry().done == 40
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_max_usd_ends_the_run_before_it_is_exceeded_and_more_money_goes_on(
-    manager: ModelManager, into: str, local_aws: LocalAWS
-) -> None:
-    local_aws.script(lambda _: ScriptedReply(text="label", usage=USAGE))
-    cost = Decimal("0.00033")
-    job = job_of(manager, into)
-
-    status = job.run(max_usd=Decimal("0.003"), concurrency=3)
-
-    assert 0 < status.done < 12
-    assert status.cost_usd == cost * status.done <= Decimal("0.003")
-    assert status.reason is not None
-    assert status.reason.startswith(f"max_usd: {status.cost_usd} of 0.003 USD are spent, and a row")
-    assert local_aws.requests() == status.done
-    assert job.run(max_usd=Decimal("0.003")).done == status.done
-    assert job.run(max_usd="1").done == 12
-    assert local_aws.requests() == 12
-
-
-def test_max_usd_counts_what_runs_without_it_spent(
-    manager: ModelManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan, "CHUNK_ROWS", 5)
-    job = job_of(manager, str(tmp_path / "job"))
-    feed = Worker.feed
-
-    def once(self: Worker, chunk: Any) -> None:
-        feed(self, chunk)
-        self.stop("enough")
-
-    monkeypatch.setattr(Worker, "feed", once)
-    spent = job.run().cost_usd
-    assert job.status().done == 5
-    monkeypatch.undo()
-
-    status = job.run(max_usd=spent * 6 / 5)
-
-    assert status.done == 5  # the worst case of one more row does not fit
-    budget = manager.budget(task_name(job.plan), usd=1)
-    assert budget.spent == spent
-
-
-def test_an_unknown_price_is_no_row_for_free(
-    configured: Configure, tmp_path: Path, local_aws: LocalAWS
-) -> None:
-    model = "amazon.nova-unheard-of-v1:0"
-    local_aws.facts(model, provider="amazon")
-    config = configured(
-        f"labeler: {{model: '{model}', fallbacks: [], max_tokens: 9}}\nallow_unknown: true"
-    )
-    with ModelManager(config) as manager:
-        job = job_of(manager, str(tmp_path / "job"), 3)
-        assert {e.usd_low for e in job.estimate().values()} == {None}
-        limited = job.run(max_usd=40)
-        status = job.run()
-
-    assert (limited.done, status.done, status.unpriced) == (0, 3, 3)
-    assert limited.reason is not None
-    assert "price" in limited.reason
-    assert status.cost_usd == 0
-    assert {row["cost_usd"] for row in rows_of(job)} == {None}
 
 
 def test_a_run_can_be_stopped_from_anywhere(
@@ -413,10 +181,3 @@ def test_yaml_sets_the_defaults(configured: Configure, tmp_path: Path) -> None:
         configured(AGENT, "batch: {concurrency: 0}")
     with pytest.raises(ConfigurationError, match="engin"):
         configured(AGENT, "batch: {engin: local}")
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
