@@ -12,14 +12,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.database import Counts, Database
-from langchain_modelmgr.ledger.database_file import ForeignDatabaseError
+from langchain_modelmgr.ledger.failure_log import FailureLog
 from langchain_modelmgr.ledger.ingest import Ingest
 from langchain_modelmgr.ledger.line_writer import OpenAttempt, kept_of, write_end, write_start
 from langchain_modelmgr.ledger.marks import rows_of, store_once
 from langchain_modelmgr.ledger.process_lock import SUFFIX as LOCK
 from langchain_modelmgr.ledger.process_lock import is_alive
 from langchain_modelmgr.ledger.rejected_lines import RejectedLines
-from langchain_modelmgr.ledger.retention import keep_within
+from langchain_modelmgr.ledger.retention import DAYS, MAX_MB, Retention
 from langchain_modelmgr.ledger.segment import FOLDER, SealedError, Writer
 from langchain_modelmgr.runtime.at_exit import AT_EXIT, EXIT_SECONDS
 from langchain_modelmgr.runtime.forks import AFTER_FORK
@@ -45,12 +45,7 @@ FLUSH_SECONDS = 30.0
 WAKE_LINES = 20_000
 """Lines after which the ledger ingests before its interval is over."""
 
-DAYS = 35
-MAX_MB = 1_024
 _BUSY_SECONDS = 0.2
-
-MEMORY_MB = 64
-"""Largest size of a ledger in memory."""
 
 
 class Ledger:
@@ -82,26 +77,24 @@ class Ledger:
         clock: Clock | None = None,
     ) -> None:
         self.environment = environment
-        self.errors = 0
-        self.days = days
+        self.retention = Retention(days, max_mb)
         self._batcher = batcher
         self._relay = relay
         self._allowed = frozenset(allowed)
-        self._max_mb = max_mb
         self._interval = interval_seconds
         self._clock = clock or Clock()
         self._worker = Worker(self._work, self._pause, interval=interval_seconds, clock=self._clock)
         self._database = Database(folder)
-        self._guard = Guard(self._failed)
+        self._log = RateLimitedLog(logger, self._clock.monotonic)
+        self.failures = FailureLog(self._log)
+        self._guard = Guard(self.failures.note)
         self._writer: Writer | None = None
         self._names: list[str] = []
         self._numbers, self._calls = count(1), count(1)
         self._open_attempts = 0
         self._counts = Counts()
         self._working, self._opening = threading.RLock(), threading.RLock()
-        self._log = RateLimitedLog(logger, self._clock.monotonic)
         self._rejected = RejectedLines(self._log)
-        self._has_logged_room = False
         AFTER_FORK.watch(self)
         AT_EXIT.remember(self)  # a handler that an exit handler registers is never called
 
@@ -273,7 +266,7 @@ class Ledger:
         self._counts = Counts()
         self._working, self._opening = threading.RLock(), threading.RLock()
         self._rejected = RejectedLines(self._log)
-        self._has_logged_room = False
+        self.retention.reset_after_fork()
 
     def _open_writer(self) -> Writer:
         writer = self._writer
@@ -306,7 +299,7 @@ class Ledger:
                 self._database.move_to(folder, self._clock.wall())
 
     def _stay_in_memory(self, new: Writer, error: Exception) -> None:
-        self._failed(error)
+        self.failures.note(error)
         new.close()  # the next process reads what is in it
         self._writer = None
 
@@ -357,15 +350,7 @@ class Ledger:
             self._counts = self._database.counts(self._names)
         if self._relay is not None and (order is None or order.publish):
             self._relay.publish(self, connection, order)
-        given_up = keep_within(
-            connection, self._clock.wall(), days=self.days,
-            max_bytes=(MEMORY_MB if self.folder is None else self._max_mb) * 1_000_000,
-        )  # fmt: skip
-        if given_up and not self._has_logged_room:
-            self._has_logged_room = True
-            logger.warning(
-                "%d data points were given up unpublished, for age or for lack of room", given_up
-            )
+        self.retention.apply(connection, self._clock.wall(), in_memory=self.folder is None)
         self._counts = self._database.counts(self._names)
 
     def _is_due(self, order: Order | None) -> bool:
@@ -404,16 +389,3 @@ class Ledger:
             writer.segment.forget(writer.segment.size)
             connection.execute("DELETE FROM batches")
             self._counts = Counts()
-
-    def _failed(self, error: Exception) -> None:
-        # Python 3.12.1 starts no thread once exit handlers run: ours delivers without one.
-        if "interpreter shutdown" in str(error):
-            return
-        self.errors += 1
-        why = error if isinstance(error, ForeignDatabaseError) else type(error).__name__
-        if isinstance(error, (OSError, sqlite3.Error)):
-            self._log.warning(
-                "the ledger can't be written (%s): what was recorded waits in its segments", why
-            )
-        else:
-            self._log.warning("the ledger failed: %s", why)

@@ -143,7 +143,7 @@ def usage(  # noqa: PLR0913 - a query, keyword-only
     now = datetime.now(UTC)
     time_range = time_range_of(since, until, timezone=timezone, now=now)
     wanted = {"environment": ledger.environment, **(where or {})}
-    query = query_of(time_range, by, wanted, ledger_days=ledger.days, now=now)
+    query = query_of(time_range, by, wanted, ledger_days=ledger.retention.days, now=now)
     with _reading(ledger) as connection:
         return usage_table(connection, query)
 
@@ -167,7 +167,9 @@ def usages_of(
     found = []
     for query in queries:
         wanted = {"environment": ledger.environment, **query.get("where", {})}
-        found.append(query_of(time_range, query["by"], wanted, ledger_days=ledger.days, now=now))
+        found.append(
+            query_of(time_range, query["by"], wanted, ledger_days=ledger.retention.days, now=now)
+        )
     with _reading(ledger) as connection:
         connection.execute("BEGIN")  # its first SELECT sets what all of them see
         return [usage_table(connection, query) for query in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,13 @@ from langchain_modelmgr.ledger.database_file import transaction, used_bytes
 
 if TYPE_CHECKING:
     import sqlite3
+
+logger = logging.getLogger(__name__)
+
+DAYS = 35
+MAX_MB = 1_024
+MEMORY_MB = 64
+"""Largest size of a ledger in memory."""
 
 TOTALS_DAYS = 396
 """Thirteen months."""
@@ -25,21 +33,45 @@ _ROWS = 10_000
 _EVERY_SECONDS = 3600
 
 
-def keep_within(connection: sqlite3.Connection, now: float, *, days: int, max_bytes: int) -> int:
-    """Delete rows that are too old, and the oldest while the database is too large.
+class Retention:
+    """Keeps a ledger within its age and its size.
 
     Args:
-        connection: The database.
-        now: Seconds since 1970.
         days: How long attempts are kept.
-        max_bytes: Largest size of the database.
-
-    Returns:
-        The number of data points that were discarded unpublished.
-
-    Raises:
-        sqlite3.Error: The database can't be written.
+        max_mb: Largest size of the database in a folder, in millions of bytes.
     """
+
+    def __init__(self, days: int, max_mb: int) -> None:
+        self.days = days
+        self._max_mb = max_mb
+        self._has_logged = False
+
+    def reset_after_fork(self) -> None:
+        """Log again in a forked child."""
+        self._has_logged = False
+
+    def apply(self, connection: sqlite3.Connection, now: float, *, in_memory: bool) -> None:
+        """Delete rows that are too old, and the oldest while the database is too large.
+
+        Args:
+            connection: The database.
+            now: Seconds since 1970.
+            in_memory: True if it is in memory, which allows it less.
+
+        Raises:
+            sqlite3.Error: The database can't be written.
+        """
+        megabytes = MEMORY_MB if in_memory else self._max_mb
+        given_up = _keep_within(connection, now, self.days, megabytes * 1_000_000)
+        if given_up and not self._has_logged:
+            self._has_logged = True
+            logger.warning(
+                "%d data points were given up unpublished, for age or for lack of room", given_up
+            )
+
+
+def _keep_within(connection: sqlite3.Connection, now: float, days: int, max_bytes: int) -> int:
+    """Delete what is too old or too much; return how many data points were unpublished."""
     given_up = _expire_batches(connection, now)
     row = connection.execute("SELECT value FROM settings WHERE name = 'tidied'").fetchone()
     if row is None or abs(now - row[0]) >= _EVERY_SECONDS:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_modelmgr.ledger.folder import in_lambda, ledger_folder
-from langchain_modelmgr.ledger.ledger import DAYS, MAX_MB, Ledger
+from langchain_modelmgr.ledger.ledger import Ledger
+from langchain_modelmgr.ledger.retention import DAYS, MAX_MB
 from langchain_modelmgr.metrics.cloudwatch import CloudWatchSink
 from langchain_modelmgr.metrics.cloudwatch.batch import Batches
 from langchain_modelmgr.metrics.emf import EMFSink

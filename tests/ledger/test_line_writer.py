@@ -56,7 +56,7 @@ def test_half_a_character_is_stored_as_a_question_mark(
     ledger.flush()
 
     assert query(ledger, "select count(*) from attempts") == [(2,)]
-    assert ledger.errors == 0
+    assert ledger.failures.count == 0
     ledger.close()
 
 
@@ -92,7 +92,7 @@ def test_a_field_that_cant_be_costs_its_line_alone(
 
     answered = query(ledger, "select agent from attempts where outcome = 'answered' order by id")
     assert answered == [("sql_agent",), ("a",)]
-    assert ledger.errors == 0
+    assert ledger.failures.count == 0
     ledger.close()
 
 
@@ -104,5 +104,5 @@ def test_a_file_with_an_odd_name_is_left_alone(folder: Path) -> None:
     write(ledger, sink)
 
     assert query(ledger, "select agent from attempts") == [("sql_agent",)]
-    assert ledger.errors == 0
+    assert ledger.failures.count == 0
     ledger.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from langchain_modelmgr.ledger import ledger as ledger_module
+from langchain_modelmgr.ledger import retention
 from tests.ledger.support import attempt_start, in_another_process, invocations, opened, query
 from tests.ledger.support import write as write_attempts
 from tests.support import ROOT
@@ -122,7 +122,7 @@ def test_a_ledger_in_memory_keeps_within_its_room_and_counts_what_it_gives_up(
 ) -> None:
     from langchain_modelmgr.ledger.database_file import used_bytes
 
-    monkeypatch.setattr(ledger_module, "MEMORY_MB", 1)
+    monkeypatch.setattr(retention, "MEMORY_MB", 1)
     for name, value in local_aws.env().items():
         monkeypatch.setenv(name, value)
     local_aws.metrics.throttle(1.0)

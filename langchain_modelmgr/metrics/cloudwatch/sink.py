@@ -156,7 +156,7 @@ class CloudWatchSink:
             ambiguous=counts.ambiguous,
             requests=self._delivery.requests,
             folded=counts.folded,
-            errors=self._errors + self._ledger.errors,
+            errors=self._errors + self._ledger.failures.count,
             adopted=counts.adopted,
             resent=counts.resent,
             oldest_age_seconds=0.0 if oldest is None else max(0.0, self._clock.wall() - oldest),
