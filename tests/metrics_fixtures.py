@@ -113,7 +113,7 @@ class FaultyCloudWatch:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         with self.arrived:
-            assert self.arrived.wait_for(condition, timeout=20)
+            assert self.arrived.wait_for(condition, timeout=50)
 
     def take(self, body: bytes) -> str:
         request = json.loads(body)
@@ -157,7 +157,7 @@ def _handler(server: FaultyCloudWatch) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
                 self.close_connection = True
             elif fault == "hang":
-                server.released.wait(20)
+                server.released.wait(300)
                 self.close_connection = True
             else:
                 self._answer("" if fault == "ok" else fault)
@@ -207,7 +207,7 @@ def running() -> Iterator[FaultyCloudWatch]:
 @pytest.fixture
 def sink(faulty: FaultyCloudWatch) -> Iterator[CloudWatchSink]:
     made = CloudWatchSink(
-        lambda: faulty.client(read_timeout=2), "x/Models", clock=Clock(sleep=lambda _: None)
+        lambda: faulty.client(read_timeout=60), "x/Models", clock=Clock(sleep=lambda _: None)
     )
     yield made
     faulty.always = None

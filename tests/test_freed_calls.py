@@ -50,7 +50,7 @@ def _called(llm: ManagedBedrockChat, mode: str) -> weakref.ref[HumanMessage]:
 def test_a_prompt_is_freed_when_its_call_ends(configured: Configure, mode: str) -> None:
     config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}")
     prompt = _called(ManagedBedrockChat("a", config=config), mode)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 50
     while prompt() is not None and time.monotonic() < end:  # a thread may not be done with it yet
         time.sleep(0.01)
     assert prompt() is None

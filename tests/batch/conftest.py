@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AGENT = f"""
 labeler: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], retries: 0, max_tokens: 100,
-  cooldown_seconds: 0, timeout_seconds: 5}}
+  cooldown_seconds: 0, timeout_seconds: 60}}
 """
 
 PROMPT = "Label this: {text}"

@@ -29,7 +29,7 @@ def recorded(manager: ModelManager) -> int:
 
 def wait_until(is_true: Callable[[], bool]) -> None:
     """Wait until something is true; fail after a generous time."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 50
     while not is_true():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -108,9 +109,9 @@ def test_a_run_can_be_stopped_from_anywhere(
 
 
 def test_two_runs_of_one_folder_exclude_each_other(
-    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS
+    manager: ModelManager, tmp_path: Path, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
-    local_aws.latency(SONNET, 0.2)
+    held.hold(SONNET)
     job = job_of(manager, str(tmp_path / "job"))
     runs = threading.Thread(target=lambda: job.run(concurrency=2))
     runs.start()
@@ -119,6 +120,7 @@ def test_two_runs_of_one_folder_exclude_each_other(
     with pytest.raises(JobError, match="another run works on this job: wait for it, or stop it"):
         job_of(manager, str(tmp_path / "job")).run()
 
+    held.release()
     runs.join(60)
     assert job.status().done == 12
 

@@ -68,7 +68,7 @@ def test_the_threads_of_earlier_runs_end(
         work = work_of(manager, job, f"run {number}")
         assert [ask_chunk(work, t, 2) for t in work.chunks().pending()] == [None]
 
-    end = time.monotonic() + 30
+    end = time.monotonic() + 50
     while threads() > 3 and time.monotonic() < end:
         time.sleep(0.05)
     assert threads() <= 3

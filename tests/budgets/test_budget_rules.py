@@ -145,7 +145,7 @@ def test_a_model_without_a_price_is_refused_or_allowed(configured: Configure, bi
 def test_wait_seconds_waits_for_held_money(
     configured: Configure, bills: Bills, local_aws: LocalAWS
 ) -> None:
-    text = "budgets: {t: {tokens: 150, per: day, wait_seconds: 30}}"
+    text = "budgets: {t: {tokens: 150, per: day, wait_seconds: 60}}"
     manager = ModelManager(configured(AGENT, text))
     llm = manager.chat_model("a")
     stream = llm.stream("x")

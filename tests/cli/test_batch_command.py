@@ -112,7 +112,7 @@ def test_mistakes_are_named_without_a_traceback(where: list[str], tmp_path: Path
 def test_a_run_that_is_terminated_keeps_the_rows_that_are_out(
     where: list[str], tmp_path: Path, local_aws: LocalAWS
 ) -> None:
-    local_aws.latency(None, 0.3)
+    local_aws.latency(None, 0.5)
     plan(tmp_path, where)
     command = [sys.executable, "-m", "langchain_modelmgr", "batch", "run", *where]
     with subprocess.Popen([*command, "--concurrency", "2"], cwd=ROOT) as process:

@@ -46,5 +46,5 @@ def test_a_child_forked_while_threads_use_sqlite_can_use_it_too() -> None:
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", dedent(code)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
-        timeout=50,
+        timeout=200,
     )

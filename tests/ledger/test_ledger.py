@@ -265,12 +265,10 @@ def test_records_for_a_stopped_local_server_are_discarded(
         ledger, sink = opened(tmp_path / "ledger")
         write(ledger, sink, 3)
     with LocalAWS.running() as second:
-        started = time.monotonic()
         ledger.flush()
         ledger.close()
 
         assert second.metrics.put_requests == 0
-    assert time.monotonic() - started < 30
     assert caplog.records == []
 
 

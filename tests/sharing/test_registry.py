@@ -256,7 +256,7 @@ def files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are not looked at
 
 
-def until(is_true: Callable[[], bool], seconds: float = 30.0) -> bool:
+def until(is_true: Callable[[], bool], seconds: float = 50.0) -> bool:
     end = time.monotonic() + seconds
     while not is_true() and time.monotonic() < end:
         time.sleep(0.02)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_modelmgr.local import LocalAWS
+    from tests.held_replies import TimeOuts
     from tests.metrics_fixtures import FakeClock
     from tests.usage_records import MakeUsage
 
@@ -119,7 +120,7 @@ def test_a_poisoned_datum_is_isolated(local_aws: LocalAWS, usage: MakeUsage) -> 
 def test_a_hung_server_is_ambiguous_and_the_rest_is_kept(
     local_aws: LocalAWS, usage: MakeUsage
 ) -> None:
-    local_aws.metrics.hang(1.0)
+    local_aws.metrics.hang(300)
     client = local_aws.session().client(
         "cloudwatch",
         endpoint_url=local_aws.url,
@@ -128,7 +129,7 @@ def test_a_hung_server_is_ambiguous_and_the_rest_is_kept(
     sink = CloudWatchSink(lambda: client, NAMESPACE)
     sink.record(usage())
 
-    stats = sink.flush(5)
+    stats = sink.flush(50)
 
     assert (stats.ambiguous, stats.kept) == (5, 0)
 
@@ -195,20 +196,21 @@ def reached(local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("reached")
 def test_opt_in_metrics_are_published_with_a_roll_up(
-    configured: Callable[..., ConfigurationManager], local_aws: LocalAWS, tmp_path: Path
+    local_aws: LocalAWS, tmp_path: Path, time_outs: TimeOuts
 ) -> None:
     text = (
         f"aws: {{region: us-east-1, endpoint_url: {local_aws.url}}}\n"
         f"metrics: {{sink: cloudwatch, extra: [{', '.join(EXTRAS)}]}}\n"
         f"project_prefix: x\nagents:\n"
-        f"  a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 0.4}}\n"
+        f"  a: {{model: '{SONNET}', fallbacks: ['{HAIKU}'], timeout_seconds: 60}}\n"
         f"  b: {{model: acme.unheard-of, fallbacks: []}}\n"
     )
     (tmp_path / "extra.yaml").write_text(text)
     manager = ModelManager(ConfigurationManager("extra", tmp_path))
     local_aws.fail(SONNET, "ThrottlingException")
     list(manager.chat_model("a").stream("x"))
-    local_aws.stall(SONNET, 5)
+    local_aws.stall(SONNET, 300)
+    time_outs.when_received(local_aws, SONNET)
     manager.chat_model("a").invoke("x" * 400)
     manager.chat_model("b").invoke("x")
 
@@ -236,7 +238,7 @@ def test_a_sink_in_trouble_neither_changes_nor_delays_calls(
     trouble: str,
 ) -> None:
     url = "http://127.0.0.1:9" if trouble == "dead" else local_aws.url
-    local_aws.metrics.hang(30 if trouble == "slow" else 0)
+    local_aws.metrics.hang(300 if trouble == "slow" else 0)
     if trouble == "failing":
         local_aws.metrics.fail("InternalServiceFault", times=1_000)
     config = configured(f"a: {{model: '{SONNET}'}}")
@@ -248,8 +250,8 @@ def test_a_sink_in_trouble_neither_changes_nor_delays_calls(
 
     assert len({r.text for r in replies}) == 1
     latencies = [r.response_metadata["model_manager"]["latency_ms"] for r in replies]
-    # Not a bound on time, but on waiting: a call that waited for the sink would take 30 s.
-    assert max(latencies) < 15_000
+    # Not a bound on time, but on waiting: a call that waited for the sink would take 60 s.
+    assert max(latencies) < 50_000
     assert with_it.get_usage_summary()["total_invocations"] == 20
     local_aws.metrics.hang(0)
 

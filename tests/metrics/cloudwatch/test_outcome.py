@@ -87,7 +87,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[Answers]:
 def test_an_answer_that_is_not_about_the_data_drops_nothing_and_is_not_a_success(
     foreign: Answers, faulty: FaultyCloudWatch
 ) -> None:
-    clients = [foreign.client(), faulty.client(read_timeout=2)]
+    clients = [foreign.client(), faulty.client(read_timeout=60)]
     sink = CloudWatchSink(lambda: clients[0], "x/Models")
     for number in range(20):
         sink.record(make(agent_name=f"a{number}"))
@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_about_the_data_drops_nothing_and_is_not_a_success
 def test_cloudwatchs_own_codes_drop_the_datum_that_is_refused_and_no_other(
     faulty: FaultyCloudWatch, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = CloudWatchSink(lambda: faulty.client(read_timeout=2), "x/Models")
+    sink = CloudWatchSink(lambda: faulty.client(read_timeout=60), "x/Models")
     faulty.faults.extend([f"{code} 400", f"{code} 400"])  # the batch, and its first half
     for number in range(2):
         sink.record(make(agent_name=f"a{number}", has_usage=False, cost_usd=None))
@@ -125,7 +125,7 @@ def test_cloudwatchs_own_codes_drop_the_datum_that_is_refused_and_no_other(
 
 
 def test_a_throttle_in_the_middle_of_a_search_keeps_the_rest(faulty: FaultyCloudWatch) -> None:
-    sink = CloudWatchSink(lambda: faulty.client(read_timeout=2), "x/Models")
+    sink = CloudWatchSink(lambda: faulty.client(read_timeout=60), "x/Models")
     faulty.poisoned_agent = "a3"
     faulty.faults.extend(["ok", "Throttling 400"])
     for number in range(8):
@@ -141,7 +141,7 @@ def test_a_throttle_in_the_middle_of_a_search_keeps_the_rest(faulty: FaultyCloud
 def test_no_answer_in_the_middle_of_a_search_costs_that_part_alone(
     faulty: FaultyCloudWatch,
 ) -> None:
-    sink = CloudWatchSink(lambda: faulty.client(read_timeout=2), "x/Models")
+    sink = CloudWatchSink(lambda: faulty.client(read_timeout=60), "x/Models")
     faulty.faults.extend(["InvalidParameterValue 400", "reset"])
     for number in range(4):
         sink.record(make(agent_name=f"a{number}", has_usage=False, cost_usd=None))

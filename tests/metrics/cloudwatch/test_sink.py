@@ -108,11 +108,12 @@ def test_after_a_failure_it_tries_again_of_its_own_accord(
 def test_a_hung_server_delays_neither_a_call_nor_a_flush_with_a_short_timeout(
     faulty: FaultyCloudWatch, usage: MakeUsage
 ) -> None:
-    sink = CloudWatchSink(lambda: faulty.client(read_timeout=30), "x/Models")
+    sink = CloudWatchSink(lambda: faulty.client(read_timeout=60), "x/Models")
     faulty.faults.append("hang")
     sink.record(usage())
 
     hung = sink.flush(0.05)
+    faulty.wait_for(lambda: faulty.requests == 1)  # or the next record would be sent with it
     sink.record(usage())
 
     assert (hung.sent, hung.kept) == (0, 5)
