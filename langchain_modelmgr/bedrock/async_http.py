@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import threading
 from contextlib import suppress
-from contextvars import ContextVar
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from langchain_modelmgr.bedrock.connections import Lookups, is_dropped
+from langchain_modelmgr.bedrock.exchange import EXCHANGE, Exchange
 from langchain_modelmgr.bedrock.tls import has_ordinary_tls, tls_context
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 from langchain_modelmgr.runtime.workers import WORKERS
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientSession
 
 OLDEST_AIOHTTP = 3, 13
 """The oldest aiohttp that is used. The tests pass with 3.13.0 and 3.14.5; older were not tried."""
@@ -30,11 +28,6 @@ KEEP_ALIVE_SECONDS = 60.0
 
 _LONGEST_LINE = 65_536
 """Bytes of the longest header line that is read, as in ``http.client``."""
-
-_LARGE_BODY = 2**20
-"""Bytes from which aiohttp wants a file instead, which it writes in parts."""
-
-_EXCHANGE: ContextVar[Exchange | None] = ContextVar("modelmgr_exchange", default=None)
 
 _INHERITED: list[Any] = []
 """Sessions of a forked child's parent: kept, because their destructors would use its loops."""
@@ -181,126 +174,6 @@ class _LoopSession:
             self.session.close().send(None)  # a closed loop leaves nothing to await
 
 
-class Exchange:
-    """One request and its reply.
-
-    ``shutdown`` and ``close`` may be called from any thread; they close the connection, also while
-    the reply's headers are awaited.
-    """
-
-    def __init__(
-        self, kept: _LoopSession, loop: asyncio.AbstractEventLoop, connect_timeout: float
-    ) -> None:
-        self._kept = kept
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._connect_timeout = connect_timeout
-        self._interrupt = asyncio.timeout(None)
-        self._transport: asyncio.Transport | None = None
-        self._is_broken = False
-        self._is_whole = False
-
-    async def send(self, request: Any, silence: float, on_reply: Callable[[], None]) -> Any:
-        """Send a prepared request of botocore; return its reply, read to the end.
-
-        Args:
-            request: The request.
-            silence: Seconds without any byte after which the request fails.
-            on_reply: Called when the reply's headers have been received.
-
-        Raises:
-            BotoCoreError: botocore's own error for what went wrong.
-        """
-        from botocore.awsrequest import AWSResponse
-
-        with self._kept as session:
-            response = await self._opened(session, request, silence)
-            on_reply()
-            try:
-                content = await response.read()
-            except Exception as error:
-                raise self._failure(error, request) from error
-        headers = _headers(response)
-        return AWSResponse(request.url, response.status, headers, Body(content))
-
-    async def _opened(self, session: ClientSession, request: Any, silence: float) -> ClientResponse:
-        """Send the request and return the reply once its headers have been received."""
-        from aiohttp import ClientTimeout
-
-        body = request.body
-        if self._is_broken:
-            raise _botocore_error(ConnectionAbortedError(), request)
-        token = _EXCHANGE.set(self)
-        try:
-            async with self._interrupt:
-                response = await session.request(
-                    "POST",
-                    _url(request.url),
-                    data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
-                    headers=_request_headers(request),
-                    allow_redirects=False,
-                    timeout=ClientTimeout(
-                        total=None, sock_connect=self._connect_timeout, sock_read=silence
-                    ),
-                )
-        except Exception as error:
-            raise self._failure(error, request) from error
-        finally:
-            with suppress(ValueError):  # collected in another context, after its loop was closed
-                _EXCHANGE.reset(token)
-        response.content.on_eof(self._at_end)  # its connection may be used again from then on
-        return response
-
-    def _failure(self, error: Exception, request: Any) -> BaseException:
-        """Return botocore's error for what went wrong.
-
-        If the loop is closed, the coroutine is being closed, too, and nothing but that is raised.
-        """
-        return GeneratorExit() if self._loop.is_closed() else _botocore_error(error, request)
-
-    def _at_end(self) -> None:
-        self._is_whole = True
-        self._transport = None
-
-    def connected(self, transport: asyncio.Transport | None) -> None:
-        """Store the connection that the request is sent over."""
-        self._transport = transport
-
-    def shutdown(self) -> None:
-        """Break the exchange."""
-        if threading.get_ident() == self._thread:
-            self._break()
-        else:
-            self._loop.call_soon_threadsafe(self._break)
-
-    def close(self) -> None:
-        """Close the connection, unless the reply was read to its end."""
-        if not self._is_whole:
-            self.shutdown()
-
-    def _break(self) -> None:
-        self._is_broken = True
-        if self._transport is not None:
-            self._transport.abort()
-        elif not self._is_whole:
-            with suppress(RuntimeError, AssertionError):  # not connecting; 3.11 asserts
-                self._interrupt.reschedule(self._loop.time())
-
-
-class Body:
-    """The body of a reply that was read, as botocore reads it."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self) -> Any:
-        """Yield the bytes."""
-        yield self._content
-
-    def close(self) -> None:
-        """Do nothing: the connection was returned."""
-
-
 def _is_installed() -> bool:
     try:
         import aiohttp
@@ -327,7 +200,7 @@ def _connector_class() -> Any:
                 connection.close()
                 connection = await super().connect(*args, **kwargs)
             self._used.add(connection.protocol)
-            if (exchange := _EXCHANGE.get()) is not None:
+            if (exchange := EXCHANGE.get()) is not None:
                 exchange.connected(connection.transport)
             return connection
 
@@ -351,50 +224,3 @@ def _session(context: ssl.SSLContext | None) -> ClientSession:
         max_line_size=_LONGEST_LINE,
         max_field_size=_LONGEST_LINE,
     )
-
-
-@lru_cache(maxsize=512)
-def _url(url: str) -> Any:
-    from yarl import URL
-
-    return URL(url, encoded=True)
-
-
-def _request_headers(request: Any) -> dict[str, str]:
-    headers = {"Accept-Encoding": "identity"}  # as http.client
-    for name, value in request.headers.items():
-        headers[name] = value.decode() if isinstance(value, bytes) else value
-    return headers
-
-
-def _headers(response: ClientResponse) -> Any:
-    from urllib3 import HTTPHeaderDict
-
-    headers = HTTPHeaderDict()
-    for name, value in response.raw_headers:
-        headers.add(name.decode("latin-1"), value.decode("latin-1"))
-    return headers
-
-
-def _botocore_error(error: Exception, request: Any) -> Exception:
-    """Return the error that botocore's HTTP session raises for what went wrong."""
-    import aiohttp
-    import botocore.exceptions as botocore
-    from urllib3.exceptions import SSLError
-
-    where: dict[str, Any] = {"endpoint_url": request.url, "error": error}
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return botocore.SSLError(**where | {"error": SSLError(error.certificate_error)})
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return botocore.SSLError(**where | {"error": SSLError(error.os_error)})
-    kinds: tuple[tuple[type[Exception], type[botocore.BotoCoreError]], ...] = (
-        (aiohttp.ConnectionTimeoutError, botocore.ConnectTimeoutError),
-        (aiohttp.SocketTimeoutError, botocore.ReadTimeoutError),
-        (aiohttp.ClientConnectorError, botocore.EndpointConnectionError),
-    )
-    for kind, named in kinds:
-        if isinstance(error, kind):
-            return named(**where)
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return botocore.ConnectionClosedError(request=request, **where)
-    return botocore.HTTPClientError(error=error)

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.bedrock.service_shapes import UncommonError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _PRELUDE = struct.Struct(">III")
 _SHORTEST = 16
 _LONGEST_HEADERS = 128 * 1024
 _LONGEST_PAYLOAD = 24 * 1024 * 1024
 """botocore refuses longer headers and payloads (read in 1.44.5)."""
+
+NOTHING_ARRIVED: dict[str, Any] = {}
+"""In place of an event: the reply has no more bytes yet. Only this object, not its equals."""
 
 _STRING = 7
 _EVENT = {b":message-type": b"event", b":content-type": b"application/json"}
@@ -26,8 +29,11 @@ _EVENT = {b":message-type": b"event", b":content-type": b"application/json"}
 class EventFrames:
     """The events of one stream, with botocore's values and errors.
 
-    A frame is decoded here if its checksums are right and it is an event of the model. From the
-    first other frame on, botocore decodes the rest of the stream and raises its own errors.
+    A frame is decoded here if its checksums are right and it is an event of the model. botocore
+    decodes any other frame, and raises its own errors.
+
+    A reply that is awaited gives None where a blocking one would wait; ``NOTHING_ARRIVED`` then
+    stands in place of an event.
 
     Args:
         raw: The open HTTP reply.
@@ -58,15 +64,20 @@ class EventFrames:
         chunks = self._raw.stream()
         waiting = b""
         for chunk in chunks:
+            if chunk is None:
+                yield NOTHING_ARRIVED
+                continue
             waiting = waiting + chunk if waiting else chunk
             start = 0
             while (end := _end_of_frame(waiting, start)) is not None:
-                event = self._event(waiting[start:end]) if end else None
-                if event is None:
+                if not end:
                     yield from self._by_botocore(_Rest(waiting[start:], chunks))
                     return
-                start = end
-                yield event
+                frame, start = waiting[start:end], end
+                if (event := self._event(frame)) is not None:
+                    yield event
+                else:
+                    yield from self._by_botocore(_Rest(frame))
             waiting = waiting[start:]
 
     def _event(self, frame: bytes) -> dict[str, Any] | None:
@@ -85,15 +96,21 @@ class EventFrames:
 
 
 class _Rest:
-    """The rest of a reply: bytes that were read, then the chunks that follow."""
+    """A part of a reply: bytes that were read, then the chunks that follow.
 
-    def __init__(self, first: bytes, chunks: Iterator[bytes]) -> None:
+    It ends where nothing more has arrived: its first bytes are no frame, and raise an error.
+    """
+
+    def __init__(self, first: bytes, chunks: Iterable[bytes | None] = ()) -> None:
         self._first = first
         self._chunks = chunks
 
     def stream(self) -> Iterator[bytes]:
         yield self._first
-        yield from self._chunks
+        for chunk in self._chunks:
+            if chunk is None:
+                return
+            yield chunk
 
 
 def _end_of_frame(data: bytes, start: int) -> int | None:

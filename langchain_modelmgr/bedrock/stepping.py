@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from langchain_modelmgr.bedrock.event_frames import NOTHING_ARRIVED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import ChatResult
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_modelmgr.bedrock.wire import WireClient
+
+_NOTHING_SENT = "ChatBedrockConverse sent no request"
 
 
 class _Formed(BaseException):
@@ -50,7 +55,7 @@ class SteppedCall:
             self._model._generate(messages, stop=stop, **keywords)  # noqa: SLF001
         except _Formed as formed:
             return self._wire.form(formed.params)
-        raise AssertionError("ChatBedrockConverse sent no request")
+        raise AssertionError(_NOTHING_SENT)
 
     async def result(self) -> ChatResult:
         """Send the request and return what ``_generate`` makes of the reply or the error."""
@@ -65,6 +70,142 @@ class SteppedCall:
         return result
 
 
+class SteppedStream:
+    """One ConverseStream call of a ChatBedrockConverse, in steps that don't block.
+
+    Its ``_stream`` runs twice, as ``_generate`` in a ``SteppedCall``. The second run gets each
+    event once it has arrived, and yields its chunk::
+
+        while await stream.receive():
+            for chunk in stream.chunks():
+                ...
+
+    Args:
+        model: A copy of the ChatBedrockConverse with a ``WireClient`` of its own.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._wire: WireClient = model.client
+        self._arrived = _Arrived()
+        self._events: Iterator[dict[str, Any]] = iter(())
+        self._chunks: Generator[ChatGenerationChunk, None, None] | None = None
+        self._is_over = False
+
+    def form(
+        self, messages: list[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
+    ) -> bool:
+        """Form the request; return whether it can be sent without boto3.
+
+        Args:
+            messages: The messages, which langchain-aws may change.
+            stop: Stop sequences.
+            keywords: The call's keywords.
+        """
+        self._model.client = _Forming(self._wire.meta)
+        try:
+            next(self._model._stream(messages, stop=stop, **keywords))  # noqa: SLF001
+        except _Formed as formed:
+            return self._wire.form(formed.params, stream=True)
+        raise AssertionError(_NOTHING_SENT)
+
+    @property
+    def is_whole(self) -> bool:
+        """True once the whole reply has been received: nothing is waited for any more."""
+        return self._wire.is_whole
+
+    async def receive(self) -> bool:
+        """Wait until ``chunks`` has something to yield or raise; return False after the end."""
+        if self._chunks is None:
+            self._chunks = await self._opened()
+        elif self._is_over:
+            return False
+        else:
+            await self._wire.areceive()
+        return True
+
+    async def _opened(self) -> Generator[ChatGenerationChunk, None, None]:
+        """Send the request and return the second run, which has not begun."""
+        client = _Answered(self._wire.meta)
+        try:
+            reply = await self._wire.aopen()
+        except Exception as error:  # noqa: BLE001 - langchain-aws raises it, or one of its own
+            client.error = error
+        else:
+            self._events = iter(reply["stream"])
+            client.reply = {**reply, "stream": self._arrived}
+        self._model.client = client
+        self._model.raw_blocks = []  # the messages were converted in the first run
+        chunks: Generator[ChatGenerationChunk, None, None] = self._model._stream([])  # noqa: SLF001
+        return chunks
+
+    def chunks(self) -> Iterator[ChatGenerationChunk]:
+        """Yield what ``_stream`` makes of the events that have arrived, or of the error."""
+        arrived, chunks = self._arrived, cast("Iterator[ChatGenerationChunk]", self._chunks)
+        while (event := self._next_event()) is not None:
+            if event is NOTHING_ARRIVED:
+                return
+            arrived.events.append(event)
+            chunk = next(chunks)
+            if arrived.is_empty:
+                arrived.is_empty = False  # the event gave no chunk
+            else:
+                yield chunk
+        self._is_over = True
+        yield from chunks
+
+    def _next_event(self) -> dict[str, Any] | None:
+        """Return the next event; None at the end, or before an error."""
+        arrived = self._arrived
+        try:
+            event = next(self._events, None)
+        except Exception as error:  # noqa: BLE001 - langchain-aws raises it, or one of its own
+            arrived.error, event = error, None
+        arrived.is_ended = event is None
+        return event
+
+    def close(self) -> None:
+        """End the call, and close its reply unless it was received to its end."""
+        if self._chunks is not None:
+            self._chunks.close()
+        self._wire.close()
+
+
+class _Arrived:
+    """The events of a stream that have arrived, as ChatBedrockConverse reads them.
+
+    Attributes:
+        events: The events that are to be read.
+        error: Raised after them.
+        is_ended: True if the stream ends after them.
+        is_empty: True if an event was asked for that has not arrived, and one was made up.
+    """
+
+    def __init__(self) -> None:
+        self.events: deque[dict[str, Any]] = deque()
+        self.error: Exception | None = None
+        self.is_ended = False
+        self.is_empty = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if self.events:
+            return self.events.popleft()
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback refers to this object
+        if self.is_ended:
+            raise StopIteration
+        # langchain-aws made no chunk of the event, and wants the next one. It makes a chunk of
+        # this one, which is dropped.
+        self.is_empty = True
+        return {"messageStart": {"role": "assistant"}}
+
+
 class _Forming:
     """A client that takes the request out of ChatBedrockConverse."""
 
@@ -74,6 +215,8 @@ class _Forming:
     def converse(self, **params: Any) -> NoReturn:
         """Leave the method that called with the request."""
         raise _Formed(params)
+
+    converse_stream = converse
 
 
 class _Answered:
@@ -92,6 +235,8 @@ class _Answered:
             raise self.error
         finally:
             self.error = None  # its traceback refers to this object
+
+    converse_stream = converse
 
 
 def is_steppable() -> bool:

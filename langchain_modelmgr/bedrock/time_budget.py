@@ -121,13 +121,7 @@ class TimeBudget:
         """Yield a stream's events, and count the time spent waiting for them."""
         events = iter(stream)
         while True:
-            self._waiting_since = time.perf_counter()
-            if self._left_at is not None:
-                self.paused = self._waiting_since - self._left_at
-                self._read += self.paused
-            if self._waiting_since >= self.deadline:
-                self._end(_DEADLINE)
-                raise TimeoutError(_DEADLINE)
+            self.wait_again()
             try:
                 event = next(events)
             except StopIteration:
@@ -135,6 +129,20 @@ class TimeBudget:
             finally:
                 self.stop_waiting()
             yield event
+
+    def wait_again(self) -> None:
+        """Start to count time spent waiting for more of a stream; the reader has read the rest.
+
+        Raises:
+            TimeoutError: The call's deadline has passed.
+        """
+        self._waiting_since = time.perf_counter()
+        if self._left_at is not None:
+            self.paused = self._waiting_since - self._left_at
+            self._read += self.paused
+        if self._waiting_since >= self.deadline:
+            self._end(_DEADLINE)
+            raise TimeoutError(_DEADLINE)
 
     # -- the watchdog's thread
 

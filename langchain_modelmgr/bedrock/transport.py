@@ -107,7 +107,10 @@ def direct_request(client: Any, operation: str, params: dict[str, Any], sender: 
 
 
 async def asend(client: Any, request: Any, sender: Sender) -> Any:
-    """Send a request of ``direct_request`` without a thread; return its reply, read to the end."""
+    """Send a request of ``direct_request`` without a thread; return its reply.
+
+    A unary reply is read to its end. A stream's body is an ``Arriving``, which must be closed.
+    """
     http: _Http = getattr(client, _HTTP)
     return await http.asend(request, sender)
 
@@ -194,7 +197,7 @@ class _Http:
         return response
 
     async def asend(self, request: Any, sender: Sender) -> Any:
-        """Send a unary request of an attempt without a thread, as ``send`` does."""
+        """Send a request of an attempt without a thread, as ``send`` does."""
         exchange = await self.for_asyncio.exchange()
         if sender.time_budget.is_over():
             sender.meter.withhold()
@@ -204,9 +207,8 @@ class _Http:
         sender.meter.opened(exchange)
         if sender.time_budget.ended:  # since it was checked: the watchdog found nothing to shut
             raise TimeoutError(sender.time_budget.ended)
-        response = await exchange.send(
-            request, request.context["read_timeout"], sender.time_budget.replied
-        )
+        send = exchange.open if request.stream_output else exchange.send
+        response = await send(request, request.context["read_timeout"], sender.time_budget.replied)
         if sender.time_budget.ended:
             raise TimeoutError(sender.time_budget.ended)
         return response

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_modelmgr.bedrock.assembly import ContentAssembler
+from langchain_modelmgr.bedrock.event_frames import NOTHING_ARRIVED
+from langchain_modelmgr.bedrock.exchange import Arriving
 from langchain_modelmgr.bedrock.forming import Forming, for_converse, formed
 from langchain_modelmgr.bedrock.kept_names import with_kept_results
 from langchain_modelmgr.bedrock.replies import (
@@ -56,6 +58,7 @@ class WireClient:
         self.http_reply: Mapping[str, Any] = {}
         self.broken_calls: list[InvalidToolCall] = []
         self._formed: Any = None
+        self._arriving: Arriving | None = None
 
     def converse(self, **params: Any) -> dict[str, Any]:
         """Send one Converse request."""
@@ -113,24 +116,74 @@ class WireClient:
 
     # -- without a thread
 
-    def form(self, params: dict[str, Any]) -> bool:
-        """Form the one Converse request of ``asend``; return whether it can be sent without boto3.
+    def form(self, params: dict[str, Any], *, stream: bool = False) -> bool:
+        """Form the one request to send; return whether it can be sent without boto3.
 
         Does not block.
+
+        Args:
+            params: The request's parameters.
+            stream: Form it for ``aopen``, as a request of ConverseStream; else for ``asend``.
         """
-        params, changes, names = formed(for_converse(params), self._model, self._forming)
-        self._formed = direct_request(self._client, "Converse", params, self)
+        given = params if stream else for_converse(params)
+        params, changes, names = formed(given, self._model, self._forming)
+        operation = "ConverseStream" if stream else "Converse"
+        self._formed = direct_request(self._client, operation, params, self)
         if self._formed is None:
             return False
         self.names = names
         self.meter.adapted += changes
         if self.meter.span is not None:
-            self.meter.span.begin(self.meter, params, stream=False)
+            self.meter.span.begin(self.meter, params, stream=stream)
         self.meter.form(params)
         return True
 
     async def asend(self) -> dict[str, Any]:
         """Send the request of ``form``; return what ``converse`` returns."""
+        return self._answer(await self._asent())
+
+    async def aopen(self) -> dict[str, Any]:
+        """Send the request of ``form``; return what ``converse_stream`` returns.
+
+        Its events contain ``NOTHING_ARRIVED`` whenever ``areceive`` must be awaited.
+        """
+        reply = await self._asent()
+        self.meter.touch()
+        stream = _AwaitedStream(reply["stream"], self.meter, self.time_budget, self.names)
+        reply["stream"] = stream
+        return reply
+
+    async def areceive(self) -> None:
+        """Wait until more events of the stream, its end or its failure can be read."""
+        arriving = cast("Arriving", self._arriving)
+        if arriving.is_whole:
+            self.time_budget.end()
+            await arriving.receive()
+            return
+        try:
+            self.time_budget.wait_again()
+        except TimeoutError as error:
+            arriving.fail(error)
+            return
+        current = None if (span := self.meter.span) is None else span.attach()
+        try:
+            await arriving.receive()
+        finally:
+            if span is not None:
+                span.detach(current)
+            self.time_budget.stop_waiting()
+
+    @property
+    def is_whole(self) -> bool:
+        """True once the whole reply of ``aopen`` has been received."""
+        return self._arriving is not None and self._arriving.is_whole
+
+    def close(self) -> None:
+        """Close the reply of ``aopen``."""
+        if self._arriving is not None:
+            self._arriving.close()
+
+    async def _asent(self) -> dict[str, Any]:
         (request, replies), span = self._formed, self.meter.span
         self._formed = None
         current = None if span is None else span.attach()
@@ -140,6 +193,8 @@ class WireClient:
             if span is not None:
                 span.detach(current)
             self.time_budget.stop_waiting()
+        if isinstance(response.raw, Arriving):
+            self._arriving = response.raw
         token = SENDER.set(self)
         try:
             reply = replies.read(response)
@@ -147,7 +202,7 @@ class WireClient:
             reply = self._without_message()
         finally:
             SENDER.reset(token)
-        return self._answer(self._identified(reply))
+        return self._identified(reply)
 
     def _without_message(self) -> dict[str, Any]:
         """Return a reply that botocore can't parse without its message, or raise its error."""
@@ -227,6 +282,9 @@ class _MeteredStream:
     def _read(self) -> Iterator[dict[str, Any]]:
         reader = StreamReader(self._meter.model_id)
         for event in self._received():
+            if event is NOTHING_ARRIVED:
+                yield event
+                continue
             self._measure(event)
             if (read := reader.read(event)) is not None:
                 yield read
@@ -247,7 +305,7 @@ class _MeteredStream:
 
     def _received(self) -> Iterator[dict[str, Any]]:
         """Yield the stream's events; ignore errors after messageStop, which ends the answer."""
-        events = self._time_budget.each(self._stream)
+        events = self._events()
         whole = False
         while True:
             try:
@@ -265,8 +323,19 @@ class _MeteredStream:
         if whole and self._meter.usage is None:
             yield {"metadata": {"usage": self._meter.estimate(), "metrics": {}}}
 
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """Return the stream's events, waiting for each within the time budget."""
+        return self._time_budget.each(self._stream)
+
     def close(self) -> None:
         self._stream.close()
+
+
+class _AwaitedStream(_MeteredStream):
+    """A stream that does not wait: its events contain ``NOTHING_ARRIVED`` instead."""
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        return iter(self._stream)
 
 
 def _with_kept_result(event: dict[str, Any]) -> dict[str, Any]:

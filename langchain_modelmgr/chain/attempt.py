@@ -56,6 +56,14 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         if (failure := self._failure(error)) is None:
             self._meter.finish("failed", type(error).__name__)
             return
+        self._record(failure)
+        raise failure from masked(error)
+
+    def time_is_up(self) -> None:
+        """Record that a limit ended a stream: its reader may never continue."""
+        self._record(BedrockTimeoutError(self._time_budget.ended, code=REPLY_TIMEOUT))
+
+    def _record(self, failure: BedrockError) -> None:
         self._meter.request_id = failure.request_id or self._meter.request_id
         self._meter.failure = failure.code or None, str(failure)
         self._meter.may_be_billed = may_be_billed(failure)
@@ -63,7 +71,6 @@ class measured:  # noqa: N801 - reads as a verb in its with statement
         # If the reader took longer than the model, the model has not failed.
         outcome: Outcome = "aborted" if self._time_budget.by_reader else "failed"
         self._meter.finish(outcome, type(failure).__name__)
-        raise failure from masked(error)
 
     def _failure(self, error: Exception) -> BedrockError | None:
         if self._time_budget.ended:  # the watchdog broke the reply

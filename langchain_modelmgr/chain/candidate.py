@@ -13,13 +13,14 @@ from langchain_core.runnables import Runnable
 from langchain_modelmgr.bedrock.adaptation import OriginalRequest
 from langchain_modelmgr.bedrock.forming import Forming
 from langchain_modelmgr.bedrock.kept_names import restore_results, with_kept_names
-from langchain_modelmgr.bedrock.stepping import SteppedCall, is_steppable
+from langchain_modelmgr.bedrock.stepping import SteppedCall, SteppedStream, is_steppable
 from langchain_modelmgr.bedrock.tool_config import tool_config
 from langchain_modelmgr.bedrock.transport import is_ready_for_asyncio, prepare_asyncio
 from langchain_modelmgr.bedrock.wire import FormedOnly, FormingClient, WireClient
 from langchain_modelmgr.chain.attempt import measured
 from langchain_modelmgr.chain.built_model import built_model
 from langchain_modelmgr.chain.compatibility import check, forced_choice
+from langchain_modelmgr.chain.keywords import NOT_FOR_THE_WIRE, outlasts
 from langchain_modelmgr.chain.request import (
     AttemptRequest,
     CandidateSettings,
@@ -47,33 +48,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.runtime.watchdog import Watchdog
     from langchain_modelmgr.usage.meter import Meter
 
-_NOT_FOR_THE_WIRE = frozenset(
-    {
-        "tools",
-        "tool_choice",
-        "strict",
-        "for_structured_output",
-        "parallel_tool_calls",
-        "max_tokens",
-        "request_metadata",
-        "cache_control",
-        "stream",
-        "ls_structured_output_format",
-        "structured_output_format",
-    }
-)
-"""Call keywords that are not passed on: they are converted here or are for LangChain only."""
-
-
 logger = logging.getLogger(__name__)
-
-FAST_TOKENS_PER_SECOND = 150
-"""A fast model's speed: the warning is for requests that even such a model can't finish."""
-
-
-def outlasts(max_tokens: int, seconds: float) -> bool:
-    """Return whether even a fast model takes longer than some seconds for an answer this long."""
-    return max_tokens / FAST_TOKENS_PER_SECOND > seconds
 
 
 class Candidate(Runnable[AttemptRequest, Any]):
@@ -266,20 +241,52 @@ class Candidate(Runnable[AttemptRequest, Any]):
             )
             with closing(chunks):
                 for chunk in chunks:
-                    restore_results(chunk.message)
-                    metadata = chunk.message.response_metadata
-                    if "model_name" in metadata:
-                        metadata["model_name"] = self.model_id
-                    yield chunk
+                    yield self._named(chunk)
+
+    def _named(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+        restore_results(chunk.message)
+        metadata = chunk.message.response_metadata
+        if "model_name" in metadata:
+            metadata["model_name"] = self.model_id
+        return chunk
 
     async def astream(
         self, input: AttemptRequest, config: RunnableConfig | None = None, **_: Any
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """Make one attempt on threads of the pool and yield its chunks."""
-        pumped = self._pool.stream(lambda: self.stream(input), input, self._share)
+        """Make one attempt and yield its chunks; on threads of the pool if it may block."""
+        if self._may_await(input, "ConverseStream") and not self._answers_whole(input.request):
+            async with self._pool.stream_slot(input, self._share) as work:
+                with measured(input) as measurement:
+                    work.on_timeout = measurement.time_is_up
+                    stream = self._stepped_stream(input)
+                    if stream is not None:
+                        try:
+                            while await work.receive(stream):
+                                for chunk in stream.chunks():
+                                    yield self._named(chunk)
+                        except (asyncio.CancelledError, GeneratorExit):
+                            input.meter.cancel()
+                            raise
+                        finally:
+                            stream.close()
+                        return
+                    measurement.postpone()
+        pumped = self._pool.stream(lambda: self._threaded(input), input, self._share)
         async with aclosing(pumped) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _threaded(self, attempt: AttemptRequest) -> Generator[ChatGenerationChunk, None, None]:
+        prepare_asyncio(self._clients.runtime(self.settings.region))
+        return self.stream(attempt)
+
+    def _stepped_stream(self, attempt: AttemptRequest) -> SteppedStream | None:
+        """Form one attempt without a thread; return None if boto3 must send its request."""
+        kept = with_kept_names(attempt.request.messages)
+        wired = self._wired(attempt, names_kept=kept is not attempt.request.messages)
+        stream = SteppedStream(wired)
+        formed = stream.form(own_messages(kept), attempt.request.stop, self._form(attempt))
+        return stream if formed else None
 
     def formed(self, request: ChatRequest) -> dict[str, Any]:
         """Return the Converse request of a request without tools, without sending it."""
@@ -342,7 +349,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _keywords(self, request: ChatRequest) -> dict[str, Any]:
         """Return the call's keywords adapted to this model, without tools."""
         given, _ = self.settings.taken(request.kwargs)
-        formed = {k: v for k, v in given.items() if k not in _NOT_FOR_THE_WIRE}
+        formed = {k: v for k, v in given.items() if k not in NOT_FOR_THE_WIRE}
         if (max_tokens := given.get("max_tokens")) is not None:
             formed["max_tokens"] = capped(max_tokens, self.settings.model)
         return formed

@@ -23,6 +23,25 @@ _FIELDS = (REQUEST_FIELDS - {"system", "guard_last_turn_only"}) | {
 }
 """Keywords of a call; the two excluded fields apply to a whole model."""
 
+NOT_FOR_THE_WIRE = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "strict",
+        "for_structured_output",
+        "parallel_tool_calls",
+        "max_tokens",
+        "request_metadata",
+        "cache_control",
+        "stream",
+        "ls_structured_output_format",
+        "structured_output_format",
+    }
+)
+"""Call keywords that are not passed on: they are converted here or are for LangChain only."""
+
+FAST_TOKENS_PER_SECOND = 150
+"""A fast model's speed: the warning is for requests that even such a model can't finish."""
 _OF_LANGCHAIN = frozenset(
     {
         "disable_streaming",
@@ -57,6 +76,11 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 """Type of each keyword's value, and its name in errors."""
 
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def outlasts(max_tokens: int, seconds: float) -> bool:
+    """Return whether even a fast model takes longer than some seconds for an answer this long."""
+    return max_tokens / FAST_TOKENS_PER_SECOND > seconds
 
 
 def keywords_of(given: Mapping[str, Any], *, of: str, langchain: bool) -> dict[str, Any]:

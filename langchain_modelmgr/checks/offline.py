@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.chain.candidate import outlasts
+from langchain_modelmgr.chain.keywords import outlasts
 from langchain_modelmgr.chain.lifecycle import age_of_catalog
 from langchain_modelmgr.checks.finding import Finding, attempted
 from langchain_modelmgr.errors import BudgetStoreError, ConfigurationError

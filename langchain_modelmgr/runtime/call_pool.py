@@ -9,7 +9,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from langchain_modelmgr.runtime.awaited_work import AwaitedWork
+from langchain_modelmgr.runtime.awaited_work import AwaitedStream, AwaitedWork
 from langchain_modelmgr.runtime.blocking_stream import BlockingStream
 from langchain_modelmgr.runtime.blocking_work import BlockingWork
 from langchain_modelmgr.runtime.forks import AFTER_FORK
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_modelmgr.runtime.blocking_work import Attempt
 
 T = TypeVar("T")
+A = TypeVar("A", bound=AwaitedWork)
 
 MAX_CONCURRENCY = 320
 """Default number of concurrent async calls; one model may have four fifths of them, 256."""
@@ -86,7 +87,18 @@ class CallPool:
             attempt: The attempt.
             model: The model that the slot is counted against.
         """
-        work = AwaitedWork(self._slots, attempt, model, self._running.discard)
+        return self._awaited(AwaitedWork(self._slots, attempt, model, self._running.discard))
+
+    def stream_slot(self, attempt: Attempt, model: Hashable) -> AwaitedStream:
+        """Return a context manager in which the current task reads a stream, under a slot.
+
+        Args:
+            attempt: The attempt.
+            model: The model that the slot is counted against.
+        """
+        return self._awaited(AwaitedStream(self._slots, attempt, model, self._running.discard))
+
+    def _awaited(self, work: A) -> A:
         self._loops.add(asyncio.get_running_loop())
         self._remember(work)
         return work

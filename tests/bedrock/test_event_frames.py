@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_modelmgr.bedrock.direct_reply import ReplyReader
+from langchain_modelmgr.bedrock.event_frames import NOTHING_ARRIVED
 from langchain_modelmgr.local import frames
 from tests.bedrock.shape_values import SERVICE, Values
 
@@ -131,6 +132,20 @@ def test_valid_events_in_every_split(made: list[bytes], cuts: list[int]) -> None
 @given(made=_events(12), cuts=_CUTS)
 def test_odd_events_in_every_split(made: list[bytes], cuts: list[int]) -> None:
     _same(_chunks(b"".join(made), cuts))
+
+
+@_SETTINGS
+@given(made=_events(12), cuts=_CUTS, data=st.binary(max_size=40))
+def test_a_reply_that_does_not_wait_gives_the_same_events(
+    made: list[bytes], cuts: list[int], data: bytes
+) -> None:
+    chunks = _chunks(b"".join([*made, data]), cuts)
+    pauses: list[Any] = [part for chunk in chunks for part in (None, chunk)]
+
+    stream = _own(_Reply(pauses))
+    awaited = _read(event for event in stream if event is not NOTHING_ARRIVED)
+
+    assert awaited == _read(_own(_Reply(chunks)))
 
 
 @_SETTINGS

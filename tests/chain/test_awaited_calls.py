@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.chain.awaited import Threads
     from tests.held_replies import TimeOuts
 
-MODES = ["unary"]
+MODES = ["unary", "stream"]
 
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 _USAGE = {

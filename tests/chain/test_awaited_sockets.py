@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.chain.awaited import Threads
     from tests.held_replies import HeldReplies, TimeOuts
 
-MODES = ["unary"]
+MODES = ["unary", "stream"]
 
 
 @pytest.fixture
