@@ -213,7 +213,7 @@ class OpenChunk:
         self._log = chunks.store.log(f"{task.logs}/{uuid.uuid4().hex}") if self._left else None
         self._lock = threading.Lock()
         if not self._left and not self.is_finished.is_set():
-            self._finish()
+            self.finish()
 
     def end(self) -> None:
         """Ask no further row: another worker has written the results."""
@@ -238,14 +238,17 @@ class OpenChunk:
 
     def answered(self, answer: Answer) -> None:
         """Keep an answer; with the last one, write the chunk's results."""
+        if self.keep(answer):
+            self.finish()
+
+    def keep(self, answer: Answer) -> bool:
+        """Keep an answer; return whether it is the last one, so that ``finish`` is due."""
         if (log := self._log) is not None:
             log.append(answer.line)
         with self._lock:
             self._answers.setdefault(answer.position, answer)
             self._left -= 1
-            is_last = self._left == 0
-        if is_last:
-            self._finish()
+            return self._left == 0
 
     def flush(self) -> None:
         """Write the lines that wait."""
@@ -258,7 +261,8 @@ class OpenChunk:
         if log is not None:
             log.close()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write the chunk's results."""
         self.close()
         chunks, task = self._chunks, self.task
         answers = with_earlier(self._base, self._answers)

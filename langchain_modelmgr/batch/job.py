@@ -83,6 +83,8 @@ class Job:
             JobError: A row or an argument is wrong, or ``into`` has another plan.
         """
         _require("pyarrow", "batch")
+        if not isinstance(system, str):
+            raise JobError(f"system must be text, not {type(system).__name__}")
         agent = manager.agent(agent_name)
         agent.check()
         window = agent.chain().candidates[0].settings.model.context_window
@@ -218,6 +220,8 @@ class Job:
         client: Any,
         hours: float | None,
     ) -> RunSettings:
+        if hours is not None and not (_is_number(hours) and hours > 0):
+            raise ConfigurationError("deadline_hours must be a number of hours above 0")
         batch = self._manager.config.batch
         name = engine or batch.engine
         if name not in ENGINES:
@@ -317,6 +321,10 @@ class Job:
             yield
         finally:
             lock.release()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _usd(amount: Any) -> str | None:

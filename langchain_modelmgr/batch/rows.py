@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000
 _HASHED_BYTES = 1 << 20
+_TAIL_BYTES = 64
 _CSV_BLOCK = 16 << 20
 
 
@@ -119,25 +120,30 @@ class Rows:
     """
 
     def __init__(self, source: Any, *, key: str | None, prompt: str | None) -> None:
+        for name, given in (("key", key), ("prompt", prompt)):
+            if not isinstance(given, str | None):
+                raise JobError(f"{name} must be text, not {type(given).__name__}")
         self.key = key
         self.prompt = None if prompt is None else Prompt(prompt)
         self.path = Path(source) if isinstance(source, str | os.PathLike) else None
         self._source = source
         self.key_type: Any = None
         if self.path is None:
-            if not isinstance(source, Iterable) or isinstance(source, Mapping):
-                raise JobError(
-                    f"rows must be a file or an iterable of rows, not {type(source).__name__}"
-                )
-            return
-        if str(source).startswith("s3://"):
-            raise JobError(f"{source}: rows are read from local files: download it first")
-        if not self.path.is_file():
-            raise JobError(f"{self.path}: there is no such file")
+            _check_iterable(source)
+        else:
+            self._check_file(self.path)
+
+    def _check_file(self, path: Path) -> None:
+        if str(self._source).startswith("s3://"):
+            raise JobError(f"{self._source}: rows are read from local files: download it first")
+        if path.is_dir():
+            raise JobError(f"{path} is a folder: rows are read from one file")
+        if not path.is_file():
+            raise JobError(f"{path}: there is no such file")
         if self._suffix not in _READERS:
-            raise JobError(f"{self.path}: rows are read from .parquet, .csv and .jsonl files")
+            raise JobError(f"{path}: rows are read from .parquet, .csv and .jsonl files")
         if self.prompt is None:
-            raise JobError(f"{self.path}: prompt is missing: give for example 'Label: {{text}}'")
+            raise JobError(f"{path}: prompt is missing: give for example 'Label: {{text}}'")
 
     def file_digest(self) -> str | None:
         """Return a hash of the file's bytes; None if the rows are no file."""
@@ -253,6 +259,16 @@ class Rows:
         return body
 
 
+def _check_iterable(source: Any) -> None:
+    if hasattr(source, "columns"):  # iterating over it gives the columns
+        raise JobError(
+            f"rows is a table ({type(source).__name__}): give its rows as dicts, "
+            "such as frame.to_dict('records'), or a Parquet file"
+        )
+    if not isinstance(source, Iterable) or isinstance(source, Mapping):
+        raise JobError(f"rows must be a file or an iterable of rows, not {type(source).__name__}")
+
+
 def _parquet(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -284,6 +300,8 @@ def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import csv
 
+    if not path.stat().st_size:
+        return
     broken: list[Any] = []
 
     def on_invalid(row: Any) -> str:
@@ -295,15 +313,23 @@ def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
     parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_invalid)
     try:
         with csv.open_csv(path, read, parse) as reader:
-            rows.check_columns(wanted, reader.schema.names, str(path))
+            names = reader.schema.names
+            rows.check_columns(wanted, names, str(path))
+        last = names[-1] if names.count(names[-1]) == 1 else None
+        kinds = {} if last is None else {last: pa.binary()}
         text = csv.ConvertOptions(  # other columns may have values of any kind
-            include_columns=wanted,
-            column_types=dict.fromkeys(wanted, pa.string()),
+            include_columns=tuple({**dict.fromkeys(wanted), **kinds}),
+            column_types={**kinds, **dict.fromkeys(wanted, pa.string())},
             strings_can_be_null=False,
         )
         with csv.open_csv(path, read, parse, text) as reader:
+            found: list[Any] = []
             for batch in reader:
-                yield from batch.to_pylist()
+                yield from found
+                found = batch.to_pylist()
+            if last is not None and found and _is_open(found[-1][last], path):
+                raise JobError(f"{path}: a quote is not closed, so that rows are in one value")
+            yield from found
     except (pa.ArrowException, OSError) as error:
         if broken:
             line = "" if broken[0].number is None else f" line {broken[0].number}"
@@ -317,6 +343,19 @@ def _csv(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:
                 f"{path} has a row above {most}, or a quote that is not closed"
             ) from None
         raise JobError(f"{path} is not a CSV file in UTF-8: {type(error).__name__}") from None
+
+
+def _is_open(value: str | bytes, path: Path) -> bool:
+    """Return whether the last value of a CSV file has no closing quote.
+
+    A value of several lines is quoted, so that the file ends with a quote.
+    """
+    many = "\n" in value if isinstance(value, str) else b"\n" in value
+    if not many:
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return not file.read().rstrip(b"\r\n").endswith(b'"')
 
 
 def _json_lines(rows: Rows, path: Path, wanted: tuple[str, ...]) -> Iterator[Any]:

@@ -125,6 +125,7 @@ class Worker:
         self._open: set[OpenChunk] = set()
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="modelmgr-batch")
+        self._finishing = ThreadPoolExecutor(1, thread_name_prefix="modelmgr-batch-results")
         self._closing = threading.Event()
         self._counting = threading.Thread(target=self._count, name="modelmgr-batch-counts")
         self._counting.daemon = True
@@ -189,10 +190,12 @@ class Worker:
         self.stop(reason)
         self._closing.set()
         self._threads.shutdown(wait=False)
+        self._finishing.shutdown(wait=False)
 
     def close(self) -> None:
         """Wait for the rows that are out, and write the counts."""
         self._threads.shutdown(wait=True)
+        self._finishing.shutdown(wait=True)
         for chunk in tuple(self._open):
             self._in_store(chunk.close)
         self._closing.set()
@@ -218,9 +221,19 @@ class Worker:
             chunk.returned(row)
             return
         self._add(answer)
-        chunk.answered(answer)
+        if chunk.keep(answer):
+            self._finish(chunk)
         if chunk.is_finished.is_set():
             self._discard(chunk)
+
+    def _finish(self, chunk: OpenChunk) -> None:
+        """Write a chunk's results on one thread: pyarrow keeps memory for each that uses it."""
+        try:
+            finishing = self._finishing.submit(chunk.finish)
+        except RuntimeError:  # retired at this moment
+            chunk.finish()
+        else:
+            finishing.result()
 
     def _add(self, answer: Answer) -> None:
         with self._lock:

@@ -109,6 +109,8 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ([{"text": "x"}], {"prompt": "{text.a}"}, "prompt: {text.a} is not a column's name"),
     ([{"text": "x"}], {"prompt": "{0}"}, "prompt: {0} is not a column's name"),
     ([{"text": "x"}], {"prompt": "{text"}, "prompt: expected '}' before end of string"),
+    ([{"text": "x"}], {"prompt": 5}, "prompt must be text, not int"),
+    ([{"text": "x"}], {"key": ["id"]}, "key must be text, not list"),
     ("none.csv", {}, "none.csv: there is no such file"),
     ("s3://bucket/rows.csv", {}, "rows are read from local files"),
 ]  # fmt: skip
@@ -133,6 +135,8 @@ def test_a_mistake_is_one_error_and_nothing_is_written(
     [
         ("rows.csv", b"id,text\n1,a\n2\n", r"rows.csv: line 3 has 1 columns, the header has 2"),
         ("rows.csv", b"id,txt\n1,a\n", "there is no column 'text'; did you mean 'txt'\\?"),
+        ("rows.csv", b'id,text\n1,"a\n2,b\n', "a quote is not closed"),
+        ("rows.csv", b'id,text,more\n1,a,"x\n2,b,y\n', "a quote is not closed"),
         ("rows.csv", b"id,text\n1,\xff\n", "is not a CSV file in UTF-8"),
         ("rows.jsonl", b'{"id": 1, "text": "a"}\n{"id": 2', "line 2 is not JSON in UTF-8"),
         ("rows.jsonl", b"[1]\n", "line 1 is not a JSON object"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_modelmgr import ConfigurationError, JobError, ModelManager
-from langchain_modelmgr.batch import engines
+from langchain_modelmgr.batch import chunks, engines
 from langchain_modelmgr.batch.worker import Worker
 from tests.batch.bedrock_support import rows_of
 from tests.batch.conftest import AGENT
@@ -16,6 +16,7 @@ from tests.batch.local_support import job_of, recorded, wait_until
 from tests.models import SONNET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from langchain_modelmgr.local import LocalAWS
@@ -43,6 +44,23 @@ def test_every_row_is_answered_once_in_the_plan_s_order(
     summary = manager.get_usage_summary()
     assert summary["total_cost_usd"] == pytest.approx(float(status.cost_usd))
     assert recorded(manager) == 12
+
+
+def test_results_are_written_on_one_thread_since_pyarrow_keeps_memory_for_each(
+    manager: ModelManager, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    write: Callable[..., bytes] = vars(chunks)["result_object"]
+
+    def noted(*args: Any) -> bytes:
+        threads.add(threading.current_thread().name)
+        return write(*args)
+
+    monkeypatch.setattr(chunks, "result_object", noted)
+
+    assert job_of(manager, str(tmp_path / "job"), 60).run(concurrency=8).done == 60
+
+    assert threads == {"modelmgr-batch-results_0"}
 
 
 def test_a_finished_job_asks_nothing_again(
@@ -149,6 +167,9 @@ def test_more_rows_at_once_than_a_process_can_have_are_asked_by_several(
         ({"on_throttle": "no"}, "on_throttle must be wait or fallback, not 'no'"),
         ({"concurrency": 0}, "concurrency must be a whole number above 0"),
         ({"concurrency": True}, "concurrency must be a whole number above 0"),
+        ({"deadline_hours": "24"}, "deadline_hours must be a number of hours above 0"),
+        ({"deadline_hours": -1}, "deadline_hours must be a number of hours above 0"),
+        ({"deadline_hours": float("nan")}, "deadline_hours must be a number of hours above 0"),
         ({"max_usd": 0}, "max_usd must be a number of USD above 0"),
         ({"max_usd": "forty"}, "max_usd must be a number of USD above 0"),
         ({"max_usd": float("inf")}, "max_usd must be a number of USD above 0"),

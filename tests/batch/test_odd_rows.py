@@ -140,6 +140,33 @@ def test_a_row_of_a_csv_file_that_is_too_long_is_named(tmp_path: Path) -> None:
         keys_of(tmp_path, tmp_path / "r.csv")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'id,text\n1,a\n2,"b\nc"\n',
+        b'id,text\n1,a\n2,"b\nc"',
+        b'id,text,more\r\n1,a,x\r\n2,"b\nc","\xff\n"\r\n\r\n',
+    ],
+)
+def test_a_last_value_of_several_lines_is_read(body: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(body)
+
+    assert [row.key for row in Rows(path, key="id", prompt="{text}")] == ["1", "2"]
+
+
+def test_an_empty_csv_file_a_folder_and_a_table_are_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    assert list(Rows(tmp_path / "rows.csv", key="id", prompt="{text}")) == []
+    with pytest.raises(JobError, match="is a folder: rows are read from one file"):
+        Rows(tmp_path, key="id", prompt="{text}")
+    with pytest.raises(JobError, match=r"rows is a table \(Table\): give its rows as dicts"):
+        Rows(pa.table({"id": [1]}), key="id", prompt="{text}")
+    frame = type("Frame", (list,), {"columns": ["id", "text"]})(["id", "text"])
+    with pytest.raises(JobError, match=r"rows is a table \(Frame\): give its rows as dicts"):
+        Rows(frame, key="id", prompt="{text}")
+
+
 def test_prompts_are_kept_as_their_characters(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "job")
 

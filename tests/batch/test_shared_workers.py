@@ -69,9 +69,9 @@ def test_the_threads_of_earlier_runs_end(
         assert [ask_chunk(work, t, 2) for t in work.chunks().pending()] == [None]
 
     end = time.monotonic() + 50
-    while threads() > 3 and time.monotonic() < end:
+    while threads() > 4 and time.monotonic() < end:
         time.sleep(0.05)
-    assert threads() <= 3
+    assert threads() <= 4  # two that ask, one that counts, one that writes results
 
 
 def test_budgets_in_memory_are_held_by_one_process(
