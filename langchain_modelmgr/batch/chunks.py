@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,9 +21,10 @@ from langchain_modelmgr.batch.answers import (
     returned_line,
     sums_of_object,
 )
+from langchain_modelmgr.errors import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_modelmgr.batch.plan import Plan
     from langchain_modelmgr.batch.rows import Row
@@ -131,8 +133,22 @@ class Chunks:
     def sums(self, task: ChunkTask) -> Sums:
         """Return the sums of a finished chunk. They are kept: its object never changes."""
         if (found := self._sums.get(task)) is None:
-            found = self._sums[task] = sums_of_object(self.body(task))
+            with self._named(task):
+                found = self._sums[task] = sums_of_object(self.body(task))
         return found
+
+    @contextmanager
+    def _named(self, task: ChunkTask) -> Iterator[None]:
+        """Name the object of a finished chunk if it is damaged."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise JobError(
+                f"{self.store.where}: {task.result} is damaged ({type(error).__name__}): "
+                "remove it, and its rows are asked again"
+            ) from error
 
     def body(self, task: ChunkTask) -> bytes:
         """Return the object of a finished chunk."""
@@ -144,7 +160,8 @@ class Chunks:
     def answers(self, task: ChunkTask) -> dict[int, Answer]:
         """Return the answers of a finished chunk by position."""
         positions = self.plan.table_of(self.store, task.chunk).column("position").to_pylist()
-        return {each.position: each for each in answers_of_object(self.body(task), positions)}
+        with self._named(task):
+            return {each.position: each for each in answers_of_object(self.body(task), positions)}
 
     def read_logs(self, names: Sequence[str]) -> Logged:
         """Return what logs say."""

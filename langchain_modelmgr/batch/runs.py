@@ -8,7 +8,9 @@ import socket
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_modelmgr.errors import JobError
 
 if TYPE_CHECKING:
     from langchain_modelmgr.batch.chunks import Chunks
@@ -51,7 +53,7 @@ class RunNote:
     def read(cls, chunks: Chunks) -> Self | None:
         """Return the note of the last run; None: there was none."""
         body = chunks.store.read(RUN)
-        return None if body is None else cls(**json.loads(body))
+        return None if body is None else cls(**_parsed(chunks, RUN, body))
 
     def write(self, chunks: Chunks) -> None:
         """Write it."""
@@ -112,7 +114,22 @@ def read_counts(chunks: Chunks) -> list[WorkerCounts]:
     for name in chunks.store.names(WORKERS):
         body = chunks.store.read(name)
         if body is not None:
-            found.append(WorkerCounts(**json.loads(body)))
+            found.append(WorkerCounts(**_parsed(chunks, name, body)))
+    return found
+
+
+def _parsed(chunks: Chunks, name: str, body: bytes) -> dict[str, Any]:
+    """Return the content of an object.
+
+    Raises:
+        JobError: It is damaged.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise JobError(f"{chunks.store.where}: {name} is damaged: remove it")
     return found
 
 

@@ -198,3 +198,18 @@ def test_a_finished_job_is_estimated_at_zero_usd(manager: ModelManager, tmp_path
     found = job.estimate()["local"]
 
     assert (found.rows, str(found.usd_low), str(found.usd_high)) == (0, "0", "0")
+
+
+@pytest.mark.parametrize("name", ["run.json", "workers/one.json", "results/000000-0.parquet"])
+@pytest.mark.usefixtures("local_aws")
+def test_an_object_of_a_job_that_is_damaged_is_named(
+    name: str, manager: ModelManager, tmp_path: Path
+) -> None:
+    job = job_of(manager, tmp_path / "job")
+    job.run()
+    path = tmp_path / "job" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"damaged")
+
+    with pytest.raises(JobError, match=f"{name} is damaged"):
+        job_of(manager, tmp_path / "job").status()
