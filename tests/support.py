@@ -1,11 +1,10 @@
-"""Helpers of several tests: paths, code blocks, the speed of the machine, local files, odd replies."""
+"""Helpers of several tests: paths, code blocks, local files, odd replies."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ from langchain_modelmgr.local import frames
 from langchain_modelmgr.local.state import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
     from langchain_modelmgr.local import LocalAWS
@@ -26,24 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 """A code block of a Markdown page: its language and its text."""
-
-_AT_REST = 0.02
-"""Seconds that a call to the local AWS takes at most on a machine that does nothing else."""
-
-
-def pace(call: Callable[[], object]) -> float:
-    """Return how many times slower this machine is now than one at rest; 1 at least.
-
-    What a test must wait in real time it waits that much longer.
-    """
-    call()  # builds clients, which takes long
-    slowest = 0.0
-    for _ in range(3):
-        started = time.perf_counter()
-        call()
-        slowest = max(slowest, time.perf_counter() - started)
-    return max(1.0, slowest / _AT_REST)
-
 
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
