@@ -131,6 +131,10 @@ class TimeOuts:
 
         self._made[model_id] = made
 
+    def remove(self, model_id: str) -> None:
+        """Give later attempts on a model the time-out of their agent again."""
+        self._made.pop(model_id, None)
+
     def slow_events(self, model_id: str, seconds: float) -> None:
         """Count so many seconds for each event of a model's streams that is waited for."""
         self._made[model_id] = lambda _, *given: _Slow(seconds, *given)

@@ -183,7 +183,7 @@ class AwaitedStream(AwaitedWork):
         """
         self._stream = stream
         may_wait = not stream.is_whole and not self._attempt.time_budget.ended
-        if may_wait and self._slot.state == "none":
+        if may_wait and not self._is_cancelled and self._slot.state == "none":
             await self._get_slot(again=True)
         if self._is_cancelled:
             raise self._attempt.closed("the stream was ended")
