@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["ready"]
 
 
+def open_bodies() -> list[Arriving]:
+    """Return the bodies of streams that something still refers to."""
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, Arriving)]
+
+
 def test_a_paused_stream_ends_at_its_deadline_without_a_reader(
     ready: tuple[ModelManager, Threads], local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
@@ -63,9 +69,9 @@ def test_a_reply_that_arrived_before_the_deadline_is_read_after_it(
     time_outs.deadline_when(SONNET, lambda *_: passed.is_set())
 
     async def read() -> list[str]:
-        gc.collect()
+        before = open_bodies()
         stream, said = await first_of(manager.chat_model("a"))
-        (body,) = (found for found in gc.get_objects() if isinstance(found, Arriving))
+        (body,) = (found for found in open_bodies() if found not in before)
         await until(lambda: body.is_whole)
         passed.set()
         await until(lambda: time_outs.budgets[-1].deadline < time.perf_counter())
@@ -212,10 +218,10 @@ def test_a_slow_reader_holds_the_stream_back(
     local_aws.reply(SONNET, ScriptedReply("word " * 60_000))  # some 4 MB of events
 
     async def read() -> int:
+        before = open_bodies()
         stream, _ = await first_of(manager.chat_model("a"))
         await asyncio.sleep(0.5)
-        gc.collect()
-        (body,) = (found for found in gc.get_objects() if isinstance(found, Arriving))
+        (body,) = (found for found in open_bodies() if found not in before)
         received: int = body._response.content.total_bytes
         assert not body.is_whole
         await stream.aclose()  # type: ignore[attr-defined]
