@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
-import uuid
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
@@ -35,16 +32,7 @@ class JobCounts:
 
     def __init__(self, chunks: Chunks, settings: RunSettings) -> None:
         self._chunks = chunks
-        now = time.time()
-        self._counts = WorkerCounts(
-            worker=uuid.uuid4().hex,
-            run=settings.run,
-            engine=settings.engine,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started=now,
-            updated=now,
-        )
+        self._counts = WorkerCounts.here(settings.run, settings.engine)
         self._jobs: dict[str, tuple[int, int]] = {}
         self._statuses: dict[str, str] = {}
         self._lock = threading.Lock()

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import uuid
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -106,6 +107,13 @@ class WorkerCounts:
     reason: str | None = None
     jobs: dict[str, int] = field(default_factory=dict)
     in_jobs: int = 0
+
+    @classmethod
+    def here(cls, run: str, engine: str) -> Self:
+        """Return the counts of a worker that begins in this process."""
+        now = time.time()
+        host, pid = socket.gethostname(), os.getpid()
+        return cls(uuid.uuid4().hex, run, engine, host, pid, started=now, updated=now)
 
 
 def read_counts(chunks: Chunks) -> list[WorkerCounts]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
 import traceback
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from decimal import Decimal
@@ -111,16 +108,7 @@ class Worker:
             is_stopped=self._stopped.is_set,
             wait=self._stopped.wait,
         )
-        now = time.time()
-        self._counts = WorkerCounts(
-            worker=uuid.uuid4().hex,
-            run=settings.run,
-            engine=settings.engine,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started=now,
-            updated=now,
-        )
+        self._counts = WorkerCounts.here(settings.run, settings.engine)
         self._cost = Decimal(0)
         self._open: set[OpenChunk] = set()
         self._lock = threading.Lock()

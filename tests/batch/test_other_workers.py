@@ -118,7 +118,7 @@ def test_a_run_waits_for_workers_of_others_as_long_as_they_write_counts(
         return now
 
     over: list[list[Any]] = []
-    clock = SimpleNamespace(monotonic=monotonic, sleep=time.sleep)
+    clock = SimpleNamespace(monotonic=monotonic, sleep=time.sleep, time=time.time)
     monkeypatch.setattr(runs, "time", clock)
     job = job_of(manager, tmp_path / "job", 3)
     store = FolderStore(tmp_path / "job")
