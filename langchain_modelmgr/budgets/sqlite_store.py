@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.budgets import steps
 from langchain_modelmgr.budgets.sqlite_tables import SqliteTables, open_file
-from langchain_modelmgr.budgets.steps import Ids, Part, Place
+from langchain_modelmgr.budgets.steps import Ids, Part
 from langchain_modelmgr.budgets.store import (
     Claim,
     Figures,
@@ -104,19 +104,14 @@ class SqliteStore:
     ) -> Reservation | Refusal:
         """Reserve the amounts of all claims, or none."""
         lasts, new_id = int(seconds * 1000), self._ids.new()
+        if len(self._held) >= _MOST_HELD:  # nobody settles them: they expire in the file
+            self._held.clear()
         result: Reservation | Refusal = self._do(
             lambda tables, now: steps.reserve(
                 tables, claims, named or steps.id_of(now + lasts, new_id), now
             ),
             deadline,
         )
-        if isinstance(result, Reservation):
-            if len(self._held) >= _MOST_HELD:  # nobody settles them: they expire in the file
-                self._held = {}
-            self._held[result.id] = [
-                Part(Place(each.budget, each.key, each.start), claim.amount)
-                for each, claim in zip(result.figures, claims, strict=True)
-            ]
         return result
 
     def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:
@@ -237,7 +232,7 @@ class SqliteStore:
 
     def _open(self, until: float) -> SqliteTables:
         self._connection = connection = _waiting_for_others(lambda: open_file(self.path), until)
-        self._tables = SqliteTables(connection)
+        self._tables = SqliteTables(connection, self._held)
         return self._tables
 
     def _abandon(self) -> None:

@@ -83,9 +83,15 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 class SqliteTables:
-    """The tables over one connection, within a transaction of its caller."""
+    """The tables over one connection, within a transaction of its caller.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: The connection.
+        held: Gets the parts of the reservations that are made, so that they need not be read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, held: dict[str, Sequence[Part]]) -> None:
+        self._held = held
         # A plain cursor: its caller has entered the gate, once for the whole transaction.
         self._cursor = sqlite3.Cursor(connection)
         self._pruned = 0
@@ -122,6 +128,7 @@ class SqliteTables:
     def keep(self, reservation: str, expires: int, parts: Sequence[Part]) -> None:  # noqa: ARG002
         """Store a reservation that is held; its id begins with its expiry."""
         self._cursor.execute("INSERT INTO held VALUES (?, ?)", (reservation, _text(parts)))
+        self._held[reservation] = parts
 
     def charge(self, reservation: str, parts: Sequence[Part]) -> None:
         """Store that a reservation was charged as reserved."""
