@@ -118,6 +118,11 @@ class BlockingWork:
         self._context = contextvars.copy_context()
         attempt.time_budget.on_end = self._time_is_up
 
+    @property
+    def waits(self) -> bool:
+        """True while it waits for a slot."""
+        return self._slot.state == "waits"
+
     def request_slot(self, *, again: bool = False) -> None:
         """Run as soon as a slot is free; fail if none is free in time.
 

@@ -130,7 +130,8 @@ class CallPool:
 
     def close(self) -> None:
         """End open streams and calls that wait for a slot; running calls continue."""
-        for work in tuple(self._running):
+        # Those that wait first: they would get the slots that ended streams give back.
+        for work in sorted(self._running, key=lambda each: not each.waits):
             work.close()
 
     @property

@@ -174,7 +174,7 @@ def test_calls_that_wait_for_a_slot_end_when_the_manager_is_closed(
         llm = manager.chat_model("a")
 
         async def closed() -> Any:
-            calls = [asyncio.create_task(call(llm, mode)) for _ in range(3)]
+            calls = [asyncio.create_task(call(llm, mode)) for _ in range(40)]
             await until(lambda: local_aws.requests() == 3)
             await asyncio.to_thread(manager.close)
             held.release()
