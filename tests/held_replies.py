@@ -142,8 +142,6 @@ class TimeOuts:
     def of(self, call: Any) -> TimeBudget:
         """Return the limits of a call's next attempt."""
         given = (call._request.timeout, call._deadline, call._rules.watchdog)
-        if call._meter is None:  # before the first attempt
-            return TimeBudget(*given)
         made_by: Callable[..., TimeBudget] = self._made.get(call.candidate.model_id, _plain)
         made = made_by(call, *given)
         self.budgets.append(made)

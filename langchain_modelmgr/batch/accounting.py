@@ -111,16 +111,14 @@ def account(
 
 def settled_amount(unit: str, outputs: Iterable[Output], priced: ModelConfig) -> int | None:
     """Return what a job has used, in the unit of a budget; None if a cost is unknown."""
-    tokens, total = 0, Decimal(0)
+    if unit == "tokens":
+        return sum(output.usage.total_tokens for output in outputs if output.usage is not None)
+    total = Decimal(0)
     for output in outputs:
-        if (usage := output.usage) is None:
-            if output.error is None and unit != "tokens":
-                return None
-            continue
-        tokens += usage.total_tokens
-        if unit != "tokens":
-            cost = cost_of(usage, priced)
-            if cost is None:
-                return None
-            total = EXACT.add(total, cost)
-    return tokens if unit == "tokens" else nano_of(total)
+        if output.usage is None and output.error is not None:
+            continue  # a record that failed reports no tokens
+        cost = cost_of_output(output, priced)
+        if cost is None:
+            return None
+        total = EXACT.add(total, cost)
+    return nano_of(total)

@@ -12,7 +12,7 @@ from langchain_modelmgr.bedrock.botocore_state import (
     credentials_need_boto3,
 )
 from langchain_modelmgr.bedrock.direct_reply import ReplyReader
-from langchain_modelmgr.bedrock.direct_request import RequestForm, changed
+from langchain_modelmgr.bedrock.direct_request import RequestForm, after_handlers
 from langchain_modelmgr.bedrock.service_shapes import UncommonError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class DirectCalls:
             if not operation.is_learned:
                 self._learn(operation, name, params, by_boto3)
             formed = operation.form.formed(params, read_timeout())
-            request = changed(formed, operation.handlers.before_send)
+            request = after_handlers(formed, operation.handlers.before_send)
         except Exception as error:  # noqa: BLE001 - nothing was sent; boto3 raises its own error
             self._log(str(error) if isinstance(error, UncommonError) else type(error).__name__)
             return None

@@ -112,7 +112,7 @@ class RequestForm:
             service=scope[3],
             attempt=headers.get("amz-sdk-request", ""),
         )
-        formed = changed(self._formed(learned, params, None), handlers)
+        formed = after_handlers(self._formed(learned, params, None), handlers)
         if formed.url != sent.url or formed.body != sent.body:
             raise UncommonError("another body")
         own = {name: _text(value) for name, value in formed.headers.items()}
@@ -176,7 +176,7 @@ class RequestForm:
         return json.dumps(body).encode()
 
 
-def changed(request: Any, handlers: Sequence[Callable[..., Any]]) -> Any:
+def after_handlers(request: Any, handlers: Sequence[Callable[..., Any]]) -> Any:
     """Return a request after this package's handlers of ``before-send`` changed it."""
     if handlers:
         from botocore.awsrequest import HeadersDict

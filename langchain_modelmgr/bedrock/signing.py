@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 
 class DirectSigner:
@@ -21,7 +18,7 @@ class DirectSigner:
 
     def __init__(self, signer: Any) -> None:
         self._signer = signer
-        self._days_key: tuple[tuple[str, ...], bytes] | None = None
+        self._days_key: dict[tuple[str, str], bytes] = {}
 
     def host_of(self, url: str, service: str, region: str) -> str:
         """Return the header ``Host`` that botocore signs for a URL."""
@@ -37,17 +34,11 @@ class DirectSigner:
             region: The signing region.
         """
         auth = self._signer.get_auth_instance(service, region, "v4")
-        if type(auth) is _signer_classes()[0]:
-            own = _signer_classes()[1]
-            auth = own(auth.credentials, service, region)
-            auth.days_key = self._key_of
+        plain, direct = _signer_classes()
+        if type(auth) is plain:
+            auth = direct(auth.credentials, service, region)
+            auth.days_key = self._days_key
         auth.add_auth(request)
-
-    def _key_of(self, known: tuple[str, ...], derive: Callable[[], bytes]) -> bytes:
-        kept = self._days_key
-        if kept is None or kept[0] != known:
-            kept = self._days_key = known, derive()
-        return kept[1]
 
 
 class Unsigned:
@@ -79,7 +70,8 @@ def _signer_classes() -> tuple[Any, Any]:
     base: Any = SigV4Auth  # its stubs lack ``_sign``
 
     class DirectSigV4Auth(base):  # type: ignore[misc]
-        days_key: Callable[[tuple[str, ...], Callable[[], bytes]], bytes]
+        days_key: dict[tuple[str, str], bytes]
+        """The signing key by secret key and scope: the last one."""
 
         def headers_to_sign(self, request: Any) -> Any:
             lowered = ((name.lower(), value) for name, value in request.headers.items())
@@ -89,15 +81,14 @@ def _signer_classes() -> tuple[Any, Any]:
 
         def signature(self, string_to_sign: str, request: Any) -> str:
             scope = self.credential_scope(request)
-            secret = self.credentials.secret_key
-
-            def derive() -> bytes:
-                key = f"AWS4{secret}".encode()
+            known = self.credentials.secret_key, scope
+            key = self.days_key.get(known)
+            if key is None:
+                key = f"AWS4{self.credentials.secret_key}".encode()
                 for part in scope.split("/"):
                     key = self._sign(key, part)
-                return key
-
-            key = self.days_key((secret, scope), derive)
+                self.days_key.clear()
+                self.days_key[known] = key
             return str(self._sign(key, string_to_sign, hex=True))
 
     return SigV4Auth, DirectSigV4Auth

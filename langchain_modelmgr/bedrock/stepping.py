@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from langchain_modelmgr.bedrock.event_frames import NOTHING_ARRIVED
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.bedrock.wire import WireClient
 
-_NOTHING_SENT = "ChatBedrockConverse sent no request"
-
 
 class _Formed(BaseException):
     """Carries a request out of ChatBedrockConverse. No ``except Exception`` on the way stops it."""
@@ -26,36 +24,51 @@ class _Formed(BaseException):
         self.params = params
 
 
-class SteppedCall:
-    """One Converse call of a ChatBedrockConverse, in two steps that don't block.
+class _Stepped:
+    """One request of a ChatBedrockConverse, whose method runs twice, in steps that don't block.
 
-    Its ``_generate`` runs twice: first with a client that takes the request out of it, then with
-    one that returns the reply, or raises the error.
+    First it runs with a client that takes the request out of it, then with one that returns the
+    reply, or raises the error.
 
     Args:
         model: A copy of the ChatBedrockConverse with a ``WireClient`` of its own.
     """
 
+    _streams = False
+
     def __init__(self, model: Any) -> None:
         self._model = model
         self._wire: WireClient = model.client
 
-    def form(
-        self, messages: list[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
-    ) -> bool:
+    def _run(self, messages: list[BaseMessage], **keywords: Any) -> Any:
+        """Run the method."""
+        return self._model._generate(messages, **keywords)  # noqa: SLF001
+
+    def form(self, messages: list[BaseMessage], keywords: Mapping[str, Any]) -> bool:
         """Form the request; return whether it can be sent without boto3.
 
         Args:
             messages: The messages, which langchain-aws may change.
-            stop: Stop sequences.
-            keywords: The call's keywords.
+            keywords: The call's keywords, and ``stop``.
         """
         self._model.client = _Forming(self._wire.meta)
         try:
-            self._model._generate(messages, stop=stop, **keywords)  # noqa: SLF001
+            found = self._run(messages, **keywords)
+            if self._streams:
+                next(found)
         except _Formed as formed:
-            return self._wire.form(formed.params)
-        raise AssertionError(_NOTHING_SENT)
+            return self._wire.form(formed.params, stream=self._streams)
+        raise AssertionError("ChatBedrockConverse sent no request")
+
+    def _run_again(self, client: _Answered) -> Any:
+        """Run the method with the reply."""
+        self._model.client = client
+        self._model.raw_blocks = []  # the messages were converted in the first run
+        return self._run([])
+
+
+class SteppedCall(_Stepped):
+    """One Converse call: ``_generate`` runs before the request and after the reply."""
 
     async def result(self) -> ChatResult:
         """Send the request and return what ``_generate`` makes of the reply or the error."""
@@ -64,50 +77,42 @@ class SteppedCall:
             answered.reply = await self._wire.asend()
         except Exception as error:  # noqa: BLE001 - langchain-aws raises it, or one of its own
             answered.error = error
-        self._model.client = answered
-        self._model.raw_blocks = []  # the messages were converted in the first run
-        result: ChatResult = self._model._generate([])  # noqa: SLF001
+        result: ChatResult = self._run_again(answered)
         return result
 
 
-class SteppedStream:
-    """One ConverseStream call of a ChatBedrockConverse, in steps that don't block.
+class SteppedStream(_Stepped):
+    """One ConverseStream call: the second run of ``_stream`` gets each event once it has arrived.
 
-    Its ``_stream`` runs twice, as ``_generate`` in a ``SteppedCall``. The second run gets each
-    event once it has arrived, and yields its chunk::
+    A context manager, which ends the call. It yields chunks like this::
 
         while await stream.receive():
             for chunk in stream.chunks():
                 ...
-
-    Args:
-        model: A copy of the ChatBedrockConverse with a ``WireClient`` of its own.
     """
 
+    _streams = True
+
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self._wire: WireClient = model.client
+        super().__init__(model)
         self._arrived = _Arrived()
         self._events: Iterator[dict[str, Any]] = iter(())
         self._chunks: Generator[ChatGenerationChunk, None, None] | None = None
         self._is_over = False
 
-    def form(
-        self, messages: list[BaseMessage], stop: list[str] | None, keywords: Mapping[str, Any]
-    ) -> bool:
-        """Form the request; return whether it can be sent without boto3.
+    def _run(self, messages: list[BaseMessage], **keywords: Any) -> Any:
+        return self._model._stream(messages, **keywords)  # noqa: SLF001
 
-        Args:
-            messages: The messages, which langchain-aws may change.
-            stop: Stop sequences.
-            keywords: The call's keywords.
-        """
-        self._model.client = _Forming(self._wire.meta)
-        try:
-            next(self._model._stream(messages, stop=stop, **keywords))  # noqa: SLF001
-        except _Formed as formed:
-            return self._wire.form(formed.params, stream=True)
-        raise AssertionError(_NOTHING_SENT)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the call, and close its reply unless it was received to its end."""
+        if kind is not None and not issubclass(kind, Exception):  # cancelled, or left by its reader
+            self._wire.meter.cancel()
+        if self._chunks is not None:
+            self._chunks.close()
+        self._wire.close()
 
     @property
     def is_whole(self) -> bool:
@@ -134,9 +139,7 @@ class SteppedStream:
         else:
             self._events = iter(reply["stream"])
             client.reply = {**reply, "stream": self._arrived}
-        self._model.client = client
-        self._model.raw_blocks = []  # the messages were converted in the first run
-        chunks: Generator[ChatGenerationChunk, None, None] = self._model._stream([])  # noqa: SLF001
+        chunks: Generator[ChatGenerationChunk, None, None] = self._run_again(client)
         return chunks
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
@@ -163,12 +166,6 @@ class SteppedStream:
             arrived.error, event = error, None
         arrived.is_ended = event is None
         return event
-
-    def close(self) -> None:
-        """End the call, and close its reply unless it was received to its end."""
-        if self._chunks is not None:
-            self._chunks.close()
-        self._wire.close()
 
 
 class _Arrived:

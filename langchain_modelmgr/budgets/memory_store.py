@@ -17,6 +17,7 @@ from langchain_modelmgr.budgets.store import (
     Figures,
     Refusal,
     Reservation,
+    id_of,
 )
 from langchain_modelmgr.runtime.forks import AFTER_FORK
 
@@ -63,7 +64,7 @@ class MemoryStore:
         with self._lock:
             now = self._now()
             self._tables.prune(now)
-            name = named or steps.id_of(now + int(seconds * 1000), self._ids.new())
+            name = named or id_of(now + int(seconds * 1000), self._ids.new())
             return steps.reserve(self._tables, claims, name, now)
 
     def settle(self, reservation: str, amounts: Sequence[int | None]) -> None:

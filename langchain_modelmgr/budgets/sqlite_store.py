@@ -19,6 +19,7 @@ from langchain_modelmgr.budgets.store import (
     Reservation,
     StoreBusyError,
     StoreUnreachableError,
+    id_of,
 )
 from langchain_modelmgr.ledger.fork_safe_sqlite import GATE
 from langchain_modelmgr.runtime.forks import AFTER_FORK
@@ -108,7 +109,7 @@ class SqliteStore:
             self._held.clear()
         result: Reservation | Refusal = self._do(
             lambda tables, now: steps.reserve(
-                tables, claims, named or steps.id_of(now + lasts, new_id), now
+                tables, claims, named or id_of(now + lasts, new_id), now
             ),
             deadline,
         )

@@ -83,7 +83,7 @@ class Tables(Protocol):
 def reserve(
     tables: Tables, claims: Sequence[Claim], reservation: str, now: int
 ) -> Reservation | Refusal:
-    """Reserve the amounts of all claims, or none. ``reservation`` is its id, by ``id_of``."""
+    """Reserve the amounts of all claims, or none. ``reservation`` is its id, by ``store.id_of``."""
     expire(tables, now)
     found = []
     fits = True
@@ -102,11 +102,6 @@ def reserve(
         after.append(Figures(*place, end, spent, held + amount, uncertain))
     tables.keep(reservation, int(reservation.partition("-")[0]), parts)
     return Reservation(reservation, tuple(after))
-
-
-def id_of(expires: int, new_id: str) -> str:
-    """Return the id of a reservation: its expiry comes first, so that SQLite finds it by that."""
-    return f"{expires:014}-{new_id}"
 
 
 def settle(

@@ -110,8 +110,17 @@ class Refusal(NamedTuple):
 
 def reservation_id(seconds: float) -> str:
     """Return a new id of a reservation that lasts some seconds, to note it before it is made."""
-    expires = int((time.time() + seconds) * 1000)
-    return f"{expires:014}-{os.urandom(12).hex()}"  # as ``steps.id_of``
+    return id_of(int((time.time() + seconds) * 1000), os.urandom(12).hex())
+
+
+def id_of(expires: int, new_id: str) -> str:
+    """Return the id of a reservation: its expiry comes first, so that SQLite finds it by that.
+
+    Args:
+        expires: When it expires, in milliseconds since 1970.
+        new_id: What no other reservation has.
+    """
+    return f"{expires:014}-{new_id}"
 
 
 class BudgetStore(Protocol):

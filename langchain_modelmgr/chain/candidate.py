@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
     from concurrent.futures import Future
 
+    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import RunnableConfig
 
@@ -162,14 +163,16 @@ class Candidate(Runnable[AttemptRequest, Any]):
         """
         self._warn_of_a_short_timeout(input)
         with measured(input):
-            kept = with_kept_names(input.request.messages)
-            wired = self._wired(input, names_kept=kept is not input.request.messages)
-            result: ChatResult = wired._generate(
-                own_messages(kept),
-                stop=input.request.stop,
-                **self._form(input),
-            )
+            wired, messages, keywords = self._prepared(input)
+            result: ChatResult = wired._generate(messages, **keywords)
             return self._answer(result, wired.client)
+
+    def _prepared(self, attempt: AttemptRequest) -> tuple[Any, list[BaseMessage], dict[str, Any]]:
+        """Return the model with the attempt's own client, and the messages and keywords for it."""
+        request = attempt.request
+        kept = with_kept_names(request.messages)
+        wired = self._wired(attempt, names_kept=kept is not request.messages)
+        return wired, own_messages(kept), {"stop": request.stop, **self._form(attempt)}
 
     def _answer(self, result: ChatResult, wire: WireClient) -> ChatResult:
         for generation in result.generations:
@@ -212,11 +215,9 @@ class Candidate(Runnable[AttemptRequest, Any]):
         async with self._pool.slot(attempt, self._share):
             self._warn_of_a_short_timeout(attempt)
             with measured(attempt) as measurement:
-                kept = with_kept_names(attempt.request.messages)
-                wired = self._wired(attempt, names_kept=kept is not attempt.request.messages)
+                wired, messages, keywords = self._prepared(attempt)
                 call, wire = SteppedCall(wired), wired.client
-                stop, keywords = attempt.request.stop, self._form(attempt)
-                if not call.form(own_messages(kept), stop, keywords):
+                if not call.form(messages, keywords):
                     measurement.postpone()
                     return None
                 try:
@@ -233,13 +234,8 @@ class Candidate(Runnable[AttemptRequest, Any]):
             yield as_chunk(self.invoke(input).generations[0])
             return
         with measured(input):
-            kept = with_kept_names(input.request.messages)
-            chunks = self._wired(input, names_kept=kept is not input.request.messages)._stream(
-                own_messages(kept),
-                stop=input.request.stop,
-                **self._form(input),
-            )
-            with closing(chunks):
+            wired, messages, keywords = self._prepared(input)
+            with closing(wired._stream(messages, **keywords)) as chunks:
                 for chunk in chunks:
                     yield self._named(chunk)
 
@@ -258,17 +254,13 @@ class Candidate(Runnable[AttemptRequest, Any]):
             async with self._pool.stream_slot(input, self._share) as work:
                 with measured(input) as measurement:
                     work.on_timeout = measurement.time_is_up
-                    stream = self._stepped_stream(input)
-                    if stream is not None:
-                        try:
+                    wired, messages, keywords = self._prepared(input)
+                    stream = SteppedStream(wired)
+                    if stream.form(messages, keywords):
+                        with stream:
                             while await work.receive(stream):
                                 for chunk in stream.chunks():
                                     yield self._named(chunk)
-                        except (asyncio.CancelledError, GeneratorExit):
-                            input.meter.cancel()
-                            raise
-                        finally:
-                            stream.close()
                         return
                     measurement.postpone()
         pumped = self._pool.stream(lambda: self._threaded(input), input, self._share)
@@ -279,14 +271,6 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _threaded(self, attempt: AttemptRequest) -> Generator[ChatGenerationChunk, None, None]:
         prepare_asyncio(self._clients.runtime(self.settings.region))
         return self.stream(attempt)
-
-    def _stepped_stream(self, attempt: AttemptRequest) -> SteppedStream | None:
-        """Form one attempt without a thread; return None if boto3 must send its request."""
-        kept = with_kept_names(attempt.request.messages)
-        wired = self._wired(attempt, names_kept=kept is not attempt.request.messages)
-        stream = SteppedStream(wired)
-        formed = stream.form(own_messages(kept), attempt.request.stop, self._form(attempt))
-        return stream if formed else None
 
     def formed(self, request: ChatRequest) -> dict[str, Any]:
         """Return the Converse request of a request without tools, without sending it."""

@@ -42,6 +42,7 @@ NOT_FOR_THE_WIRE = frozenset(
 
 FAST_TOKENS_PER_SECOND = 150
 """A fast model's speed: the warning is for requests that even such a model can't finish."""
+
 _OF_LANGCHAIN = frozenset(
     {
         "disable_streaming",

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DAYS = 35
+"""Default days that attempts are kept."""
+
 MAX_MB = 1_024
+"""Default size of the database in a folder, at most, in millions of bytes."""
+
 MEMORY_MB = 64
-"""Largest size of a ledger in memory."""
+"""Size of a database in memory, at most, in millions of bytes."""
 
 TOTALS_DAYS = 396
 """Thirteen months."""

@@ -132,7 +132,7 @@ class Receiver(Protocol):
 
 
 class AwaitedStream(AwaitedWork):
-    """The same for a stream, which has a slot only while it waits for more, or is read quickly.
+    """An asynchronous context manager in which a task reads a stream, under a slot of a pool.
 
     A stream whose reader is busy for ``PARK_SECONDS`` is *parked*: it gives up its slot until its
     reader continues.
@@ -204,14 +204,11 @@ class AwaitedStream(AwaitedWork):
         """Park the stream if its reader has been busy since the last look."""
         if self._is_over:
             return
-        if not self._is_receiving and self._steps == self._steps_seen:
-            self._park()
+        is_unread = not self._is_receiving and self._steps == self._steps_seen
+        if is_unread and self._slot.state == "has":
+            self._slots.give_back(self._slot)
         self._steps_seen = self._steps
         self._timer = self._loop.call_later(PARK_SECONDS, self._look)
-
-    def _park(self) -> None:
-        if self._slot.state == "has":
-            self._slots.give_back(self._slot)
 
     def _time_is_up(self) -> None:
         with suppress(RuntimeError):  # the loop was closed

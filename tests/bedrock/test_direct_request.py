@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -191,3 +192,23 @@ def test_requests_to_many_models_share_a_connection(two: _Two) -> None:
     two.server.take()
 
     assert len(two.server._connections) == before + 1
+
+
+@pytest.mark.parametrize(("size", "writes"), [(1, 1), (2**18 - 100, 1), (2**18 + 100, 2)])
+def test_a_body_is_written_with_its_headers_unless_it_is_large(
+    two: _Two, monkeypatch: pytest.MonkeyPatch, size: int, writes: int
+) -> None:
+    content = [{"text": "y" * size}]
+    params = {"modelId": "m", "messages": [{"role": "user", "content": content}]}
+    two.send("Converse", params)
+    written: list[int] = []
+    write = HTTPConnection.send
+
+    def counted(self: HTTPConnection, data: Any) -> None:
+        written.append(len(data))
+        write(self, data)
+
+    monkeypatch.setattr(HTTPConnection, "send", counted)
+    two.send("Converse", params)
+
+    assert len(written) == 2 * writes  # of boto3 and directly

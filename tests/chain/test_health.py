@@ -33,7 +33,7 @@ class Clock:
         return self.now
 
 
-def _manager(configured: Configure, more: str = "") -> ModelManager:
+def managed(configured: Configure, more: str = "") -> ModelManager:
     config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']{more}}}")
     return ModelManager(config, sinks=[MemorySink()])
 
@@ -41,7 +41,7 @@ def _manager(configured: Configure, more: str = "") -> ModelManager:
 def test_a_dead_model_is_called_three_times_and_then_skipped(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    llm = _manager(configured).chat_model("a")
+    llm = managed(configured).chat_model("a")
     local_aws.fail(SONNET, "InternalServerException", times=None)
 
     replies = [llm.invoke("x") for _ in range(10)]
@@ -58,7 +58,7 @@ def test_a_dead_model_is_called_three_times_and_then_skipped(
 def test_a_model_that_is_well_again_is_found_by_one_call(
     configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
-    manager = _manager(configured)
+    manager = managed(configured)
     clock = Clock()
     manager.chains._cooldowns._clock = clock
     llm = manager.chat_model("a")
@@ -118,7 +118,7 @@ def test_agents_of_a_manager_learn_from_each_other_and_managers_do_not(
 def test_mistakes_and_tiny_time_outs_never_start_one(
     configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    llm = _manager(configured).chat_model("a")
+    llm = managed(configured).chat_model("a")
     local_aws.fail(SONNET, "ValidationException", times=4)
     for _ in range(4):
         with pytest.raises(BedrockError):
@@ -135,7 +135,7 @@ def test_mistakes_and_tiny_time_outs_never_start_one(
 def test_a_days_quota_puts_a_model_out_for_long(
     configured: Configure, local_aws: LocalAWS, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager = _manager(configured)
+    manager = managed(configured)
     text = "Too many tokens per day, please wait before trying again."
     local_aws.fail(SONNET, "ThrottlingException", message=text)
 
@@ -151,14 +151,14 @@ def test_a_days_quota_puts_a_model_out_for_long(
 # -- what is not the model's fault
 
 
-def _two(configured: Configure, a: str = "", b: str = "") -> tuple[ModelManager, Any, Any]:
+def two_agents(configured: Configure, a: str = "", b: str = "") -> tuple[ModelManager, Any, Any]:
     """Give two agents of one chain."""
     chain = f"model: '{SONNET}', fallbacks: ['{HAIKU}']"
     manager = ModelManager(configured(f"a: {{{chain}{a}}}\nb: {{{chain}{b}}}"), sinks=[])
     return manager, manager.chat_model("a"), manager.chat_model("b")
 
 
-def _served(llm: Any) -> str:
+def served_by(llm: Any) -> str:
     served: str = llm.invoke("x").response_metadata["model_name"]
     return served
 
@@ -166,7 +166,7 @@ def _served(llm: Any) -> str:
 def test_a_probe_that_streams_lets_others_in_at_its_first_content(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    manager, a, b = _two(configured)
+    manager, a, b = two_agents(configured)
     clock = Clock()
     manager.chains._cooldowns._clock = clock
     local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
@@ -178,26 +178,26 @@ def test_a_probe_that_streams_lets_others_in_at_its_first_content(
     reading = a.stream("x")
     next(reading)  # ... and then its reader takes its time
 
-    assert _served(b) == SONNET
+    assert served_by(b) == SONNET
     reading.close()
 
 
 def test_a_stream_that_breaks_after_its_first_content_counts_on(
     configured: Configure, local_aws: LocalAWS
 ) -> None:
-    _, a, b = _two(configured)
+    _, a, b = two_agents(configured)
     for _ in range(FAILURES_IN_A_ROW):
         local_aws.reset(SONNET, at="stream", after=1)
         with pytest.raises(BedrockError):
             list(a.stream("x"))
 
-    assert _served(b) == HAIKU
+    assert served_by(b) == HAIKU
 
 
 def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
     configured: Configure, local_aws: LocalAWS, held: HeldReplies
 ) -> None:
-    _, a, b = _two(configured)
+    _, a, b = two_agents(configured)
     held.hold(SONNET)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(a.invoke, "x")
@@ -209,13 +209,13 @@ def test_an_answer_that_began_before_a_cooldown_does_not_end_it(
         held.release()
         assert slow.result().response_metadata["model_name"] == SONNET
 
-    assert _served(b) == HAIKU
+    assert served_by(b) == HAIKU
 
 
 def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
     configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager, a, b = _two(configured, ", deadline_seconds: 60")
+    manager, a, b = two_agents(configured, ", deadline_seconds: 60")
     paused = threading.Event()
     a.invoke("x")  # makes the client
     local_aws.script(lambda _: ScriptedReply(text="many words " * 20_000))
@@ -235,7 +235,7 @@ def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
             read_slowly()
     paused.clear()
 
-    assert _served(b) == SONNET
+    assert served_by(b) == SONNET
     summary = manager.get_usage_summary()
     assert (summary["aborted"], summary["success_rate"]) == (FAILURES_IN_A_ROW, 1.0)
     assert summary["by_model"][SONNET]["success_rate"] == 1.0
@@ -244,7 +244,7 @@ def test_slow_readers_start_no_cooldown_and_are_no_failures_of_the_model(
 def test_a_stream_that_is_slow_itself_is_a_failure_at_the_deadline(
     configured: Configure, local_aws: LocalAWS, time_outs: TimeOuts
 ) -> None:
-    manager, a, _ = _two(configured, ", deadline_seconds: 60")
+    manager, a, _ = two_agents(configured, ", deadline_seconds: 60")
     a.invoke("x")
     local_aws.script(lambda _: ScriptedReply(text="many words " * 400))
     local_aws.stall(SONNET, 300, at="stream", after=3)
@@ -263,7 +263,7 @@ def test_connections_that_break_after_a_long_pause_of_their_readers_start_no_coo
     configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "LONG_PAUSE_SECONDS", 0.3)
-    _, a, b = _two(configured)
+    _, a, b = two_agents(configured)
 
     def read_slowly() -> None:
         for _ in a.stream("x"):
@@ -274,134 +274,4 @@ def test_connections_that_break_after_a_long_pause_of_their_readers_start_no_coo
         with pytest.raises(BedrockConnectionError):
             read_slowly()
 
-    assert _served(b) == SONNET
-
-
-def test_one_agents_short_time_out_is_not_another_agents(
-    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "FAIR_TIMEOUT_SECONDS", 0.1)
-    _, a, b = _two(configured, ", timeout_seconds: 0.4")
-    local_aws.latency(SONNET, 1)
-
-    assert {_served(a) for _ in range(FAILURES_IN_A_ROW + 1)} == {HAIKU}
-
-    assert local_aws.requests(SONNET) == FAILURES_IN_A_ROW
-    assert _served(b) == SONNET
-
-
-DENIED = "User: arn:aws:iam::123456789012:user/x is not authorized to perform: "
-
-
-@pytest.mark.parametrize(
-    ("code", "text", "concerns_model"),
-    [
-        ("AccessDeniedException", f"{DENIED}bedrock:ApplyGuardrail on resource: g1", False),
-        ("AccessDeniedException", "You don't have access to the guardrail.", False),
-        ("ResourceNotFoundException", "The guardrail identifier does not exist.", False),
-        ("AccessDeniedException", f"{DENIED}s3:GetObject on resource: x", False),
-        ("AccessDeniedException", f"{DENIED}bedrock:InvokeModel on resource: guardrail", True),
-        ("AccessDeniedException", "You don't have access to the model.", True),
-    ],
-)
-def test_a_denial_of_one_agents_request_does_not_count_against_the_models_health(
-    configured: Configure, local_aws: LocalAWS, code: str, text: str, concerns_model: bool
-) -> None:
-    _, a, b = _two(configured)
-    local_aws.fail(SONNET, code, message=text)
-
-    assert _served(a) == HAIKU
-
-    assert _served(b) == (HAIKU if concerns_model else SONNET)
-
-
-@pytest.mark.parametrize("code", ["ModelErrorException", "ModelTimeoutException"])
-def test_one_agents_poison_prompt_is_not_another_agents(
-    configured: Configure, local_aws: LocalAWS, code: str
-) -> None:
-    _, a, b = _two(configured)
-    local_aws.fail(SONNET, code, times=FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW):
-        assert _served(a) == HAIKU
-
-    assert _served(b) == SONNET
-    assert _served(a) == HAIKU
-
-
-def test_a_prompt_that_keeps_failing_is_not_another_prompts_failure(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    _, a, b = _two(configured)
-    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW):
-        a.invoke("poison")
-
-    assert _served(b) == SONNET
-    sent = local_aws.requests(SONNET)
-    assert a.invoke("poison").response_metadata["model_name"] == HAIKU
-    assert local_aws.requests(SONNET) == sent
-
-
-def test_a_prompt_that_one_call_retries_is_not_another_prompts_failure(
-    configured: Configure, local_aws: LocalAWS, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "BACKOFF_BASE_SECONDS", 0.001)
-    config = configured(
-        f"a: {{model: '{SONNET}', fallbacks: []}}\nb: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}"
-    )
-    manager = ModelManager(config, sinks=[])
-    local_aws.fail(SONNET, "InternalServerException", times=3)
-
-    with pytest.raises(BedrockError):
-        manager.chat_model("a").invoke("poison")
-
-    assert _served(manager.chat_model("b")) == SONNET
-
-
-@pytest.mark.parametrize("code", ["ServiceUnavailableException", "ModelNotReadyException"])
-def test_a_service_that_takes_no_request_is_every_prompts_failure(
-    configured: Configure, local_aws: LocalAWS, code: str
-) -> None:
-    _, a, b = _two(configured)
-    local_aws.fail(SONNET, code, times=FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW):
-        a.invoke("the same")
-
-    assert _served(b) == HAIKU
-
-
-def test_different_prompts_that_fail_are_the_models_failure(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    _, a, b = _two(configured)
-    local_aws.fail(SONNET, "InternalServerException", times=FAILURES_IN_A_ROW)
-    for i in range(FAILURES_IN_A_ROW):
-        a.invoke(f"question {i}")
-
-    assert _served(b) == HAIKU
-
-
-def test_an_agent_without_cooldowns_ignores_failures_of_others(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    _, a, b = _two(configured, b=", cooldown_seconds: 0")
-    local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW):
-        a.invoke("x")
-
-    assert _served(b) == SONNET
-
-
-def test_an_agents_cooldown_has_its_own_length_even_if_another_agent_started_it(
-    configured: Configure, local_aws: LocalAWS
-) -> None:
-    manager, a, b = _two(configured, ", cooldown_seconds: 3600", ", cooldown_seconds: 5")
-    clock = Clock()
-    manager.chains._cooldowns._clock = clock
-    local_aws.fail(SONNET, "ThrottlingException", times=FAILURES_IN_A_ROW)
-    for _ in range(FAILURES_IN_A_ROW):
-        a.invoke("x")
-    clock.now += 6
-
-    assert _served(a) == HAIKU
-    assert _served(b) == SONNET
+    assert served_by(b) == SONNET
