@@ -162,7 +162,7 @@ def test_the_summary_shows_a_row_for_each_agent_and_model(
 
     table = cells(summary)
     assert re.fullmatch(
-        r"2 calls: 100\.0% answered, after [\d.]+ ms on average; "
+        r"2 calls: 100\.0% answered, after [\d,.]+ ms on average; "
         r"1 answered by a fallback, 0 abandoned",
         table.caption,
     )
