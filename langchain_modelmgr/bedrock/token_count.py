@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages.utils import count_tokens_approximately
 
+from langchain_modelmgr.usage.estimate import text_bytes
 from langchain_modelmgr.usage.media_tokens import (
     BYTES_PER_TOKEN,
     IMAGE_TOKENS,
@@ -127,7 +128,7 @@ def _tokens(kind: str, block: Mapping[str, Any]) -> int:
     holder = block[kind] if isinstance(block.get(kind), dict) else block
     text = _text(holder)
     if text is not None:
-        return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+        return math.ceil(text_bytes(text) / BYTES_PER_TOKEN)
     data = _bytes(holder) or b""
     if kind == "image":
         return image_tokens(data[:_HEADER]) if data else IMAGE_TOKENS

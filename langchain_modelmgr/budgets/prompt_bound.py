@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from langchain_modelmgr.usage.estimate import text_bytes
 from langchain_modelmgr.usage.media_tokens import TEXT_FORMATS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _blocks(blocks: Iterable[Mapping[str, Any]]) -> int | None:
     total = 0
     for block in blocks:
         text = block.get("text")
-        size = _text(text) if isinstance(text, str) else _block(block)
+        size = text_bytes(text) if isinstance(text, str) else _block(block)
         if size is None:
             return None
         total += size
@@ -97,7 +98,7 @@ def _document(document: Mapping[str, Any]) -> int | None:
     if (document.get("citations") or {}).get("enabled"):
         added += CITATION_TOKENS
     if isinstance(text := source.get("text"), str):
-        return added + _text(text)
+        return added + text_bytes(text)
     if "content" in source:
         content = _blocks(source["content"])
         return None if content is None else added + content
@@ -107,12 +108,8 @@ def _document(document: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _text(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def _json(value: Any) -> int:
-    return _text(json.dumps(value, ensure_ascii=False, default=_plain))
+    return text_bytes(json.dumps(value, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> str:

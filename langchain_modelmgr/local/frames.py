@@ -35,7 +35,10 @@ def _frame(headers: dict[str, str], payload: dict[str, Any]) -> bytes:
             (last, message_type),
         )
     )
-    body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a stream that cuts a pair of surrogates can only escape each half
+        body = json.dumps(payload, separators=(",", ":")).encode()
     prelude = struct.pack(">II", 16 + len(encoded) + len(body), len(encoded))
     frame = prelude + struct.pack(">I", crc32(prelude)) + encoded + body
     return frame + struct.pack(">I", crc32(frame))

@@ -37,6 +37,14 @@ def estimated_usage(params: Mapping[str, Any], received_bytes: int) -> TokenCoun
     return TokenCounts(input_tokens=prompt, output_tokens=_of_bytes(received_bytes))
 
 
+def text_bytes(text: str) -> int:
+    """Return the bytes of a text in UTF-8; half of a surrogate pair, which has none, counts as 3.
+
+    A stream may cut an emoji in two: JSON can hold each half.
+    """
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def output_bytes(part: Mapping[str, Any]) -> int:
     """Return the bytes that the start or delta of a stream's block adds to what is billed."""
     if "image" in part:  # an image is billed by the image, whatever its size: counted at its start
@@ -46,7 +54,7 @@ def output_bytes(part: Mapping[str, Any]) -> int:
 
 def _written(value: Any) -> int:
     if isinstance(value, str):
-        return len(value.encode())
+        return text_bytes(value)
     if isinstance(value, bytes):
         return len(value)
     if isinstance(value, dict):
@@ -86,16 +94,16 @@ def _of_block(block: Mapping[str, Any]) -> int:
     if "document" in block:
         return _of_document(block["document"])
     if "text" in block:
-        return _of_bytes(len(str(block["text"]).encode()))
+        return _of_bytes(text_bytes(str(block["text"])))
     if "toolResult" in block:
         return _of_blocks(block["toolResult"].get("content", ()))
-    return _of_bytes(len(json.dumps(block, ensure_ascii=False, default=str).encode()))
+    return _of_bytes(text_bytes(json.dumps(block, ensure_ascii=False, default=str)))
 
 
 def _of_document(document: Mapping[str, Any]) -> int:
     content = document.get("source", {})
     data = content.get("bytes", b"")
-    size = len(data) or len(str(content.get("text", "")).encode())
+    size = len(data) or text_bytes(str(content.get("text", "")))
     if document.get("format") in TEXT_FORMATS or "text" in content:
         return _of_bytes(size)
     pages = pdf_pages(data) if document.get("format") == "pdf" and isinstance(data, bytes) else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_modelmgr.errors import Attempt
 from langchain_modelmgr.runtime.masking import mask_account_ids
-from langchain_modelmgr.usage.estimate import estimated_usage, output_bytes
+from langchain_modelmgr.usage.estimate import estimated_usage, output_bytes, text_bytes
 from langchain_modelmgr.usage.pricing import TokenCounts
 from langchain_modelmgr.usage.stream_content import has_content
 
@@ -270,11 +270,16 @@ class Meter:
 
     def received(self, part: Mapping[str, Any]) -> bool:
         """Count a block's start or delta; return whether it contains content."""
-        if not has_content(part):
+        text = part.get("text") if len(part) == 1 else None
+        if isinstance(text, str):  # nearly every part: counted without walking through it
+            size, is_content = text_bytes(text), text != ""
+        else:
+            size, is_content = output_bytes(part), has_content(part)
+        if not is_content:
             return False
         if self.first_content is None:
             self.first_content = time.perf_counter()
-        self.received_bytes += output_bytes(part)
+        self.received_bytes += size
         return True
 
     def awaits_headers(self, connection: HTTPConnection) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from langchain_modelmgr import ModelManager
 from langchain_modelmgr.errors import BedrockError
+from langchain_modelmgr.local import ScriptedReply
 from langchain_modelmgr.metrics import MemorySink
 from langchain_modelmgr.usage.estimate import estimated_usage
 from langchain_modelmgr.usage.pricing import TokenCounts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.held_replies import TimeOuts
 
 
+USAGE = {"inputTokens": 9, "outputTokens": 9, "totalTokens": 18}
 PROMPT = "x" * 4_000
 """About 1,000 tokens: 0.003 USD of Sonnet's input."""
 
@@ -83,6 +85,30 @@ def test_a_cut_stream_wastes_what_was_received(configured: Configure, local_aws:
     (record,) = _records(manager)
     received = Decimal(24 // 4) * Decimal("0.000015")  # two deltas of 12 characters
     assert record.estimated_wasted_cost_usd == Decimal("0.003") + received
+
+
+@pytest.mark.parametrize("mode", ["stream", "astream"])
+async def test_half_an_emoji_breaks_no_stream_and_no_record(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    manager = _manager(configured, fallbacks="[]")
+    llm = manager.chat_model("a")
+    halves = "eleven char" + "\ud83d" + "\ude00 and more"  # the local AWS sends 12 in each delta
+    local_aws.script(lambda _: ScriptedReply(text=halves, usage=USAGE))
+
+    if mode == "stream":
+        whole = [chunk.text for chunk in llm.stream(PROMPT)]
+    else:
+        whole = [chunk.text async for chunk in llm.astream(PROMPT)]
+    local_aws.cut(SONNET, after=1)
+    with pytest.raises(BedrockError):
+        list(llm.stream(PROMPT))
+
+    assert "".join(whole) == halves
+    answered, cut = _records(manager)
+    assert answered.outcome == "answered"
+    received = Decimal(4) * Decimal("0.000015")  # 14 bytes: a half counts as three
+    assert cut.estimated_wasted_cost_usd == Decimal("0.003") + received
 
 
 def test_an_abandoned_stream_and_a_cancelled_call_are_billed_all_the_same(
