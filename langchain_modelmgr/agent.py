@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypedDict, TypeVar
 
 from langchain_core.language_models.base import LangSmithParams
@@ -89,7 +90,8 @@ class Agent:
         Raises:
             ConfigurationError: The agent is unknown or disabled, or ``model`` is not text.
         """
-        check_kind("model", model, of=f"agent {self.name!r}")
+        if model is not None:
+            check_kind("model", model, of=f"agent {self.name!r}")
         return self.chains.chain(self.name, self.overrides, model)
 
     def require(self, needs: Needs, *, model: str | None = None, tool_count: int = 1) -> None:
@@ -129,12 +131,8 @@ class Agent:
         needs = request.needs
         if agent.requires:
             needs |= Needs.of_agent(agent.requires)
-        completed = replace(
-            request,
-            kwargs={"cache_control": agent.cache_control, **request.kwargs},
-            needs=needs,
-            timeout=timeout,
-        )
+        kwargs = {"cache_control": agent.cache_control, **request.kwargs}
+        completed = request.completed(kwargs, needs, timeout)
         budget = self.budgets.of_call(self.name, run.metadata)
         return self.chain(request.model), ChainInput(completed, self.usage(run), budget)
 
@@ -215,7 +213,7 @@ class _Manager(Protocol):
 M = TypeVar("M", bound=_Manager)
 
 _OVERRIDES = tuple(f.name for f in fields(Overrides) if f.name != "stop_sequences")
-_FIELDS = ("agent_name", "environment", "config", "manager", *_OVERRIDES)
+_values_of = itemgetter("agent_name", "environment", "config", "manager", *_OVERRIDES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +260,7 @@ def resolve(
     """
     stops = values["stop_sequences"]
     stops = None if stops is None else tuple(stops)
-    key = (*map(values.get, _FIELDS), stops)
+    key = (*_values_of(values), stops)
     manager: M | None = values["manager"]
     if previous is None or previous.key != key:
         if manager is None:

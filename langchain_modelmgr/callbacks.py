@@ -17,7 +17,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_modelmgr.bedrock.failures import classify
 from langchain_modelmgr.langsmith_cost import add_cost_for_tracers, with_cost_for_tracers
 from langchain_modelmgr.runtime.forks import AFTER_FORK
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.usage.answer_report import AnswerReport
 from langchain_modelmgr.usage.pricing import cost_of
 from langchain_modelmgr.usage.totals import (
@@ -304,7 +304,7 @@ def _resolved(generation: Generation) -> Generation:
 
 def _model_of(generation: Generation) -> str | None:
     name = _metadata_of(generation).get("model_name")
-    return mask_account_ids(str(name)) if name else None
+    return masked_id(str(name)) if name else None
 
 
 def _metadata_of(generation: Generation) -> dict[str, Any]:

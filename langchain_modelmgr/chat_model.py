@@ -148,7 +148,9 @@ class ManagedBedrockChat(BaseChatModel):
         return self._resolve().agent
 
     def _resolve(self, *, for_a_call: bool = False) -> Resolution[ModelManager]:
-        before = self._resolution
+        # Not ``self._resolution``: pydantic looks for a descriptor first, which takes longer than
+        # the rest of this method (2.12).
+        before = (self.__pydantic_private__ or {}).get("_resolution")
         now = resolve(self.__dict__, before, ModelManager, for_a_call=for_a_call)
         if now is not before:
             self._resolution = now

@@ -5,12 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+_PATHS_KEPT = 512
+"""Paths that are kept as they are signed: one for each model."""
+
 
 class DirectSigner:
     """Signs the requests of one operation of one client.
 
     botocore derives a signing key from the secret key, the date, the region and the service for
-    each request, and reads a request's headers twice. Here the key is derived once a day.
+    each request, encodes its path anew, and reads its headers twice. Here the key is derived once a
+    day, a model's path is encoded once, and the headers are read once.
 
     Args:
         signer: The client's request signer.
@@ -19,6 +23,7 @@ class DirectSigner:
     def __init__(self, signer: Any) -> None:
         self._signer = signer
         self._days_key: dict[tuple[str, str], bytes] = {}
+        self._paths: dict[str, str] = {}
 
     def host_of(self, url: str, service: str, region: str) -> str:
         """Return the header ``Host`` that botocore signs for a URL."""
@@ -37,14 +42,14 @@ class DirectSigner:
         plain, direct = _signer_classes()
         if type(auth) is plain:
             auth = direct(auth.credentials, service, region)
-            auth.days_key = self._days_key
+            auth.days_key, auth.paths = self._days_key, self._paths
         auth.add_auth(request)
 
 
 class Unsigned:
     """A request as botocore's signers take it."""
 
-    __slots__ = ("body", "context", "headers", "method", "params", "url")
+    __slots__ = ("body", "context", "headers", "method", "params", "to_sign", "url")
 
     def __init__(self, url: str, headers: dict[str, str], body: bytes) -> None:
         self.method = "POST"
@@ -53,6 +58,7 @@ class Unsigned:
         self.params: dict[str, str] = {}
         self.body = body
         self.context: dict[str, Any] = {}
+        self.to_sign: _SignedHeaders | None = None
 
 
 class _SignedHeaders(dict[str, str]):
@@ -73,11 +79,24 @@ def _signer_classes() -> tuple[Any, Any]:
         days_key: dict[tuple[str, str], bytes]
         """The signing key by secret key and scope: the last one."""
 
+        paths: dict[str, str]
+        """The paths of requests as they are signed, by the paths in URLs."""
+
         def headers_to_sign(self, request: Any) -> Any:
-            lowered = ((name.lower(), value) for name, value in request.headers.items())
-            return _SignedHeaders(
-                (name, value) for name, value in lowered if name not in SIGNED_HEADERS_BLACKLIST
-            )
+            if request.to_sign is None:
+                lowered = ((name.lower(), value) for name, value in request.headers.items())
+                request.to_sign = _SignedHeaders(
+                    (name, value) for name, value in lowered if name not in SIGNED_HEADERS_BLACKLIST
+                )
+            return request.to_sign
+
+        def _normalize_url_path(self, path: str) -> str:
+            known = self.paths.get(path)
+            if known is None:
+                if len(self.paths) >= _PATHS_KEPT:
+                    self.paths.clear()
+                known = self.paths[path] = str(super()._normalize_url_path(path))
+            return known
 
         def signature(self, string_to_sign: str, request: Any) -> str:
             scope = self.credential_scope(request)

@@ -258,18 +258,18 @@ class Call:
 
     # -- a stream's chunks
 
-    def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
+    def release(self, chunk: ChatGenerationChunk) -> Sequence[ChatGenerationChunk]:
         """Return the chunks to yield now: none before this candidate's first content."""
         if self._chunks.committed:
-            return self._chunks.release(chunk)
+            return self._chunks.next(chunk)
         return self._first(chunk)
 
-    def _first(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
-        released = list(self._chunks.release(chunk))
+    def _first(self, chunk: ChatGenerationChunk) -> Sequence[ChatGenerationChunk]:
+        released = self._chunks.first(chunk)
         if self._chunks.committed:
             key = self._order.current.key
             self._rules.cooldowns.content_came(key, self._caller, self._began)
-        return iter(released)
+        return released
 
     def rest(self) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of an answer without content, then the chunk with the report."""

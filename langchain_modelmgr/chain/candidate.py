@@ -31,7 +31,7 @@ from langchain_modelmgr.chain.request import (
     thinking_parameters,
 )
 from langchain_modelmgr.chain.whole_answer import as_chunk
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.tools import PARALLEL_CALLS, UNFORCED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Candidate(Runnable[AttemptRequest, Any]):
     @property
     def public_id(self) -> str:
         """The model id with account ids masked, for logs and errors."""
-        return mask_account_ids(self.model_id)
+        return masked_id(self.model_id)
 
     @property
     def region(self) -> str | None:

@@ -125,9 +125,11 @@ def needs_of(messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> Need
 
 
 def needs_of_blocks(
-    blocks: Iterable[Any], kwargs: Mapping[str, Any], *, prefill: bool = False
+    blocks: Sequence[Any], kwargs: Mapping[str, Any], *, prefill: bool = False
 ) -> Needs:
     """Return the needs of a request with these content blocks, Bedrock's or LangChain's."""
+    if not (blocks or kwargs or prefill):
+        return _NONE
     tools = kwargs.get("tools")
     is_forced = tools and not kwargs.get("for_structured_output")
     held = {need for block in _flatten(blocks) for need in _held(block)}

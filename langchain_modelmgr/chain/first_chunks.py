@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_modelmgr.usage.stream_content import has_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk
@@ -30,22 +30,22 @@ class FirstChunks:
         """The text that was yielded."""
         return "".join(self._text)
 
-    def release(self, chunk: ChatGenerationChunk) -> Iterator[ChatGenerationChunk]:
-        """Yield the chunks to pass on; none until a chunk has content."""
-        if self.committed:
-            self._text.append(chunk.text)
-            yield chunk
-            return
-        self._held.append(chunk)
-        if holds_content(chunk.message):
-            yield from self.rest()
+    def next(self, chunk: ChatGenerationChunk) -> Sequence[ChatGenerationChunk]:
+        """Return the chunks to pass on after the stream was committed."""
+        self._text.append(chunk.text)
+        return (chunk,)
 
-    def rest(self) -> Iterator[ChatGenerationChunk]:
-        """Commit the stream and yield the buffered chunks."""
+    def first(self, chunk: ChatGenerationChunk) -> Sequence[ChatGenerationChunk]:
+        """Return the chunks to pass on before; none until a chunk has content."""
+        self._held.append(chunk)
+        return self.rest() if holds_content(chunk.message) else ()
+
+    def rest(self) -> Sequence[ChatGenerationChunk]:
+        """Commit the stream and return the buffered chunks."""
         self.committed = True
         held, self._held = self._held, []
         self._text.extend(chunk.text for chunk in held)
-        yield from held
+        return held
 
 
 def holds_content(message: BaseMessage) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.usage.pricing import pico_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class AttemptRow(NamedTuple):
             time=usage.timestamp.isoformat(),
             environment="",
             agent=usage.agent_name,
-            model=mask_account_ids(usage.model_id),
+            model=masked_id(usage.model_id),
             outcome=usage.outcome,
             error=usage.error_message,
             input_tokens=usage.input_tokens if known else None,

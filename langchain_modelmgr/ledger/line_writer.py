@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
 from langchain_modelmgr.ledger.attempt_rows import OUTCOMES, finite
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.usage.pricing import pico_of
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def write_start(writer: Writer, number: int, start: AttemptStart) -> None:
     estimate = "null" if start.estimate is None else start.estimate
     writer.append(
         "1",
-        (start.agent, _masked(start.model), start.tags, start.metadata),
+        (start.agent, masked_id(start.model), start.tags, start.metadata),
         f"{number},{start.time_ms},{start.attempt},{start.is_fallback},{start.call},{run},{estimate}",
     )
 
@@ -75,11 +74,6 @@ def kept_of(
     kept = {key: str(metadata[key]) for key in sorted(allowed & metadata.keys())}
     named = [tag for tag in tags if tag in allowed]
     return json.dumps(kept) if kept else None, json.dumps(named) if named else None
-
-
-@lru_cache(maxsize=1_024)
-def _masked(model: str) -> str:
-    return mask_account_ids(model)
 
 
 def _json(value: float | None) -> str:

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.tracing import names
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class OpenTelemetrySink:
         attributes: dict[str, str] = {
             names.OPERATION_NAME: names.CHAT,
             names.PROVIDER_NAME: names.BEDROCK,
-            names.REQUEST_MODEL: mask_account_ids(usage.model_id),
+            names.REQUEST_MODEL: masked_id(usage.model_id),
             names.AGENT_NAME: usage.agent_name,
         }
         if self._duplicate or not _botocore_records():

@@ -12,7 +12,7 @@ def has_content(part: Any) -> bool:
     content; so are kinds that this version does not know. An empty text is not.
     """
     if isinstance(part, dict):
-        return any(has_content(value) for value in part.values())
+        return any(map(has_content, part.values()))
     if isinstance(part, list):
-        return any(has_content(value) for value in part)
+        return any(map(has_content, part))
     return bool(part) or isinstance(part, int | float)

@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast, overload
 
 from langchain_modelmgr.runtime.forks import AFTER_FORK
-from langchain_modelmgr.runtime.masking import mask_account_ids
+from langchain_modelmgr.runtime.masking import masked_id
 from langchain_modelmgr.usage.record import OTHER
 from langchain_modelmgr.usage.summary_table import SummaryTable
 
@@ -339,7 +339,7 @@ class UsageSummary:
             sums.total.add_call(item)
             agent.add_call(item)
             return
-        pair = self._pair(agent_name, mask_account_ids(item.model_id))
+        pair = self._pair(agent_name, masked_id(item.model_id))
         for totals in (sums.total, agent, pair):
             totals.add_attempt(item)
         answered = None if item.outcome == "aborted" else item.outcome == "answered"
