@@ -5,26 +5,20 @@ from __future__ import annotations
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.utils import count_tokens_approximately
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_modelmgr.agent import Agent, ChatFields, Resolution, resolve
 from langchain_modelmgr.bedrock.token_count import count_tokens
 from langchain_modelmgr.bedrock.tool_schemas import check_tools
-from langchain_modelmgr.callbacks import (
-    config_with_listener,
-    mark_cached,
-    open_run,
-    with_listener,
-    with_model_name,
-)
+from langchain_modelmgr.callbacks import mark_cached, open_run
 from langchain_modelmgr.catalog.profiles import ChainProfile
 from langchain_modelmgr.chain.compatibility import needs_of_blocks
 from langchain_modelmgr.chain.request import chat_request
 from langchain_modelmgr.chain.structured_output import parsed, schema_from_call, schema_from_text
 from langchain_modelmgr.config import ConfigurationManager
 from langchain_modelmgr.config.problems import check_field_names
+from langchain_modelmgr.heard_model import HeardChatModel
 from langchain_modelmgr.manager import ModelManager
 from langchain_modelmgr.runtime.signatures import with_signature
 from langchain_modelmgr.tools import (
@@ -37,40 +31,25 @@ from langchain_modelmgr.tools import (
 from langchain_modelmgr.usage.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Callable,
-        Generator,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 
     from langchain_core.callbacks import (
         AsyncCallbackManagerForLLMRun,
         BaseRunManager,
         CallbackManagerForLLMRun,
     )
-    from langchain_core.callbacks.base import Callbacks
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.base import LangSmithParams
-    from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-    from langchain_core.outputs import (
-        ChatGeneration,
-        ChatGenerationChunk,
-        ChatResult,
-        Generation,
-        LLMResult,
-    )
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
+    from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
     from langchain_modelmgr.chain.call_input import ChainInput
     from langchain_modelmgr.chain.fallback import CandidateChain
 
 
-class ManagedBedrockChat(BaseChatModel):
+class ManagedBedrockChat(HeardChatModel):
     """An agent's chat model on Amazon Bedrock, with configuration, fallbacks and usage records.
 
     Example:
@@ -260,53 +239,6 @@ class ManagedBedrockChat(BaseChatModel):
         for generation in generations:
             self._agent().usage(CURRENT_RUN.get() or Run()).cached(mark_cached(generation))
         return generations
-
-    # -- runs: the listener is the first callback of each
-
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Generate, heard by the listener."""
-        return with_model_name(super().generate(messages, stop, with_listener(callbacks), **kwargs))
-
-    async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Generate, heard by the listener."""
-        result = await super().agenerate(messages, stop, with_listener(callbacks), **kwargs)
-        return with_model_name(result)
-
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessageChunk]:
-        """Stream, heard by the listener."""
-        return super().stream(input, config_with_listener(config, self.callbacks), **kwargs)
-
-    def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessageChunk]:
-        """Stream, heard by the listener."""
-        return super().astream(input, config_with_listener(config, self.callbacks), **kwargs)
-
-    def stream_events(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        """Stream events, heard by the listener."""
-        return super().stream_events(input, config_with_listener(config, self.callbacks), **kwargs)
-
-    def astream_events(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        """Stream events, heard by the listener."""
-        return super().astream_events(input, config_with_listener(config, self.callbacks), **kwargs)
 
     # -- tools and schemas: kept as passed, and fitted to each model when it is called
 

@@ -84,8 +84,8 @@ def with_cost_for_tracers(callbacks: Callbacks, own: Callbacks) -> Callbacks:
         The callbacks with the tracer that the environment or a context turns on; ``callbacks``
         themselves if no LangSmith tracer listens to the run.
     """
-    listeners = (handler for some in (callbacks, own) for handler in _handlers(some))
-    if not any(isinstance(handler, _tracer_class()) for handler in listeners) and not _is_on():
+    listeners = (handler for some in (callbacks, own) for handler in handlers_of(some))
+    if not any(isinstance(handler, _tracer_class()) for handler in listeners) and not is_traced():
         return callbacks
     manager = CallbackManager.configure(callbacks, own)
     manager.handlers = _in_order(manager.handlers)
@@ -107,7 +107,7 @@ def _switches() -> tuple[ContextVar[LangChainTracer | None], Callable[[], bool |
     return tracing_v2_callback_var, tracing_is_enabled
 
 
-def _is_on() -> bool:
+def is_traced() -> bool:
     """Return whether LangChain adds a LangSmith tracer to each run."""
     by_context, is_enabled = _switches()
     return by_context.get() is not None or bool(is_enabled())
@@ -126,7 +126,8 @@ def _in_order(handlers: list[BaseCallbackHandler]) -> list[BaseCallbackHandler]:
     return [first, _ADD_COST, *tracers, _REMOVE_COST, *others]
 
 
-def _handlers(callbacks: Callbacks) -> Iterable[BaseCallbackHandler]:
+def handlers_of(callbacks: Callbacks) -> Iterable[BaseCallbackHandler]:
+    """Return the handlers of a list or a manager of callbacks."""
     return callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or ()
 
 

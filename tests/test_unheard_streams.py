@@ -1,0 +1,220 @@
+"""Streams that no callback handler hears: the same records, runs and ids as those that one hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    BaseCallbackHandler,
+    CallbackManager,
+    get_usage_metadata_callback,
+)
+from langchain_core.runnables import RunnableLambda
+
+from langchain_modelmgr import ManagedBedrockChat
+from langchain_modelmgr.callbacks import RunListener
+from langchain_modelmgr.metrics import MemorySink
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from langchain_core.runnables import Runnable, RunnableConfig
+
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+
+MODES = pytest.mark.parametrize("mode", ["stream", "astream"])
+
+
+class Heard(BaseCallbackHandler):
+    """Counts the tokens that it hears."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        self.tokens += 1
+
+
+def model(configured: Configure, **fields: Any) -> ManagedBedrockChat:
+    config = configured(f"a: {{model: '{SONNET}', fallbacks: ['{HAIKU}']}}")
+    return ManagedBedrockChat("a", config=config, **fields)
+
+
+async def ids_of(llm: Runnable[Any, Any], mode: str, config: RunnableConfig | None) -> set[str]:
+    """Read a stream to its end; return the ids of its chunks."""
+    if mode == "stream":
+        return {chunk.id for chunk in llm.stream("how many?", config)}
+    return {chunk.id async for chunk in llm.astream("how many?", config)}
+
+
+def record_of(llm: ManagedBedrockChat) -> Any:
+    (sink,) = llm.model_manager.totals.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    return sink.records[-1]
+
+
+def given(config: dict[str, Any], *handlers: BaseCallbackHandler) -> Any:
+    """Return a copy of a config in which handlers are added to its callbacks."""
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, CallbackManager | AsyncCallbackManager):
+        callbacks = callbacks.copy()
+        for handler in handlers:
+            callbacks.add_handler(handler)
+        return {**config, "callbacks": callbacks}
+    return {**config, "callbacks": [*(callbacks or ()), *handlers]} if handlers else dict(config)
+
+
+def with_metadata(manager: Any) -> Any:
+    manager.add_tags(["parent"])
+    manager.add_metadata({"tenant": "outer", "nested": {"a": 1}})
+    return manager
+
+
+@MODES
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"tags": ["nightly"], "metadata": {"tenant": "t1", "ls_provider": "mine"}},
+        {"run_id": UUID(int=7)},
+        {"callbacks": [], "metadata": {"nested": {"b": 2}}},
+        {"callbacks": with_metadata(CallbackManager([])), "metadata": {"nested": {"b": 2}}},
+        {"callbacks": with_metadata(AsyncCallbackManager([])), "tags": ["nightly"]},
+    ],
+    ids=["nothing", "tags", "run id", "no callbacks", "manager", "async manager"],
+)
+async def test_records_and_ids_are_the_same_without_a_handler(
+    configured: Configure, local_aws: LocalAWS, mode: str, config: dict[str, Any]
+) -> None:
+    fields = {"tags": ["own"], "metadata": {"team": "stock", "nested": {"c": 3}}}
+    llm, handler = model(configured, **fields), Heard()
+
+    (heard_id,) = await ids_of(llm, mode, given(config, handler))
+    heard = record_of(llm)
+    (quiet_id,) = await ids_of(llm, mode, given(config))
+    quiet = record_of(llm)
+
+    assert handler.tokens > 1
+    assert sorted(quiet.tags) == sorted(heard.tags)
+    assert quiet.metadata == heard.metadata
+    assert quiet.metadata["team"] == "stock"
+    for made, record in ((heard_id, heard), (quiet_id, quiet)):
+        assert made.endswith(record.run_id)
+    if "run_id" in config:
+        assert quiet.run_id == str(config["run_id"])
+    else:
+        assert quiet.run_id != heard.run_id
+
+
+@MODES
+async def test_the_listener_hears_no_chunk(
+    configured: Configure, local_aws: LocalAWS, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, heard = model(configured), Heard()
+    monkeypatch.setattr(RunListener, "on_llm_new_token", heard.on_llm_new_token)
+
+    await ids_of(llm, mode, None)
+
+    assert heard.tokens == 0
+
+
+@MODES
+async def test_two_streams_that_are_read_in_turns_keep_their_runs(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    first, second = ({"metadata": {"tenant": name}} for name in ("t1", "t2"))
+    if mode == "stream":
+        pair = [llm.stream("how many?", one) for one in (first, second)]  # type: ignore[arg-type]
+        for _ in zip(*pair, strict=True):
+            pass
+    else:
+        apair = [llm.astream("how many?", one) for one in (first, second)]  # type: ignore[arg-type]
+        await in_turns(apair)
+
+    (sink,) = llm.model_manager.totals.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    assert sorted(r.metadata["tenant"] for r in sink.records) == ["t1", "t2"]
+    assert len({r.run_id for r in sink.records}) == 2
+
+
+async def in_turns(streams: list[AsyncIterator[Any]]) -> None:
+    """Read streams to their ends, a chunk of each at a time."""
+    while streams:
+        for stream in list(streams):
+            if await anext(stream, None) is None:
+                streams.remove(stream)
+
+
+@MODES
+async def test_inside_a_chain_the_runs_metadata_arrives(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    chain: Any = RunnableLambda(lambda text: text) | llm
+    run = uuid4()
+
+    await ids_of(chain, mode, {"metadata": {"tenant": "t1"}, "tags": ["x"], "run_id": run})
+
+    record = record_of(llm)
+    assert record.metadata["tenant"] == "t1"
+    assert "x" in record.tags
+    assert record.run_id not in (None, str(run))  # the id is the chain's
+
+
+@MODES
+async def test_a_handler_of_the_context_hears_the_stream(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    local_aws.fail(SONNET, "ThrottlingException")
+
+    with get_usage_metadata_callback() as counted:
+        await ids_of(llm, mode, None)
+
+    assert list(counted.usage_metadata) == [HAIKU]
+
+
+@MODES
+async def test_a_models_own_handler_hears_the_stream(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    handler = Heard()
+    llm = model(configured, callbacks=[handler])
+
+    await ids_of(llm, mode, None)
+
+    assert handler.tokens > 1
+
+
+@MODES
+async def test_a_stream_that_is_left_ends_its_attempt(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    if mode == "stream":
+        stream: Any = llm.stream("how many?")
+        next(stream)
+        stream.close()
+    else:
+        astream: Any = llm.astream("how many?")
+        await anext(astream)
+        await astream.aclose()
+
+    assert record_of(llm).outcome == "aborted"
+
+
+def test_a_model_that_does_not_stream_has_the_id_of_its_config(
+    configured: Configure, local_aws: LocalAWS
+) -> None:
+    llm, run = model(configured, disable_streaming=True), uuid4()
+
+    (chunk,) = list(llm.stream("how many?", {"run_id": run}))
+
+    assert record_of(llm).run_id == str(run)
+    assert chunk.response_metadata["model_manager"]["model_id"] == SONNET
