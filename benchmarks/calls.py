@@ -303,8 +303,8 @@ def measure(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=100, help="calls a round, streams a tenth")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--calls", type=int, default=50, help="calls a round, streams a tenth")
     parser.add_argument("--at-once", type=int, default=500, help="async calls; 0: leave out")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
