@@ -136,6 +136,7 @@ def test_the_configured_sink_publishes_with_the_managers_session(
     )
 
     sink.record(usage())
+    sink.flush(60)  # close() would wait for 5 seconds only
     sink.close()
 
     assert local_aws.metrics.sum(NAMESPACE, "InputTokens", Agent="sql_agent") == 120
