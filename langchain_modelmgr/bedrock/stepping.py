@@ -44,7 +44,7 @@ class _Stepped:
         """Run the method."""
         return self._model._generate(messages, **keywords)  # noqa: SLF001
 
-    def form(self, messages: list[BaseMessage], keywords: Mapping[str, Any]) -> bool:
+    async def form(self, messages: list[BaseMessage], keywords: Mapping[str, Any]) -> bool:
         """Form the request; return whether it can be sent without boto3.
 
         Args:
@@ -57,8 +57,10 @@ class _Stepped:
             if self._streams:
                 next(found)
         except _Formed as formed:
-            return self._wire.form(formed.params, stream=self._streams)
-        raise AssertionError("ChatBedrockConverse sent no request")
+            params = formed.params
+        else:
+            raise AssertionError("ChatBedrockConverse sent no request")
+        return await self._wire.form(params, stream=self._streams)
 
     def _run_again(self, client: _Answered) -> Any:
         """Run the method with the reply."""

@@ -17,6 +17,7 @@ from langchain_modelmgr.bedrock.replies import (
     reply_without_message,
 )
 from langchain_modelmgr.bedrock.transport import SENDER, asend, direct_request
+from langchain_modelmgr.runtime.workers import on_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,10 +117,8 @@ class WireClient:
 
     # -- without a thread
 
-    def form(self, params: dict[str, Any], *, stream: bool = False) -> bool:
+    async def form(self, params: dict[str, Any], *, stream: bool = False) -> bool:
         """Form the one request to send; return whether it can be sent without boto3.
-
-        Does not block.
 
         Args:
             params: The request's parameters.
@@ -128,8 +127,12 @@ class WireClient:
         given = params if stream else for_converse(params)
         params, changes, names = formed(given, self._model, self._forming)
         operation = "ConverseStream" if stream else "Converse"
+        if (budget := self.meter.budget) is not None:
+            params = await budget.areserve(params, self.time_budget.deadline)
         self._formed = direct_request(self._client, operation, params, self)
         if self._formed is None:
+            if budget is not None:
+                await on_a_thread(budget.release)
             return False
         self.names = names
         self.meter.adapted += changes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langchain_modelmgr.budgets.money import nano_of
@@ -12,11 +13,13 @@ from langchain_modelmgr.budgets.settlements import SETTLEMENTS
 from langchain_modelmgr.budgets.store import Claim, Figures, Refusal
 from langchain_modelmgr.budgets.worst_case import output_cap, worst_case
 from langchain_modelmgr.runtime.jitter import uniform
+from langchain_modelmgr.runtime.workers import FewWorkers, on_a_thread
 from langchain_modelmgr.usage.meter import NotSentError
 from langchain_modelmgr.usage.pricing import TokenCounts, cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from langchain_modelmgr.budgets.call_budget import CallBudget
     from langchain_modelmgr.budgets.limits import Limit
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from langchain_modelmgr.budgets.worst_case import WorstCase
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.usage.meter import Meter
+
+_STORE_THREADS = FewWorkers(32)
+"""The threads on which asynchronous calls reserve. More than one, because a store on another host
+may need 250 ms to time out."""
 
 GRACE_SECONDS = 30.0
 """Seconds that a reservation lasts beyond its call's deadline."""
@@ -67,11 +74,21 @@ class AttemptBudget:
         self._worst_nano: int | None = None
         self._held: list[_Held] = []
         self._lock = threading.Lock()
+        self._settling: list[Future[None]] = []
         self._is_over = False
         self._thread = 0
         self.caps_output = False
 
     # -- before the request leaves
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether ``reserve`` may wait longer than for the store: a budget has ``wait_seconds``."""
+        return any(limit.wait_seconds for limit, _, _ in self._call.applied)
+
+    async def areserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Reserve as ``reserve`` does, on one of a few threads."""
+        return await on_a_thread(partial(self.reserve, params, deadline), _STORE_THREADS)
 
     def reserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Reserve what the request may cost, in all budgets; return the request to send.
@@ -103,7 +120,7 @@ class AttemptBudget:
                 self._held.append(held)
                 is_over = self._is_over
             if is_over:
-                self._release()
+                self.release()
                 raise NotSentError
         self._look(params, worst)
         return params
@@ -140,10 +157,10 @@ class AttemptBudget:
             may_fit = all(f.spent + amount <= each.limit.limit for each, f, amount in refusing)
             waits_until = begun + min(each.limit.wait_seconds for each, _, _ in refusing)
             if not may_fit or time.monotonic() >= min(waits_until, until):
-                self._release()
+                self.release()
                 raise self._call.refused(refusing)
             if self._meter.outcome is not None or self._meter.is_abandoned():
-                self._release()
+                self.release()
                 raise NotSentError
             time.sleep(uniform(*_POLL_SECONDS))
 
@@ -158,7 +175,7 @@ class AttemptBudget:
                 self._call.look(applied, figures, figures.spent + figures.held - claim.amount)
         error = self._call.reordered(params, worst)
         if error is not None:
-            self._release()
+            self.release()
             raise error
 
     # -- after the attempt
@@ -178,12 +195,19 @@ class AttemptBudget:
             self._call.unconfirmed.add(self._worst_nano if nano is None else nano)
         for each in held:
             used = [self._used(limit) for limit, _, _ in each.applied]
-            settle = SETTLEMENTS.settle_later if later else SETTLEMENTS.settle
-            settle(each.store, each.reservation, used)
+            if later:
+                self._settling.append(SETTLEMENTS.settle_later(each.store, each.reservation, used))
+            else:
+                SETTLEMENTS.settle(each.store, each.reservation, used)
             self._call.settled(each.store, each.applied, each.figures, each.claims, used)
 
-    def _release(self) -> None:
-        """Give everything back: the request is not sent."""
+    async def settled(self) -> None:
+        """Wait until what ``settle`` left to another thread is in the store."""
+        for ended in self._settling:
+            await asyncio.wrap_future(ended)
+
+    def release(self) -> None:
+        """Give everything back: the request is not sent. It may be reserved again."""
         with self._lock:
             held, self._held = self._held, []
         for each in held:

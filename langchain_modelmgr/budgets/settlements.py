@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,9 @@ class Settlements:
 
     def settle_later(
         self, store: BudgetStore, reservation: str, amounts: Sequence[int | None]
-    ) -> None:
-        """Settle a reservation on another thread."""
-        self._later(partial(self.settle, store, reservation, amounts))
+    ) -> Future[None]:
+        """Settle a reservation on another thread; return a future of its end."""
+        return self._later(partial(self.settle, store, reservation, amounts))
 
     def add_later(self, store: BudgetStore, claims: Sequence[Claim]) -> None:
         """Add spending without a reservation, on another thread."""
@@ -63,12 +64,21 @@ class Settlements:
         except (StoreUnreachableError, StoreBusyError) as error:
             self._log.warning("spending could not be added (%s)", type(error).__name__)
 
-    def _later(self, work: Callable[[], None]) -> None:
-        self._waiting.append(work)
+    def _later(self, work: Callable[[], None]) -> Future[None]:
+        ended: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                ended.set_result(None)
+
+        self._waiting.append(run)
         try:
             WORKERS.run(self.drain)
         except RuntimeError:  # no more threads: the next status drains the queue
             logger.debug("no thread for a settlement")
+        return ended
 
     def drain(self) -> None:
         """Settle what waits, and wait for settlements of other threads."""

@@ -198,10 +198,11 @@ class Candidate(Runnable[AttemptRequest, Any]):
     def _may_await(self, attempt: AttemptRequest, operation: str) -> bool:
         """Return whether an attempt is made without a thread, unless boto3 must send its request.
 
-        Budgets are reserved in a store, which may block. What is made once is made on a thread.
+        What is made once is made on a thread, and so is an attempt that a budget may let wait.
         """
+        budget = attempt.meter.budget
         return (
-            attempt.meter.budget is None
+            (budget is None or not (budget.may_wait or self.is_unresolved))
             and is_ready_for_asyncio(self._clients.built_runtime(self.settings.region), operation)
             and is_steppable()
         )
@@ -212,12 +213,12 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     async def _awaited(self, attempt: AttemptRequest) -> ChatResult | None:
         """Make one attempt without a thread; return None if boto3 must send its request."""
-        async with self._pool.slot(attempt, self._share):
+        async with _settled(attempt), self._pool.slot(attempt, self._share):
             self._warn_of_a_short_timeout(attempt)
             with measured(attempt) as measurement:
                 wired, messages, keywords = self._prepared(attempt)
                 call, wire = SteppedCall(wired), wired.client
-                if not call.form(messages, keywords):
+                if not await call.form(messages, keywords):
                     measurement.postpone()
                     return None
                 try:
@@ -251,12 +252,12 @@ class Candidate(Runnable[AttemptRequest, Any]):
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
         """Make one attempt and yield its chunks; on threads of the pool if it may block."""
         if self._may_await(input, "ConverseStream") and not self._answers_whole(input.request):
-            async with self._pool.stream_slot(input, self._share) as work:
+            async with _settled(input), self._pool.stream_slot(input, self._share) as work:
                 with measured(input) as measurement:
                     work.on_timeout = measurement.time_is_up
                     wired, messages, keywords = self._prepared(input)
                     stream = SteppedStream(wired)
-                    if stream.form(messages, keywords):
+                    if await stream.form(messages, keywords):
                         with stream:
                             while await work.receive(stream):
                                 for chunk in stream.chunks():
@@ -377,3 +378,17 @@ class Candidate(Runnable[AttemptRequest, Any]):
 
     def _build(self, parameters: Mapping[str, Any]) -> Any:
         return built_model(self.settings, self._clients, parameters)
+
+
+class _settled:  # noqa: N801 - reads as a verb in its with statement
+    """Waits at the end until the attempt's budgets are settled, unless its task was cancelled."""
+
+    def __init__(self, attempt: AttemptRequest) -> None:
+        self._budget = attempt.meter.budget
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._budget is not None and (kind is None or issubclass(kind, Exception)):
+            await self._budget.settled()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections import deque
 from concurrent.futures import Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -112,8 +114,57 @@ WORKERS = Workers()
 """The threads of this process, shared by all managers."""
 
 
-async def on_a_thread(work: Callable[[], T]) -> T:
-    """Run a function that blocks on a thread of ``WORKERS``; return what it returns."""
+class FewWorkers:
+    """Runs blocking work on a few threads of ``WORKERS``; more of it waits for its turn.
+
+    Args:
+        most: Largest number of threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._new()
+        AFTER_FORK.watch(self)
+
+    def _new(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._busy = 0
+
+    def reset_after_fork(self) -> None:
+        """Discard the work that waits: a forked child has none of its parent's threads."""
+        self._new()
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run ``work``, which must not raise, on a thread; don't wait for it.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        with self._lock:
+            if self._busy >= self._most:
+                self._waiting.append(work)
+                return
+            self._busy += 1
+        try:
+            WORKERS.run(partial(self._run, work))
+        except RuntimeError:
+            with self._lock:
+                self._busy -= 1
+            raise
+
+    def _run(self, work: Callable[[], None]) -> None:
+        following: Callable[[], None] | None = work
+        while following is not None:
+            following()
+            with self._lock:
+                following = self._waiting.popleft() if self._waiting else None
+                if following is None:
+                    self._busy -= 1
+
+
+async def on_a_thread(work: Callable[[], T], workers: Workers | FewWorkers = WORKERS) -> T:
+    """Run a function that blocks on a thread; return what it returns."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -123,5 +174,5 @@ async def on_a_thread(work: Callable[[], T]) -> T:
             except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 future.set_exception(error)
 
-    WORKERS.run(run)
+    workers.run(run)
     return await asyncio.wrap_future(future)

@@ -30,11 +30,24 @@ LATENCY_OPTIMIZED = "latency-optimized"
 class Reserved(Protocol):
     """The budgets of an attempt."""
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether ``reserve`` may wait longer than for the store."""
+
     def reserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Reserve what a request may cost; return the request to send."""
 
+    async def areserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """Reserve as ``reserve`` does, without blocking the event loop."""
+
+    def release(self) -> None:
+        """Give everything back: the request is not sent. It may be reserved again."""
+
     def settle(self) -> None:
         """Settle what the attempt did cost. Only the first call counts."""
+
+    async def settled(self) -> None:
+        """Wait until what ``settle`` left to another thread is in the store."""
 
 
 class Traced(Protocol):

@@ -252,14 +252,6 @@ def test_a_large_request_is_sent_the_same(
     assert awaited.body == by_thread.body
 
 
-def test_a_call_with_a_budget_runs_on_a_thread(configured: Configure) -> None:
-    budget = "budgets: {total: {agent: a, usd: 100, per: day}}"
-    with awaiting(configured, more=budget) as (manager, sink):
-        asyncio.run(manager.chat_model("a").ainvoke("x"))
-
-    assert [name.startswith("modelmgr-") for name in sink.names] == [True]
-
-
 def test_a_tool_that_replaces_generate_sees_one_call(
     ready: tuple[ModelManager, Threads], monkeypatch: pytest.MonkeyPatch
 ) -> None:

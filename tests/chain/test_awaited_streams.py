@@ -100,14 +100,6 @@ def test_a_stream_of_the_manager_needs_no_thread(ready: tuple[ModelManager, Thre
     assert sink.names == ["MainThread"]
 
 
-def test_a_stream_with_a_budget_runs_on_a_thread(configured: Configure) -> None:
-    budget = "budgets: {total: {agent: a, usd: 100, per: day}}"
-    with awaiting(configured, more=budget) as (manager, sink):
-        asyncio.run(async_outcome(manager.chat_model("a"), "x", "stream"))
-
-    assert [name.startswith("modelmgr-") for name in sink.names] == [True]
-
-
 def test_a_stream_that_boto3_must_send_is_sent_once_on_a_thread(
     ready: tuple[ModelManager, Threads], local_aws: LocalAWS
 ) -> None:

@@ -1,0 +1,266 @@
+"""Async calls under a budget: held and settled as on threads, and no thread waits for the reply."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from langchain_modelmgr.bedrock import wire
+from langchain_modelmgr.budgets.settlements import SETTLEMENTS
+from langchain_modelmgr.errors import BudgetExceededError
+from tests.budgets.conftest import SONNET_COST
+from tests.chain.awaited import awaiting
+from tests.models import HAIKU, SONNET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_modelmgr import ModelManager
+    from langchain_modelmgr.local import LocalAWS
+    from tests.agents import Configure
+    from tests.budgets.conftest import Bills
+
+MODES = pytest.mark.parametrize("mode", ["ainvoke", "astream"])
+MOST_THREADS = 60
+"""The 32 threads that reserve, and those that this process has anyway."""
+
+ROOMY = "{usd: 100, per: day}"
+
+
+@pytest.fixture(params=["auto", "memory"])
+def ready(request: pytest.FixtureRequest, configured: Configure) -> Callable[..., Any]:
+    def make(budget: str = ROOMY, agent: str = "fallbacks: []") -> Any:
+        agents = f"a: {{model: '{SONNET}', retries: 0, cooldown_seconds: 0, {agent}}}"
+        own = f"project_prefix: p{uuid4().hex}\nstate: {request.param}"  # memory is the process's
+        return awaiting(configured, agents, f"{own}\nbudgets: {{b: {budget}}}")
+
+    return make
+
+
+def status(manager: ModelManager) -> Any:
+    (found,) = manager.budget_status()
+    return found
+
+
+async def ask(manager: ModelManager, mode: str) -> None:
+    llm = manager.chat_model("a")
+    if mode == "ainvoke":
+        await llm.ainvoke("x")
+        return
+    async for _ in llm.astream("x"):
+        pass
+
+
+@MODES
+def test_an_awaited_call_is_settled_when_it_returns(ready: Any, bills: Bills, mode: str) -> None:
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+
+        async def figures() -> tuple[Any, ...]:
+            await ask(manager, mode)
+            # Not budget_status(), which waits for settlements of other threads.
+            store = manager.budgets._store()
+            (limit,) = manager.budgets._limits
+            (found,) = await asyncio.to_thread(store.figures, limit.stored, limit.calendar)
+            return found.spent, found.held, found.uncertain
+
+        assert asyncio.run(figures()) == (int(SONNET_COST * 10**9), 0, 0)
+        assert set(sink.names) == {"MainThread"}
+
+
+@MODES
+def test_many_calls_at_once_need_few_threads_and_never_exceed_the_limit(
+    ready: Any, bills: Bills, local_aws: LocalAWS, mode: str
+) -> None:
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+        local_aws.latency(SONNET, 0.3)
+        most = 0
+
+        async def all_at_once() -> None:
+            nonlocal most
+            calls = [asyncio.create_task(ask(manager, mode)) for _ in range(150)]
+            while not all(call.done() for call in calls):
+                most = max(most, threading.active_count())
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*calls)
+
+        asyncio.run(all_at_once())
+
+        assert most < MOST_THREADS
+        assert len(sink.records) == 150
+        assert (status(manager).spent, status(manager).held) == (150 * SONNET_COST, 0)
+
+
+@MODES
+def test_a_budget_that_refuses_some_is_not_overshot(ready: Any, bills: Bills, mode: str) -> None:
+    with ready("{tokens: 600, per: day}", "max_tokens: 50, fallbacks: []") as (manager, _):
+        manager.reset_budget("b")
+        bills.models.clear()
+
+        async def all_at_once() -> list[Any]:
+            calls = (ask(manager, mode) for _ in range(60))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        ended = asyncio.run(all_at_once())
+
+        refused = [e for e in ended if isinstance(e, BudgetExceededError)]
+        assert len(refused) + len(bills.models) == 60
+        assert bills.tokens() == status(manager).spent <= 600
+        assert status(manager).held == 0
+
+
+@MODES
+def test_one_call_after_the_other_finds_the_money_of_the_first(
+    ready: Any, bills: Bills, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ready("{tokens: 230, per: day}", "max_tokens: 50, fallbacks: []") as (manager, _):
+        manager.reset_budget("b")
+        settle = SETTLEMENTS.settle
+        pause = threading.Event()
+
+        def slowly(*given: Any) -> None:
+            pause.wait(0.05)
+            settle(*given)
+
+        monkeypatch.setattr(SETTLEMENTS, "settle", slowly)
+
+        async def calls() -> None:
+            for _ in range(5):  # 30 tokens each, of which some 70 are held until it is settled
+                await ask(manager, mode)
+
+        asyncio.run(calls())
+
+        assert status(manager).spent == 150
+
+
+@MODES
+def test_a_failed_attempt_gives_its_money_back_before_the_next_candidate(
+    ready: Any, bills: Bills, local_aws: LocalAWS, mode: str
+) -> None:
+    agent = f"max_tokens: 50, fallbacks: ['{HAIKU}']"
+    with ready("{tokens: 120, per: day}", agent) as (manager, _):
+        manager.reset_budget("b")
+        local_aws.fail(SONNET, "ThrottlingException")
+
+        asyncio.run(ask(manager, mode))
+
+        assert (status(manager).spent, status(manager).held) == (30, 0)
+
+
+@MODES
+def test_a_task_that_is_cancelled_while_it_reserves_holds_and_sends_nothing(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+        bills.models.clear()
+        store = manager.budgets._store()
+        reserve, begun, go_on, ended = store.reserve, *(threading.Event() for _ in range(3))
+
+        def held_up(*given: Any, **more: Any) -> Any:
+            made = reserve(*given, **more)
+            begun.set()
+            go_on.wait(20)
+            ended.set()
+            return made
+
+        monkeypatch.setattr(store, "reserve", held_up)
+
+        async def cancelled() -> None:
+            call = asyncio.create_task(ask(manager, mode))
+            await asyncio.to_thread(begun.wait, 20)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            go_on.set()
+            await asyncio.to_thread(ended.wait, 20)
+
+        asyncio.run(cancelled())
+
+        wait_until(lambda: status(manager).held == 0)
+        assert status(manager).spent == 0
+        assert bills.models == []
+        assert sink.records == ()
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(2_000):
+        if happened():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+@MODES
+def test_if_boto3_must_send_after_all_the_money_is_reserved_once(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+        monkeypatch.setattr(wire, "direct_request", lambda *_: None)
+
+        asyncio.run(ask(manager, mode))
+
+        assert (status(manager).spent, status(manager).held) == (SONNET_COST, 0)
+        assert [record.outcome for record in sink.records] == ["answered"]
+
+
+def test_a_stream_that_is_left_is_settled_as_uncertain(ready: Any, bills: Bills) -> None:
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+
+        async def leave() -> None:
+            stream: Any = manager.chat_model("a").astream("x")
+            await anext(stream)
+            await stream.aclose()
+
+        asyncio.run(leave())
+
+        wait_until(lambda: status(manager).held == 0)
+        assert status(manager).uncertain > 0
+        assert [record.outcome for record in sink.records] == ["aborted"]
+
+
+@MODES
+def test_a_call_that_may_wait_for_money_has_a_thread(ready: Any, bills: Bills, mode: str) -> None:
+    with ready("{usd: 100, per: day, wait_seconds: 5}") as (manager, sink):
+        asyncio.run(ask(manager, mode))
+
+        assert set(sink.names) != {"MainThread"}
+        assert status(manager).held == Decimal(0)
+
+
+@MODES
+def test_the_event_loop_goes_on_while_a_store_takes_long(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready() as (manager, _):
+        store = manager.budgets._store()
+        go_on = threading.Event()
+
+        def after_the_loop(step: Any) -> Any:
+            def held_up(*given: Any, **more: Any) -> Any:
+                assert go_on.wait(20)
+                return step(*given, **more)
+
+            return held_up
+
+        monkeypatch.setattr(store, "reserve", after_the_loop(store.reserve))
+        monkeypatch.setattr(store, "settle", after_the_loop(store.settle))
+
+        async def both() -> None:
+            call = asyncio.create_task(ask(manager, mode))
+            for _ in range(50):
+                await asyncio.sleep(0)  # the loop runs while the call waits for the store
+            go_on.set()
+            await call
+
+        asyncio.run(both())
+        assert status(manager).held == 0
