@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_modelmgr import ManagedBedrockChat
 from langchain_modelmgr.callbacks import RunListener
 from langchain_modelmgr.metrics import MemorySink
+from tests.chain.awaited import until
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
+    from tests.held_replies import HeldReplies
 
 MODES = pytest.mark.parametrize("mode", ["stream", "astream"])
 
@@ -194,9 +196,10 @@ async def test_a_models_own_handler_hears_the_stream(
 
 @MODES
 async def test_a_stream_that_is_left_ends_its_attempt(
-    configured: Configure, local_aws: LocalAWS, mode: str
+    configured: Configure, held: HeldReplies, mode: str
 ) -> None:
     llm = model(configured)
+    held.hold(SONNET, after=2)
     if mode == "stream":
         stream: Any = llm.stream("how many?")
         next(stream)
@@ -206,6 +209,9 @@ async def test_a_stream_that_is_left_ends_its_attempt(
         await anext(astream)
         await astream.aclose()
 
+    (sink,) = llm.model_manager.totals.sinks.sinks
+    assert isinstance(sink, MemorySink)
+    await until(lambda: len(sink.records) == 1)  # its thread may record it
     assert record_of(llm).outcome == "aborted"
 
 
