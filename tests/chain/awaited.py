@@ -27,6 +27,12 @@ CHAIN = f"{{model: '{SONNET}', retries: 0, cooldown_seconds: 0, fallbacks: ['{HA
 OPERATIONS = ("Converse", "ConverseStream")
 
 
+sent_directly = pytest.mark.skipif(
+    bool(os.environ.get(BOTO3_VARIABLE)), reason="boto3 sends all requests"
+)
+"""For tests of calls without threads that don't use ``awaiting``."""
+
+
 class Threads(MemorySink):
     """Keeps the records, and the threads that attempts ended in."""
 

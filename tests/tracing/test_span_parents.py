@@ -19,6 +19,7 @@ from langchain_modelmgr import ManagedBedrockChat, ModelManager
 from langchain_modelmgr.bedrock import transport, wire
 from langchain_modelmgr.local import ScriptedReply
 from tests.agents import count_pallets
+from tests.chain.awaited import sent_directly
 from tests.models import HAIKU, SONNET
 from tests.tracing.span_recorder import is_ours, of, parent, span_id
 
@@ -101,6 +102,7 @@ def test_the_attempt_is_the_current_span_while_its_request_is_on_the_wire(
     assert set(seen) == {span_id(attempt)}
 
 
+@sent_directly
 def test_calls_that_need_no_thread_make_the_same_spans(
     llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from langchain_modelmgr.bedrock import exchange
+from tests.chain.awaited import sent_directly
 from tests.models import SONNET
 from tests.tracing.span_recorder import span_id
 from tests.tracing.test_span_parents import current
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.tracing.span_recorder import Spans
 
 
+@sent_directly
 def test_a_stream_that_needs_no_thread_has_its_span_only_while_it_waits(
     llm: ManagedBedrockChat, local_aws: LocalAWS, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
