@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import CallbackManager
@@ -16,7 +15,7 @@ from langchain_modelmgr.langsmith_cost import handlers_of, is_traced
 from langchain_modelmgr.usage.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from langchain_core.callbacks.base import Callbacks
     from langchain_core.language_models import LanguageModelInput
@@ -56,17 +55,30 @@ class HeardChatModel(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Stream, heard by the listener if another handler hears it."""
-        if (run := self._unheard(config, kwargs)) is not None:
-            return run.chunks(super().stream(input, run.config, **kwargs))
-        return super().stream(input, config_with_listener(config, self.callbacks), **kwargs)
+        return self._chunks(input, ensure_config(config), kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream, heard by the listener if another handler hears it."""
-        if (run := self._unheard(config, kwargs)) is not None:
-            return run.achunks(super().astream(input, run.config, **kwargs))
-        return super().astream(input, config_with_listener(config, self.callbacks), **kwargs)
+        return self._achunks(input, ensure_config(config), kwargs)
+
+    def _chunks(
+        self, given: LanguageModelInput, config: RunnableConfig, keywords: dict[str, Any]
+    ) -> Iterator[AIMessageChunk]:
+        yield from super().stream(given, self._heard_or_begun(config, keywords), **keywords)
+
+    async def _achunks(
+        self, given: LanguageModelInput, config: RunnableConfig, keywords: dict[str, Any]
+    ) -> AsyncGenerator[AIMessageChunk, None]:
+        found = super().astream(given, self._heard_or_begun(config, keywords), **keywords)
+        stream = cast("AsyncGenerator[AIMessageChunk, None]", found)
+        try:
+            async for chunk in stream:
+                yield chunk
+        finally:
+            with suppress(RuntimeError):  # a loop that ends closes both at once
+                await stream.aclose()
 
     def stream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -80,68 +92,26 @@ class HeardChatModel(BaseChatModel):
         """Stream events, heard by the listener."""
         return super().astream_events(input, config_with_listener(config, self.callbacks), **kwargs)
 
-    def _unheard(
-        self, config: RunnableConfig | None, keywords: dict[str, Any]
-    ) -> _UnheardRun | None:
-        """Return the run of a stream that no handler hears; None if one does."""
-        joined = ensure_config(config)
-        given, own = joined.get("callbacks"), self.callbacks
+    def _heard_or_begun(self, config: RunnableConfig, keywords: dict[str, Any]) -> RunnableConfig:
+        """Return the config of a stream with the listener, unless no other handler hears it.
+
+        LangChain calls a run's handlers for each chunk, which takes 5 us of an asynchronous one
+        (langchain-core 1.7.2); without handlers it does nothing. A run without them is begun here:
+        with the id, the tags and the metadata that LangChain gives it, in the reader's context.
+
+        Args:
+            config: The complete config of the call.
+            keywords: The keywords of the call.
+        """
+        given, own = config.get("callbacks"), self.callbacks
         if any((*handlers_of(given), *handlers_of(own))) or is_traced():
-            return None
-        tags, metadata = joined.get("tags"), joined.get("metadata")
+            return config_with_listener(config, own)
+        tags, metadata = config.get("tags"), config.get("metadata")
         manager = CallbackManager.configure(given, own, self.verbose, tags, self.tags, metadata)
         if manager.handlers:  # added by a context, or by LangChain's debug mode
-            return None
-        params = partial(self._get_ls_params_with_defaults, **keywords)
-        return _UnheardRun(joined, manager, params, self.metadata)
-
-
-class _UnheardRun:
-    """The run of a stream that no handler hears, so that the listener need not hear it either.
-
-    LangChain calls a run's handlers for each chunk, which takes 5 us of an asynchronous one
-    (langchain-core 1.7.2); without handlers it does nothing.
-
-    Args:
-        config: The complete config of the call. It gets the run's id.
-        manager: The run's callback manager, which has no handlers.
-        params: Returns LangChain's parameters of the model, which are metadata of the run.
-        own: The chat model's own metadata.
-
-    Attributes:
-        config: The config to call the stream with.
-    """
-
-    def __init__(
-        self,
-        config: RunnableConfig,
-        manager: CallbackManager,
-        params: Callable[[], Mapping[str, Any]],
-        own: dict[str, Any] | None,
-    ) -> None:
-        self.config = config
-        self._manager = manager
-        self._params = params
-        self._own = own
-        self._run_id = config["run_id"] = config.get("run_id") or uuid7()
-
-    def chunks(self, stream: Iterator[AIMessageChunk]) -> Iterator[AIMessageChunk]:
-        """Yield the chunks of the stream."""
-        self._begin()
-        yield from stream
-
-    async def achunks(
-        self, stream: AsyncIterator[AIMessageChunk]
-    ) -> AsyncGenerator[AIMessageChunk, None]:
-        """Yield the chunks of the stream."""
-        self._begin()
-        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", stream)):
-            async for chunk in stream:
-                yield chunk
-
-    def _begin(self) -> None:
-        """Set the current run, in the reader's context, with the metadata that LangChain gives."""
-        manager = self._manager
-        for metadata in (self._params(), self._own):
-            manager.add_metadata(dict(metadata or {}))
-        CURRENT_RUN.set(Run(str(self._run_id), tuple(manager.tags), manager.metadata))
+            return config_with_listener(config, own)
+        manager.add_metadata({**self._get_ls_params_with_defaults(**keywords)})
+        manager.add_metadata(self.metadata or {})
+        run_id = config.get("run_id") or uuid7()
+        CURRENT_RUN.set(Run(str(run_id), tuple(manager.tags), manager.metadata))
+        return {**config, "run_id": run_id}

@@ -13,6 +13,7 @@ from langchain_core.callbacks import (
     get_usage_metadata_callback,
 )
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.context import collect_runs
 
 from langchain_modelmgr import ManagedBedrockChat
 from langchain_modelmgr.callbacks import RunListener
@@ -180,6 +181,25 @@ async def test_a_handler_of_the_context_hears_the_stream(
         await ids_of(llm, mode, None)
 
     assert list(counted.usage_metadata) == [HAIKU]
+
+
+@MODES
+async def test_a_handler_that_joins_before_the_first_chunk_hears_the_stream(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    local_aws.fail(SONNET, "ThrottlingException")
+
+    stream: Any = llm.stream("how many?") if mode == "stream" else llm.astream("how many?")
+    with collect_runs() as collected:
+        if mode == "stream":
+            list(stream)
+        else:
+            [chunk async for chunk in stream]
+
+    (run,) = collected.traced_runs
+    assert run.extra["metadata"]["ls_model_name"] == HAIKU
+    assert str(run.id) == record_of(llm).run_id
 
 
 @MODES

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from langchain_modelmgr.budgets.money import nano_of
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from langchain_modelmgr.catalog import ModelConfig
     from langchain_modelmgr.usage.meter import Meter
 
-_STORE_THREADS = FewWorkers(32)
-"""The threads on which asynchronous calls reserve. More than one, because a store on another host
-may need 250 ms to time out."""
+STORE_THREADS = 32
+"""Threads that reserve and settle asynchronous calls in one store. More than a few, because a store
+on another host may need 250 ms to time out."""
+
+_LEAST_SECONDS = 0.05
 
 GRACE_SECONDS = 30.0
 """Seconds that a reservation lasts beyond its call's deadline."""
@@ -74,7 +78,9 @@ class AttemptBudget:
         self._worst_nano: int | None = None
         self._held: list[_Held] = []
         self._lock = threading.Lock()
+        self._threads: FewWorkers | None = None
         self._settling: list[Future[None]] = []
+        self._deadline = 0.0
         self._is_over = False
         self._thread = 0
         self.caps_output = False
@@ -87,8 +93,21 @@ class AttemptBudget:
         return any(limit.wait_seconds for limit, _, _ in self._call.applied)
 
     async def areserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """Reserve as ``reserve`` does, on one of a few threads."""
-        return await on_a_thread(partial(self.reserve, params, deadline), _STORE_THREADS)
+        """Reserve as ``reserve`` does, on one of a few threads of its store.
+
+        Raises:
+            BudgetStoreError: Also if the call's deadline passes first.
+        """
+        self._deadline = deadline
+        self._threads = _threads_of(self._call.applied[0].store)
+        work = on_a_thread(partial(self.reserve, params, deadline), self._threads)
+        try:
+            return await asyncio.wait_for(work, self._seconds_left())
+        except TimeoutError:  # if it is reserved after all, the end of the attempt gives it back
+            raise self._call.busy() from None
+
+    def _seconds_left(self) -> float:
+        return max(_LEAST_SECONDS, self._deadline - time.perf_counter())
 
     def reserve(self, params: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Reserve what the request may cost, in all budgets; return the request to send.
@@ -105,6 +124,8 @@ class AttemptBudget:
             ReorderedError: A budget is nearly spent, and another candidate comes first.
             NotSentError: The attempt has ended.
         """
+        if self._has_ended():  # while it waited for a thread
+            raise NotSentError
         seconds = max(0.0, deadline - time.perf_counter())
         self._model = model = self._find_model(seconds)
         params, output = self._capped(params, model)
@@ -124,6 +145,9 @@ class AttemptBudget:
                 raise NotSentError
         self._look(params, worst)
         return params
+
+    def _has_ended(self) -> bool:
+        return self._is_over
 
     def _capped(self, params: dict[str, Any], model: ModelConfig) -> tuple[dict[str, Any], int]:
         """Return the request with ``maxTokens``, and its value."""
@@ -195,16 +219,20 @@ class AttemptBudget:
             self._call.unconfirmed.add(self._worst_nano if nano is None else nano)
         for each in held:
             used = [self._used(limit) for limit, _, _ in each.applied]
-            if later:
-                self._settling.append(SETTLEMENTS.settle_later(each.store, each.reservation, used))
+            step = each.store, each.reservation, used
+            if not later:
+                SETTLEMENTS.settle(*step)
+            elif is_over and self._threads is not None:  # its task waits for it
+                self._settling.append(SETTLEMENTS.settle_on(self._threads, *step))
             else:
-                SETTLEMENTS.settle(each.store, each.reservation, used)
+                SETTLEMENTS.settle_later(*step)
             self._call.settled(each.store, each.applied, each.figures, each.claims, used)
 
     async def settled(self) -> None:
-        """Wait until what ``settle`` left to another thread is in the store."""
+        """Wait, at most until the call's deadline, for what ``settle`` left to other threads."""
         for ended in self._settling:
-            await asyncio.wrap_future(ended)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(ended), self._seconds_left())
 
     def release(self) -> None:
         """Give everything back: the request is not sent. It may be reserved again."""
@@ -246,6 +274,17 @@ def needed(limit: Limit, worst: WorstCase) -> int:
     if amount is None:
         raise ValueError("the worst case is unknown")
     return amount
+
+
+def _threads_of(store: BudgetStore) -> FewWorkers:
+    """Return the threads of a store: one that hangs delays no calls of another."""
+    threads = _THREADS.get(store)
+    if threads is None:
+        threads = _THREADS.setdefault(store, FewWorkers(STORE_THREADS))
+    return threads
+
+
+_THREADS: WeakKeyDictionary[BudgetStore, FewWorkers] = WeakKeyDictionary()
 
 
 def _on_event_loop() -> bool:

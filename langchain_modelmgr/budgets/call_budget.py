@@ -146,8 +146,7 @@ class CallBudget:
             substitute.deliver(until)
             made = store.reserve(claims, seconds=seconds, deadline=until, named=named)
         except StoreBusyError:
-            text = "the store of the budgets was busy until the call's deadline"
-            raise BudgetStoreError(f"agent {self.agent_name!r}: {text}") from None
+            raise self.busy() from None
         except StoreUnreachableError as error:
             if self._is_store_required:
                 text = f"the store of the budgets can't be used: {error}"
@@ -156,6 +155,11 @@ class CallBudget:
             return substitute, made
         substitute.saw(made.figures)
         return store, made
+
+    def busy(self) -> BudgetStoreError:
+        """Return the error for a call whose deadline passed before anything was reserved."""
+        text = "the store of the budgets was busy until the call's deadline"
+        return BudgetStoreError(f"agent {self.agent_name!r}: {text}")
 
     def refused(self, refusing: Sequence[tuple[Applied, Figures, int]]) -> BudgetExceededError:
         """Return the error for budgets that can't pay; the one with the least left is named."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langchain_modelmgr.budgets.store import BudgetStore, Claim
+    from langchain_modelmgr.runtime.workers import FewWorkers
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Settlements:
     def _new(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
+        self._running: set[Future[None]] = set()
 
     def reset_after_fork(self) -> None:
         """Discard what the parent settles."""
@@ -50,9 +52,36 @@ class Settlements:
 
     def settle_later(
         self, store: BudgetStore, reservation: str, amounts: Sequence[int | None]
+    ) -> None:
+        """Settle a reservation on another thread, also from a finaliser."""
+        self._later(partial(self.settle, store, reservation, amounts))
+
+    def settle_on(
+        self,
+        threads: FewWorkers,
+        store: BudgetStore,
+        reservation: str,
+        amounts: Sequence[int | None],
     ) -> Future[None]:
-        """Settle a reservation on another thread; return a future of its end."""
-        return self._later(partial(self.settle, store, reservation, amounts))
+        """Settle a reservation on one of a store's threads; return a future of its end."""
+        ended: Future[None] = Future()
+        ended.set_running_or_notify_cancel()  # who awaits it may be cancelled, the work may not
+
+        def run() -> None:
+            try:
+                self.settle(store, reservation, amounts)
+            finally:
+                self._running.discard(ended)
+                ended.set_result(None)
+
+        self._running.add(ended)
+        try:
+            threads.run(run)
+        except RuntimeError:  # no more threads: nobody waits for it
+            self._running.discard(ended)
+            ended.set_result(None)
+            self.settle_later(store, reservation, amounts)
+        return ended
 
     def add_later(self, store: BudgetStore, claims: Sequence[Claim]) -> None:
         """Add spending without a reservation, on another thread."""
@@ -64,27 +93,19 @@ class Settlements:
         except (StoreUnreachableError, StoreBusyError) as error:
             self._log.warning("spending could not be added (%s)", type(error).__name__)
 
-    def _later(self, work: Callable[[], None]) -> Future[None]:
-        ended: Future[None] = Future()
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                ended.set_result(None)
-
-        self._waiting.append(run)
+    def _later(self, work: Callable[[], None]) -> None:
+        self._waiting.append(work)
         try:
             WORKERS.run(self.drain)
         except RuntimeError:  # no more threads: the next status drains the queue
             logger.debug("no thread for a settlement")
-        return ended
 
     def drain(self) -> None:
         """Settle what waits, and wait for settlements of other threads."""
         with self._lock:
             while self._waiting:
                 self._waiting.popleft()()
+        wait(tuple(self._running))
 
 
 SETTLEMENTS = Settlements()

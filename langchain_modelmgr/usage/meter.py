@@ -47,7 +47,7 @@ class Reserved(Protocol):
         """Settle what the attempt did cost. Only the first call counts."""
 
     async def settled(self) -> None:
-        """Wait until what ``settle`` left to another thread is in the store."""
+        """Wait, at most until the call's deadline, for what ``settle`` left to other threads."""
 
 
 class Traced(Protocol):

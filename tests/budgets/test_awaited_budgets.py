@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,14 +12,16 @@ from uuid import uuid4
 import pytest
 
 from langchain_modelmgr.bedrock import wire
+from langchain_modelmgr.budgets.attempt_budget import STORE_THREADS
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
-from langchain_modelmgr.errors import BudgetExceededError
+from langchain_modelmgr.errors import BudgetExceededError, BudgetStoreError
+from langchain_modelmgr.runtime.workers import WORKERS
 from tests.budgets.conftest import SONNET_COST
-from tests.chain.awaited import awaiting
+from tests.chain.awaited import awaiting, until
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from langchain_modelmgr import ModelManager
     from langchain_modelmgr.local import LocalAWS
@@ -264,3 +267,133 @@ def test_the_event_loop_goes_on_while_a_store_takes_long(
 
         asyncio.run(both())
         assert status(manager).held == 0
+
+
+@contextmanager
+def held_up(store: Any, monkeypatch: pytest.MonkeyPatch, *steps: str) -> Iterator[threading.Event]:
+    """Hold up steps of a store until the event is set, at the end at the latest."""
+    go_on = threading.Event()
+
+    def after_it(step: Callable[..., Any]) -> Callable[..., Any]:
+        def waiting(*given: Any, **more: Any) -> Any:
+            go_on.wait(60)
+            return step(*given, **more)
+
+        return waiting
+
+    for name in steps:
+        monkeypatch.setattr(store, name, after_it(getattr(store, name)))
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+@MODES
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_store_that_hangs_delays_no_call_of_another_store(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str, *, cancelled: bool
+) -> None:
+    with ready() as (hanging, _), ready() as (other, sink):
+        other.reset_budget("b")
+        store = hanging.budgets._store()
+        with held_up(store, monkeypatch, "reserve", "settle") as go_on:
+
+            async def both() -> None:
+                slow = [asyncio.create_task(ask(hanging, mode)) for _ in range(STORE_THREADS + 8)]
+                await asyncio.sleep(0.1)
+                if cancelled:
+                    for call in slow:
+                        call.cancel()
+                await ask(other, mode)
+                go_on.set()
+                await asyncio.gather(*slow, return_exceptions=True)
+
+            asyncio.run(both())
+
+        assert len(sink.records) == 1
+        assert status(other).spent == SONNET_COST
+        wait_until(lambda: status(hanging).held == 0)
+
+
+@MODES
+def test_a_call_waits_for_the_store_no_longer_than_its_deadline(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready(agent="fallbacks: [], deadline_seconds: 1, timeout_seconds: 1") as (manager, sink):
+        bills.models.clear()
+        store = manager.budgets._store()
+        refused = pytest.raises(BudgetStoreError, match="the budgets was busy until the call's")
+        with held_up(store, monkeypatch, "reserve"), refused:
+            asyncio.run(ask(manager, mode))
+
+        wait_until(lambda: status(manager).held == 0)
+        assert (bills.models, sink.records) == ([], ())
+
+
+@MODES
+def test_an_answer_waits_for_its_settlement_no_longer_than_its_deadline(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready(agent="fallbacks: [], deadline_seconds: 2, timeout_seconds: 2") as (manager, sink):
+        manager.reset_budget("b")
+        store = manager.budgets._store()
+        with held_up(store, monkeypatch, "settle") as go_on:
+            asyncio.run(ask(manager, mode))
+
+            assert [record.outcome for record in sink.records] == ["answered"]
+            assert not go_on.is_set()
+        assert (status(manager).spent, status(manager).held) == (SONNET_COST, 0)
+
+
+@MODES
+def test_a_task_that_is_cancelled_while_it_settles_breaks_no_thread(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    broken: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    with ready() as (manager, sink):
+        manager.reset_budget("b")
+        store = manager.budgets._store()
+        with held_up(store, monkeypatch, "settle"):
+
+            async def cancelled() -> None:
+                call = asyncio.create_task(ask(manager, mode))
+                await until(lambda: len(sink.records) == 1)
+                await asyncio.sleep(0.05)
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+
+            asyncio.run(cancelled())
+
+        assert (status(manager).spent, status(manager).held) == (SONNET_COST, 0)
+        assert broken == []
+
+
+@MODES
+def test_without_a_thread_for_the_settlement_the_answer_is_returned(
+    ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with ready() as (manager, _):
+        manager.reset_budget("b")
+        run, none_left = WORKERS.run, threading.Event()
+
+        def start(work: Callable[[], None]) -> None:
+            if none_left.is_set():
+                raise RuntimeError("can't start new thread")
+            run(work)
+
+        monkeypatch.setattr(WORKERS, "run", start)
+        answer = type(bills).__call__
+
+        def then_no_thread(made: Bills, request: Any) -> Any:
+            none_left.set()
+            return answer(made, request)
+
+        monkeypatch.setattr(type(bills), "__call__", then_no_thread)
+
+        asyncio.run(ask(manager, mode))
+
+        none_left.clear()
+        assert (status(manager).spent, status(manager).held) == (SONNET_COST, 0)
