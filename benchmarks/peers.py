@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,7 @@ def of_pydantic_ai(url: str, primary: str, fallback: str) -> Work:
 def of_litellm(url: str, primary: str, fallback: str) -> Work:
     """Return the work of a Router with a fallback."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # its own file, not one from the network
-    import litellm
-
+    litellm: Any = importlib.import_module("litellm")  # it does not export what it documents
     given = {"aws_bedrock_runtime_endpoint": url, "aws_region_name": "us-east-1"}
     router: Any = litellm.Router(
         [

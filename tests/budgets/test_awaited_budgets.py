@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from langchain_modelmgr.bedrock import wire
-from langchain_modelmgr.budgets.attempt_budget import STORE_THREADS
+from langchain_modelmgr.budgets.attempt_budget import STORE_THREADS, AttemptBudget
 from langchain_modelmgr.budgets.settlements import SETTLEMENTS
 from langchain_modelmgr.errors import BudgetExceededError, BudgetStoreError
 from langchain_modelmgr.runtime.workers import WORKERS
@@ -320,7 +320,8 @@ def test_a_store_that_hangs_delays_no_call_of_another_store(
 def test_a_call_waits_for_the_store_no_longer_than_its_deadline(
     ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    with ready(agent="fallbacks: [], deadline_seconds: 1, timeout_seconds: 1") as (manager, sink):
+    with ready() as (manager, sink):
+        monkeypatch.setattr(AttemptBudget, "_seconds_left", lambda _: 0.2)
         bills.models.clear()
         store = manager.budgets._store()
         refused = pytest.raises(BudgetStoreError, match="the budgets was busy until the call's")
@@ -335,8 +336,11 @@ def test_a_call_waits_for_the_store_no_longer_than_its_deadline(
 def test_an_answer_waits_for_its_settlement_no_longer_than_its_deadline(
     ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    with ready(agent="fallbacks: [], deadline_seconds: 2, timeout_seconds: 2") as (manager, sink):
+    with ready() as (manager, sink):
         manager.reset_budget("b")
+        monkeypatch.setattr(
+            AttemptBudget, "_seconds_left", lambda self: 0.2 if self._settling else 60.0
+        )
         store = manager.budgets._store()
         with held_up(store, monkeypatch, "settle") as go_on:
             asyncio.run(ask(manager, mode))
