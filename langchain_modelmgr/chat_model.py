@@ -128,7 +128,7 @@ class ManagedBedrockChat(HeardChatModel):
 
     def _resolve(self, *, for_a_call: bool = False) -> Resolution[ModelManager]:
         # Not ``self._resolution``: pydantic looks for a descriptor first, which takes longer than
-        # the rest of this method (2.12).
+        # the rest of this method (run in 2.14.3).
         before = (self.__pydantic_private__ or {}).get("_resolution")
         now = resolve(self.__dict__, before, ModelManager, for_a_call=for_a_call)
         if now is not before:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.callbacks import CallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langchain_core.utils.uuid import uuid7
 
 from langchain_modelmgr.callbacks import config_with_listener, with_listener, with_model_name
@@ -15,13 +14,12 @@ from langchain_modelmgr.langsmith_cost import handlers_of, is_traced
 from langchain_modelmgr.usage.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
     from langchain_core.callbacks.base import Callbacks
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessageChunk, BaseMessage
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
 
 
 class HeardChatModel(BaseChatModel):
@@ -61,24 +59,17 @@ class HeardChatModel(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Stream, heard by the listener if another handler hears it."""
-        return self._achunks(input, ensure_config(config), kwargs)
+        joined, complete = RunnableConfig(), ensure_config(config)
+
+        def begin() -> None:
+            joined.update(self._heard_or_begun(complete, kwargs))
+
+        return _BegunWhenRead(super().astream(input, joined, **kwargs), begin)
 
     def _chunks(
         self, given: LanguageModelInput, config: RunnableConfig, keywords: dict[str, Any]
     ) -> Iterator[AIMessageChunk]:
         yield from super().stream(given, self._heard_or_begun(config, keywords), **keywords)
-
-    async def _achunks(
-        self, given: LanguageModelInput, config: RunnableConfig, keywords: dict[str, Any]
-    ) -> AsyncGenerator[AIMessageChunk, None]:
-        found = super().astream(given, self._heard_or_begun(config, keywords), **keywords)
-        stream = cast("AsyncGenerator[AIMessageChunk, None]", found)
-        try:
-            async for chunk in stream:
-                yield chunk
-        finally:
-            with suppress(RuntimeError):  # a loop that ends closes both at once
-                await stream.aclose()
 
     def stream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -115,3 +106,32 @@ class HeardChatModel(BaseChatModel):
         run_id = config.get("run_id") or uuid7()
         CURRENT_RUN.set(Run(str(run_id), tuple(manager.tags), manager.metadata))
         return {**config, "run_id": run_id}
+
+
+class _BegunWhenRead:
+    """An asynchronous stream that calls a function in its reader's context before its first chunk.
+
+    Not a generator around the stream: an event loop that ends closes both at once, and reports that
+    the inner one is already being closed.
+
+    Args:
+        stream: LangChain's asynchronous generator.
+        begin: The function.
+    """
+
+    def __init__(self, stream: AsyncIterator[AIMessageChunk], begin: Callable[[], None]) -> None:
+        self._stream = cast("AsyncGenerator[AIMessageChunk, None]", stream)
+        self._begin: Callable[[], None] | None = begin
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[AIMessageChunk]:
+        if self._begin is not None:
+            self._begin()
+            self._begin = None
+        return self._stream.__anext__()
+
+    def aclose(self) -> Awaitable[None]:
+        """End the stream."""
+        return self._stream.aclose()

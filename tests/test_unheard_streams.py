@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -233,6 +234,22 @@ async def test_a_stream_that_is_left_ends_its_attempt(
     assert isinstance(sink, MemorySink)
     await until(lambda: len(sink.records) == 1)  # its thread may record it
     assert record_of(llm).outcome == "aborted"
+
+
+def test_a_loop_that_ends_closes_a_stream_that_its_reader_kept(
+    configured: Configure, held: HeldReplies
+) -> None:
+    llm, kept, problems = model(configured), list[Any](), list[Any]()
+    held.hold(SONNET, after=2)
+
+    async def left_open() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        kept.append(llm.astream("how many?"))
+        await anext(kept[0])
+
+    asyncio.run(left_open())
+
+    assert problems == []
 
 
 def test_a_model_that_does_not_stream_has_the_id_of_its_config(

@@ -35,6 +35,7 @@ STORE_THREADS = 32
 on another host may need 250 ms to time out."""
 
 _LEAST_SECONDS = 0.05
+"""Seconds that a call waits for the store at least, even if its deadline has passed."""
 
 GRACE_SECONDS = 30.0
 """Seconds that a reservation lasts beyond its call's deadline."""
@@ -124,8 +125,6 @@ class AttemptBudget:
             ReorderedError: A budget is nearly spent, and another candidate comes first.
             NotSentError: The attempt has ended.
         """
-        if self._has_ended():  # while it waited for a thread
-            raise NotSentError
         seconds = max(0.0, deadline - time.perf_counter())
         self._model = model = self._find_model(seconds)
         params, output = self._capped(params, model)
@@ -145,9 +144,6 @@ class AttemptBudget:
                 raise NotSentError
         self._look(params, worst)
         return params
-
-    def _has_ended(self) -> bool:
-        return self._is_over
 
     def _capped(self, params: dict[str, Any], model: ModelConfig) -> tuple[dict[str, Any], int]:
         """Return the request with ``maxTokens``, and its value."""

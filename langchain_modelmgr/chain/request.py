@@ -99,7 +99,7 @@ class ChatRequest:
     def completed(self, kwargs: Mapping[str, Any], needs: Needs, timeout: float) -> ChatRequest:
         """Return the request with other keywords, needs and time-out."""
         same = self.model, self.raw, self.keep_content
-        # Not replace(), which takes three times as long, in every call.
+        # Not replace(), which takes twice as long, in every call.
         return ChatRequest(self.messages, self.stop, kwargs, needs, timeout, *same)
 
     @property

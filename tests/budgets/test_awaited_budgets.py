@@ -17,7 +17,7 @@ from langchain_modelmgr.budgets.settlements import SETTLEMENTS
 from langchain_modelmgr.errors import BudgetExceededError, BudgetStoreError
 from langchain_modelmgr.runtime.workers import WORKERS
 from tests.budgets.conftest import SONNET_COST
-from tests.chain.awaited import awaiting, until
+from tests.chain.awaited import awaiting, until, wait
 from tests.models import HAIKU, SONNET
 
 if TYPE_CHECKING:
@@ -57,6 +57,38 @@ async def ask(manager: ModelManager, mode: str) -> None:
         return
     async for _ in llm.astream("x"):
         pass
+
+
+class Held:
+    """Steps of a manager's store that wait until they may go on.
+
+    Attributes:
+        begun: The names of the steps that have begun.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.go_on = threading.Event()
+
+    def hold(self, step: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def held(*given: Any, **more: Any) -> Any:
+            self.begun.append(name)
+            self.go_on.wait(60)
+            return step(*given, **more)
+
+        return held
+
+
+@contextmanager
+def held_up(manager: ModelManager, monkeypatch: pytest.MonkeyPatch, *steps: str) -> Iterator[Held]:
+    """Hold up steps of a manager's store, until the end of the block at most."""
+    store, held = manager.budgets._store(), Held()
+    for name in steps:
+        monkeypatch.setattr(store, name, held.hold(getattr(store, name), name))
+    try:
+        yield held
+    finally:
+        held.go_on.set()
 
 
 @MODES
@@ -163,42 +195,21 @@ def test_a_task_that_is_cancelled_while_it_reserves_holds_and_sends_nothing(
     with ready() as (manager, sink):
         manager.reset_budget("b")
         bills.models.clear()
-        store = manager.budgets._store()
-        reserve, begun, go_on, ended = store.reserve, *(threading.Event() for _ in range(3))
+        with held_up(manager, monkeypatch, "reserve") as held:
 
-        def held_up(*given: Any, **more: Any) -> Any:
-            made = reserve(*given, **more)
-            begun.set()
-            go_on.wait(20)
-            ended.set()
-            return made
+            async def cancelled() -> None:
+                call = asyncio.create_task(ask(manager, mode))
+                await until(lambda: held.begun == ["reserve"])
+                call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
 
-        monkeypatch.setattr(store, "reserve", held_up)
+            asyncio.run(cancelled())
 
-        async def cancelled() -> None:
-            call = asyncio.create_task(ask(manager, mode))
-            await asyncio.to_thread(begun.wait, 20)
-            call.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await call
-            go_on.set()
-            await asyncio.to_thread(ended.wait, 20)
-
-        asyncio.run(cancelled())
-
-        wait_until(lambda: status(manager).held == 0)
+        wait(lambda: status(manager).held == 0)
         assert status(manager).spent == 0
         assert bills.models == []
         assert sink.records == ()
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(2_000):
-        if happened():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not happen")
 
 
 @MODES
@@ -226,7 +237,7 @@ def test_a_stream_that_is_left_is_settled_as_uncertain(ready: Any, bills: Bills)
 
         asyncio.run(leave())
 
-        wait_until(lambda: status(manager).held == 0)
+        wait(lambda: status(manager).held == 0)
         assert status(manager).uncertain > 0
         assert [record.outcome for record in sink.records] == ["aborted"]
 
@@ -245,48 +256,16 @@ def test_the_event_loop_goes_on_while_a_store_takes_long(
     ready: Any, bills: Bills, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     with ready() as (manager, _):
-        store = manager.budgets._store()
-        go_on = threading.Event()
+        with held_up(manager, monkeypatch, "reserve", "settle") as held:
 
-        def after_the_loop(step: Any) -> Any:
-            def held_up(*given: Any, **more: Any) -> Any:
-                assert go_on.wait(20)
-                return step(*given, **more)
+            async def both() -> None:
+                call = asyncio.create_task(ask(manager, mode))
+                await until(lambda: held.begun == ["reserve"])  # the loop runs meanwhile
+                held.go_on.set()
+                await call
 
-            return held_up
-
-        monkeypatch.setattr(store, "reserve", after_the_loop(store.reserve))
-        monkeypatch.setattr(store, "settle", after_the_loop(store.settle))
-
-        async def both() -> None:
-            call = asyncio.create_task(ask(manager, mode))
-            for _ in range(50):
-                await asyncio.sleep(0)  # the loop runs while the call waits for the store
-            go_on.set()
-            await call
-
-        asyncio.run(both())
+            asyncio.run(both())
         assert status(manager).held == 0
-
-
-@contextmanager
-def held_up(store: Any, monkeypatch: pytest.MonkeyPatch, *steps: str) -> Iterator[threading.Event]:
-    """Hold up steps of a store until the event is set, at the end at the latest."""
-    go_on = threading.Event()
-
-    def after_it(step: Callable[..., Any]) -> Callable[..., Any]:
-        def waiting(*given: Any, **more: Any) -> Any:
-            go_on.wait(60)
-            return step(*given, **more)
-
-        return waiting
-
-    for name in steps:
-        monkeypatch.setattr(store, name, after_it(getattr(store, name)))
-    try:
-        yield go_on
-    finally:
-        go_on.set()
 
 
 @MODES
@@ -296,24 +275,23 @@ def test_a_store_that_hangs_delays_no_call_of_another_store(
 ) -> None:
     with ready() as (hanging, _), ready() as (other, sink):
         other.reset_budget("b")
-        store = hanging.budgets._store()
-        with held_up(store, monkeypatch, "reserve", "settle") as go_on:
+        with held_up(hanging, monkeypatch, "reserve", "settle") as held:
 
             async def both() -> None:
                 slow = [asyncio.create_task(ask(hanging, mode)) for _ in range(STORE_THREADS + 8)]
-                await asyncio.sleep(0.1)
+                await until(lambda: len(held.begun) == STORE_THREADS)
                 if cancelled:
                     for call in slow:
                         call.cancel()
                 await ask(other, mode)
-                go_on.set()
+                held.go_on.set()
                 await asyncio.gather(*slow, return_exceptions=True)
 
             asyncio.run(both())
 
         assert len(sink.records) == 1
         assert status(other).spent == SONNET_COST
-        wait_until(lambda: status(hanging).held == 0)
+        wait(lambda: status(hanging).held == 0)
 
 
 @MODES
@@ -323,12 +301,11 @@ def test_a_call_waits_for_the_store_no_longer_than_its_deadline(
     with ready() as (manager, sink):
         monkeypatch.setattr(AttemptBudget, "_seconds_left", lambda _: 0.2)
         bills.models.clear()
-        store = manager.budgets._store()
         refused = pytest.raises(BudgetStoreError, match="the budgets was busy until the call's")
-        with held_up(store, monkeypatch, "reserve"), refused:
+        with held_up(manager, monkeypatch, "reserve"), refused:
             asyncio.run(ask(manager, mode))
 
-        wait_until(lambda: status(manager).held == 0)
+        wait(lambda: status(manager).held == 0)
         assert (bills.models, sink.records) == ([], ())
 
 
@@ -341,12 +318,12 @@ def test_an_answer_waits_for_its_settlement_no_longer_than_its_deadline(
         monkeypatch.setattr(
             AttemptBudget, "_seconds_left", lambda self: 0.2 if self._settling else 60.0
         )
-        store = manager.budgets._store()
-        with held_up(store, monkeypatch, "settle") as go_on:
+        with held_up(manager, monkeypatch, "settle") as held:
             asyncio.run(ask(manager, mode))
 
             assert [record.outcome for record in sink.records] == ["answered"]
-            assert not go_on.is_set()
+            assert held.begun == ["settle"]
+            assert not held.go_on.is_set()
         assert (status(manager).spent, status(manager).held) == (SONNET_COST, 0)
 
 
@@ -356,15 +333,13 @@ def test_a_task_that_is_cancelled_while_it_settles_breaks_no_thread(
 ) -> None:
     broken: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", broken.append)
-    with ready() as (manager, sink):
+    with ready() as (manager, _):
         manager.reset_budget("b")
-        store = manager.budgets._store()
-        with held_up(store, monkeypatch, "settle"):
+        with held_up(manager, monkeypatch, "settle") as held:
 
             async def cancelled() -> None:
                 call = asyncio.create_task(ask(manager, mode))
-                await until(lambda: len(sink.records) == 1)
-                await asyncio.sleep(0.05)
+                await until(lambda: held.begun == ["settle"])
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await call
