@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.callbacks import CallbackManager
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import RunnableConfig, ensure_config
 from langchain_core.utils.uuid import uuid7
 
 from langchain_modelmgr.callbacks import config_with_listener, with_listener, with_model_name
-from langchain_modelmgr.langsmith_cost import handlers_of, is_traced
+from langchain_modelmgr.langsmith_cost import adds_handlers, handlers_of, is_traced
 from langchain_modelmgr.usage.totals import CURRENT_RUN, Run
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk, BaseMessage
     from langchain_core.outputs import LLMResult
 
+_OWN = __name__.partition(".")[0]
+
 
 class HeardChatModel(BaseChatModel):
     """A chat model that makes the listener the first handler of each run.
 
-    A stream that no other handler hears sets its run itself.
+    Calls and streams that no other handler hears do without it. A stream then sets its run itself.
     """
 
     def generate(
@@ -35,8 +38,9 @@ class HeardChatModel(BaseChatModel):
         callbacks: Callbacks = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Generate, heard by the listener."""
-        return with_model_name(super().generate(messages, stop, with_listener(callbacks), **kwargs))
+        """Generate, heard by the listener if another handler hears it."""
+        heard = self._heard(callbacks, kwargs, self._generate)
+        return with_model_name(super().generate(messages, stop, heard, **kwargs))
 
     async def agenerate(
         self,
@@ -45,9 +49,36 @@ class HeardChatModel(BaseChatModel):
         callbacks: Callbacks = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Generate, heard by the listener."""
-        result = await super().agenerate(messages, stop, with_listener(callbacks), **kwargs)
-        return with_model_name(result)
+        """Generate, heard by the listener if another handler hears it."""
+        heard = self._heard(callbacks, kwargs, self._agenerate)
+        return with_model_name(await super().agenerate(messages, stop, heard, **kwargs))
+
+    def _heard(
+        self, callbacks: Callbacks, keywords: dict[str, Any], method: Callable[..., Any]
+    ) -> Callbacks:
+        """Return the callbacks of a call with the listener, unless no other handler hears it.
+
+        The listener takes 4 % of a call. The run of a call without it is that of its run manager,
+        which answers that are streamed or cached don't get, and which a subclass may keep.
+
+        Args:
+            callbacks: The callbacks of the call.
+            keywords: The keywords of the call.
+            method: The method that makes the call.
+        """
+        if (
+            any((*handlers_of(callbacks), *handlers_of(self.callbacks)))
+            or adds_handlers()
+            or self.verbose
+            or getattr(self, "streaming", None)
+            or keywords.get("stream")
+            or self.cache
+            or get_llm_cache() is not None
+            or method.__module__.partition(".")[0] != _OWN
+        ):
+            return with_listener(callbacks)
+        CURRENT_RUN.set(None)  # that of an earlier call
+        return callbacks
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any

@@ -17,12 +17,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
+from langchain_core.globals import get_debug
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration
+from langchain_core.utils.env import env_var_is_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import ContextVar
+    from types import ModuleType
     from uuid import UUID
 
     from langchain_core.callbacks import BaseRunManager
@@ -107,10 +110,31 @@ def _switches() -> tuple[ContextVar[LangChainTracer | None], Callable[[], bool |
     return tracing_v2_callback_var, tracing_is_enabled
 
 
+@cache
+def _contexts() -> ModuleType:
+    from langchain_core.tracers import context  # takes long the first time
+
+    return context
+
+
 def is_traced() -> bool:
     """Return whether LangChain adds a LangSmith tracer to each run."""
     by_context, is_enabled = _switches()
     return by_context.get() is not None or bool(is_enabled())
+
+
+def adds_handlers() -> bool:
+    """Return whether LangChain may add handlers to a run that were not passed to it.
+
+    A context adds them (``get_usage_metadata_callback``), its debug mode, and tracing.
+    """
+    hooks = getattr(_contexts(), "_configure_hooks", None)  # private in langchain-core 1.7.2
+    return (
+        hooks is None
+        or get_debug()
+        or is_traced()
+        or any(var.get() is not None or (env and env_var_is_set(env)) for var, _, _, env in hooks)
+    )
 
 
 def _in_order(handlers: list[BaseCallbackHandler]) -> list[BaseCallbackHandler]:

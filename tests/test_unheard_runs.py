@@ -1,22 +1,27 @@
-"""Streams that no callback handler hears: the same records, runs and ids as those that one hears."""
+"""Calls and streams that no callback handler hears: the same records, runs and ids as heard ones."""
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     BaseCallbackHandler,
     CallbackManager,
     get_usage_metadata_callback,
 )
+from langchain_core.globals import set_debug
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tracers.context import collect_runs
+from langchain_core.tracers import context
+from langchain_core.tracers.context import collect_runs, register_configure_hook
 
-from langchain_modelmgr import ManagedBedrockChat
+from langchain_modelmgr import ManagedBedrockChat, langsmith_cost
 from langchain_modelmgr.callbacks import RunListener
 from langchain_modelmgr.metrics import MemorySink
 from tests.chain.awaited import until
@@ -31,17 +36,27 @@ if TYPE_CHECKING:
     from tests.agents import Configure
     from tests.held_replies import HeldReplies
 
-MODES = pytest.mark.parametrize("mode", ["stream", "astream"])
+STREAMS = ["stream", "astream"]
+MODES = pytest.mark.parametrize("mode", ["invoke", "ainvoke", *STREAMS])
+STREAM_MODES = pytest.mark.parametrize("mode", STREAMS)
 
 
 class Heard(BaseCallbackHandler):
-    """Counts the tokens that it hears."""
+    """Counts what it hears: the starts and ends of runs, and tokens."""
 
     def __init__(self) -> None:
+        self.runs: list[UUID] = []
+        self.ends = 0
         self.tokens = 0
+
+    def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self.runs.append(run_id)
 
     def on_llm_new_token(self, token: Any, **_: Any) -> None:
         self.tokens += 1
+
+    def on_llm_end(self, response: Any, **_: Any) -> None:
+        self.ends += 1
 
 
 def model(configured: Configure, **fields: Any) -> ManagedBedrockChat:
@@ -50,7 +65,11 @@ def model(configured: Configure, **fields: Any) -> ManagedBedrockChat:
 
 
 async def ids_of(llm: Runnable[Any, Any], mode: str, config: RunnableConfig | None) -> set[str]:
-    """Read a stream to its end; return the ids of its chunks."""
+    """Return the id of the answer, or those of a stream's chunks."""
+    if mode == "invoke":
+        return {llm.invoke("how many?", config).id}
+    if mode == "ainvoke":
+        return {(await llm.ainvoke("how many?", config)).id}
     if mode == "stream":
         return {chunk.id for chunk in llm.stream("how many?", config)}
     return {chunk.id async for chunk in llm.astream("how many?", config)}
@@ -103,12 +122,13 @@ async def test_records_and_ids_are_the_same_without_a_handler(
     (quiet_id,) = await ids_of(llm, mode, given(config))
     quiet = record_of(llm)
 
-    assert handler.tokens > 1
+    assert handler.ends == 1
+    assert handler.tokens > 1 or mode not in STREAMS
     assert sorted(quiet.tags) == sorted(heard.tags)
     assert quiet.metadata == heard.metadata
     assert quiet.metadata["team"] == "stock"
     for made, record in ((heard_id, heard), (quiet_id, quiet)):
-        assert made.endswith(record.run_id)
+        assert record.run_id in made
     if "run_id" in config:
         assert quiet.run_id == str(config["run_id"])
     else:
@@ -116,18 +136,19 @@ async def test_records_and_ids_are_the_same_without_a_handler(
 
 
 @MODES
-async def test_the_listener_hears_no_chunk(
+async def test_the_listener_hears_nothing(
     configured: Configure, local_aws: LocalAWS, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llm, heard = model(configured), Heard()
-    monkeypatch.setattr(RunListener, "on_llm_new_token", heard.on_llm_new_token)
+    for name in ("on_chat_model_start", "on_llm_new_token", "on_llm_end"):
+        monkeypatch.setattr(RunListener, name, getattr(heard, name))
 
     await ids_of(llm, mode, None)
 
-    assert heard.tokens == 0
+    assert (heard.runs, heard.tokens, heard.ends) == ([], 0, 0)
 
 
-@MODES
+@STREAM_MODES
 async def test_two_streams_that_are_read_in_turns_keep_their_runs(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
@@ -172,7 +193,7 @@ async def test_inside_a_chain_the_runs_metadata_arrives(
 
 
 @MODES
-async def test_a_handler_of_the_context_hears_the_stream(
+async def test_a_handler_of_the_context_hears_the_model_that_served(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
     llm = model(configured)
@@ -184,7 +205,7 @@ async def test_a_handler_of_the_context_hears_the_stream(
     assert list(counted.usage_metadata) == [HAIKU]
 
 
-@MODES
+@STREAM_MODES
 async def test_a_handler_that_joins_before_the_first_chunk_hears_the_stream(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
@@ -204,7 +225,7 @@ async def test_a_handler_that_joins_before_the_first_chunk_hears_the_stream(
 
 
 @MODES
-async def test_a_models_own_handler_hears_the_stream(
+async def test_a_models_own_handler_hears_the_run(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
     handler = Heard()
@@ -212,10 +233,11 @@ async def test_a_models_own_handler_hears_the_stream(
 
     await ids_of(llm, mode, None)
 
-    assert handler.tokens > 1
+    assert handler.ends == 1
+    assert str(handler.runs[0]) == record_of(llm).run_id
 
 
-@MODES
+@STREAM_MODES
 async def test_a_stream_that_is_left_ends_its_attempt(
     configured: Configure, held: HeldReplies, mode: str
 ) -> None:
@@ -261,3 +283,130 @@ def test_a_model_that_does_not_stream_has_the_id_of_its_config(
 
     assert record_of(llm).run_id == str(run)
     assert chunk.response_metadata["model_manager"]["model_id"] == SONNET
+
+
+CALLS = pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+TENANT: Any = {"metadata": {"tenant": "t1"}, "tags": ["nightly"], "run_id": UUID(int=7)}
+
+
+def has_the_tenants_run(llm: ManagedBedrockChat) -> bool:
+    record = record_of(llm)
+    return (record.metadata["tenant"], *record.tags, record.run_id) == (
+        "t1",
+        "nightly",
+        str(UUID(int=7)),
+    )
+
+
+@CALLS
+@pytest.mark.parametrize("switch", ["the field", "the keyword"])
+async def test_an_answer_that_is_streamed_has_its_run(
+    configured: Configure, local_aws: LocalAWS, mode: str, switch: str
+) -> None:
+    llm: Any = model(configured, streaming=True) if switch == "the field" else model(configured)
+    streamed = llm if switch == "the field" else llm.bind(stream=True)
+    await ids_of(llm, mode, {"metadata": {"tenant": "another"}})
+
+    await ids_of(streamed, mode, TENANT)
+
+    assert has_the_tenants_run(llm)
+
+
+@CALLS
+async def test_an_answer_of_the_response_cache_has_its_run(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured, cache=InMemoryCache())
+    await ids_of(llm, mode, {"metadata": {"tenant": "another"}})
+
+    await ids_of(llm, mode, TENANT)
+
+    assert record_of(llm).outcome == "cached"
+    assert has_the_tenants_run(llm)
+
+
+class KeepsItsRun(ManagedBedrockChat):
+    """Passes no run manager on."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any) -> Any:
+        return super()._generate(messages, stop)
+
+    async def _agenerate(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **_: Any
+    ) -> Any:
+        return await super()._agenerate(messages, stop)
+
+
+@CALLS
+async def test_a_subclass_that_keeps_the_run_manager_has_its_run(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = KeepsItsRun(agent_name="a", config=configured(f"a: {{model: '{SONNET}', fallbacks: []}}"))
+
+    await ids_of(llm, mode, TENANT)
+
+    assert has_the_tenants_run(llm)
+
+
+@CALLS
+async def test_a_call_without_its_run_has_not_that_of_an_earlier_one(
+    configured: Configure, local_aws: LocalAWS, mode: str
+) -> None:
+    llm = model(configured)
+    await ids_of(llm, "stream", {"metadata": {"tenant": "another"}})
+    await ids_of(llm, mode, None)
+
+    llm._generate([HumanMessage("how many?")])
+
+    record = record_of(llm)
+    assert (record.run_id, record.metadata) == (None, {})
+
+
+@MODES
+async def test_the_debug_mode_hears_the_model_that_served(
+    configured: Configure, local_aws: LocalAWS, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llm = model(configured)
+    local_aws.fail(SONNET, "ThrottlingException")
+    set_debug(True)
+    try:
+        await ids_of(llm, mode, None)
+    finally:
+        set_debug(False)
+
+    printed = capsys.readouterr().out
+    assert f'"model_name": "{HAIKU}"' in printed
+
+
+@MODES
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_registered_handler_hears_the_model_that_served(
+    configured: Configure,
+    local_aws: LocalAWS,
+    mode: str,
+    known: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hook's class is created for each run while its environment variable is set."""
+    heard: list[str] = []
+
+    class Registered(BaseCallbackHandler):
+        def on_llm_end(self, response: Any, **_: Any) -> None:
+            heard.append(response.llm_output["model_name"])
+
+    variable: ContextVar[Any] = ContextVar("registered", default=None)
+    monkeypatch.setattr(context, "_configure_hooks", list(context._configure_hooks))
+    register_configure_hook(
+        variable, inheritable=True, handle_class=Registered, env_var="MODELMGR_TEST_HOOK"
+    )
+    if not known:  # as in a version of langchain-core without the private name
+        monkeypatch.setattr(langsmith_cost, "_contexts", object)
+    llm = model(configured)
+    local_aws.fail(SONNET, "ThrottlingException", times=2)
+
+    await ids_of(llm, mode, None)
+    assert heard == []
+    monkeypatch.setenv("MODELMGR_TEST_HOOK", "true")
+    await ids_of(llm, mode, None)
+
+    assert heard == [HAIKU]
