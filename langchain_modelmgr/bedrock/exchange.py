@@ -209,8 +209,15 @@ class Arriving:
         self._response = response
         self._url = url
         self._silence = silence
+        self._loop = asyncio.get_running_loop()
+        self._awaited_since: float | None = None
+        self._arrived_before = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent: Exception | None = None
         self._protocol = None if (found := response.connection) is None else found.protocol
-        self._limit_silence(None)
+        if self._protocol is not None:  # its own timer would run while nothing is read, too
+            self._protocol.read_timeout = None
+            self._protocol.start_timeout()
         self._data = b""
         self._error: Exception | None = None
         self._is_read = False
@@ -228,25 +235,37 @@ class Arriving:
         if self._data:
             return
         content = self._response.content
-        self._limit_silence(self._silence)
+        self._awaited_since, self._arrived_before = self._loop.time(), content.total_bytes
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._silence, self._look)
         try:
             self._data = await content.readany()
         except Exception as error:
             if self._exchange.is_left:
                 raise GeneratorExit from error
-            lost = None if self._protocol is None else self._protocol.exception()
+            lost = self._silent or (None if self._protocol is None else self._protocol.exception())
             self.fail(_broken_reply(lost, self._url), error)
             self._data = _arrived(content)
         else:
             self._is_read = content.at_eof()
         finally:
-            self._limit_silence(None)
+            self._awaited_since = None
 
-    def _limit_silence(self, seconds: float | None) -> None:
-        """Set how long the connection may be silent, which does not count while nothing is read."""
-        if self._protocol is not None and not self.is_whole:  # or it may have another request
-            self._protocol.read_timeout = seconds
-            self._protocol.start_timeout()
+    def _look(self) -> None:
+        """Fail the wait for more if nothing has come for too long.
+
+        One timer for many waits: aiohttp sets its own anew for each part that arrives.
+        """
+        self._timer, content = None, self._response.content
+        has_arrived = content.total_bytes > self._arrived_before or content.is_eof()
+        if self._awaited_since is None or has_arrived:  # the wait is over, or just ends
+            return
+        left = self._awaited_since + self._silence - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._silent = _silent()
+            content.set_exception(self._silent)
 
     def fail(self, error: Exception, cause: Exception | None = None) -> None:
         """Raise an error where the body is read, after what has arrived."""
@@ -274,9 +293,17 @@ class Arriving:
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end, and let the session close."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._response.close()
         self.uses.close()
         self._exchange.leave_body()
+
+
+def _silent() -> Exception:
+    from aiohttp import SocketTimeoutError
+
+    return SocketTimeoutError("Timeout on reading data from socket")  # aiohttp's own words
 
 
 def _arrived(content: StreamReader) -> bytes:
@@ -323,9 +350,13 @@ def _request_headers(request: Any) -> dict[str, str]:
 def _headers(response: ClientResponse) -> Any:
     from urllib3 import HTTPHeaderDict
 
+    pairs = [(n.decode("latin-1"), value.decode("latin-1")) for n, value in response.raw_headers]
+    once = {name.lower(): (name, value) for name, value in pairs}
+    if len(once) == len(pairs):
+        return dict(pairs)
     headers = HTTPHeaderDict()
-    for name, value in response.raw_headers:
-        headers.add(name.decode("latin-1"), value.decode("latin-1"))
+    for name, value in pairs:
+        headers.add(name, value)
     return headers
 
 

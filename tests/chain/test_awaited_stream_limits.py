@@ -6,9 +6,13 @@ import asyncio
 import gc
 import time
 from threading import Event
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from urllib3.exceptions import ReadTimeoutError
 
 from langchain_modelmgr.bedrock.exchange import Arriving
 from langchain_modelmgr.errors import BedrockTimeoutError, ModelManagerError
@@ -19,6 +23,8 @@ from tests.chain.test_awaited_streams import WORDS, first_of, read_all, rest_of
 from tests.models import SONNET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_modelmgr import ModelManager
     from langchain_modelmgr.local import LocalAWS
     from tests.agents import Configure
@@ -95,6 +101,33 @@ def test_a_silent_stream_ends_at_its_time_out(configured: Configure, local_aws: 
 
         assert [r.outcome for r in sink.records] == ["failed"] * 2
         assert sink.names == ["MainThread"] * 2
+
+
+async def test_a_part_that_comes_just_when_the_time_is_up_is_read() -> None:
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    content = StreamReader(protocol, 2**16, loop=loop)
+    exchange: Any = SimpleNamespace(is_whole=False, is_left=False, leave_body=lambda: None)
+    response: Any = SimpleNamespace(connection=None, content=content, close=lambda: None)
+    body = Arriving(exchange, response, "http://127.0.0.1:9", 60)
+    parts = body.stream()
+
+    async def wait(during: Callable[[], object]) -> bytes | None:
+        """Wait for a part, whose time is up after something has happened; return the part."""
+        waiting = asyncio.create_task(body.receive())
+        await asyncio.sleep(0)
+        during()
+        body._awaited_since = loop.time() - 61
+        body._look()
+        await waiting
+        return next(parts)
+
+    assert await wait(lambda: content.feed_data(b"one")) == b"one"
+    assert await wait(lambda: content.feed_data(b"two")) == b"two"
+    with pytest.raises(ReadTimeoutError):
+        await wait(lambda: None)
+    body.close()
 
 
 def test_a_slow_reader_is_not_a_silent_stream(configured: Configure, local_aws: LocalAWS) -> None:
