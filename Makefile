@@ -61,9 +61,10 @@ prove: $(VENV)/.dev   ## the long proofs: killed writers, spenders and batch job
 	$(BIN)/python -m tests.batch.killed_bedrock_jobs --kills 50 --rows 9000 --s3
 
 lowest: $(VENV)/.dev   ## the tests with the oldest versions that pyproject.toml allows, in an environment of its own
-	$(BIN)/python -m scripts.lowest > $(LOWEST)-constraints.txt
+	$(BIN)/python -m scripts.lowest > $(LOWEST)-requirements.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)-constraints.txt -e '.[dev]'
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOWEST)-requirements.txt
 	$(LOWEST)/bin/python -m pytest -n 2 tests
 
 catalog: $(VENV)/.dev   ## generate data/models.json from its sources, and show what changed
@@ -73,7 +74,7 @@ constraints: $(VENV)/.dev   ## the versions of this environment, for constraints
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude langchain-modelmgr > constraints.txt
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(LOWEST)-constraints.txt
+	rm -rf $(VENV) $(LOWEST) $(LOWEST)-requirements.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, PYTHON=... names one; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

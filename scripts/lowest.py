@@ -1,6 +1,7 @@
-"""Print the oldest versions that ``pyproject.toml`` allows, as constraints: ``make lowest``.
+"""Print the oldest versions that ``pyproject.toml`` allows, as requirements: ``make lowest``.
 
-A bound that is not tested is a guess: an older botocore, for example, ignores read time-outs.
+A bound that is not tested is a guess: an older botocore, for example, ignores read time-outs. The
+tools of the tests are installed before, with newer versions: some of them want newer ones of these.
 """
 
 from __future__ import annotations
