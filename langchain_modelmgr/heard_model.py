@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import CallbackManager
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel
@@ -72,7 +73,7 @@ class HeardChatModel(BaseChatModel):
             or self.verbose
             or getattr(self, "streaming", None)
             or keywords.get("stream")
-            or self.cache
+            or isinstance(self.cache, BaseCache)
             or get_llm_cache() is not None
             or method.__module__.partition(".")[0] != _OWN
         ):

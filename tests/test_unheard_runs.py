@@ -312,11 +312,18 @@ async def test_an_answer_that_is_streamed_has_its_run(
     assert has_the_tenants_run(llm)
 
 
+class SizedCache(InMemoryCache):
+    """A cache that is false for ``bool``."""
+
+    def __len__(self) -> int:
+        return 0
+
+
 @CALLS
 async def test_an_answer_of_the_response_cache_has_its_run(
     configured: Configure, local_aws: LocalAWS, mode: str
 ) -> None:
-    llm = model(configured, cache=InMemoryCache())
+    llm = model(configured, cache=SizedCache())
     await ids_of(llm, mode, {"metadata": {"tenant": "another"}})
 
     await ids_of(llm, mode, TENANT)
