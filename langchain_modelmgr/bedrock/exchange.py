@@ -213,7 +213,7 @@ class Arriving:
         self._awaited_since: float | None = None
         self._arrived_before = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._silent: Exception | None = None
+        self._timed_out: Exception | None = None
         self._protocol = None if (found := response.connection) is None else found.protocol
         if self._protocol is not None:  # its own timer would run while nothing is read, too
             self._protocol.read_timeout = None
@@ -243,7 +243,8 @@ class Arriving:
         except Exception as error:
             if self._exchange.is_left:
                 raise GeneratorExit from error
-            lost = self._silent or (None if self._protocol is None else self._protocol.exception())
+            broken = None if self._protocol is None else self._protocol.exception()
+            lost = self._timed_out or broken
             self.fail(_broken_reply(lost, self._url), error)
             self._data = _arrived(content)
         else:
@@ -256,6 +257,8 @@ class Arriving:
 
         One timer for many waits: aiohttp sets its own anew for each part that arrives.
         """
+        from aiohttp import SocketTimeoutError
+
         self._timer, content = None, self._response.content
         has_arrived = content.total_bytes > self._arrived_before or content.is_eof()
         if self._awaited_since is None or has_arrived:  # the wait is over, or just ends
@@ -264,8 +267,10 @@ class Arriving:
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:
-            self._silent = _silent()
-            content.set_exception(self._silent)
+            self._timed_out = SocketTimeoutError(
+                "Timeout on reading data from socket"
+            )  # as aiohttp
+            content.set_exception(self._timed_out)
 
     def fail(self, error: Exception, cause: Exception | None = None) -> None:
         """Raise an error where the body is read, after what has arrived."""
@@ -298,12 +303,6 @@ class Arriving:
         self._response.close()
         self.uses.close()
         self._exchange.leave_body()
-
-
-def _silent() -> Exception:
-    from aiohttp import SocketTimeoutError
-
-    return SocketTimeoutError("Timeout on reading data from socket")  # aiohttp's own words
 
 
 def _arrived(content: StreamReader) -> bytes:
@@ -351,13 +350,8 @@ def _headers(response: ClientResponse) -> Any:
     from urllib3 import HTTPHeaderDict
 
     pairs = [(n.decode("latin-1"), value.decode("latin-1")) for n, value in response.raw_headers]
-    once = {name.lower(): (name, value) for name, value in pairs}
-    if len(once) == len(pairs):
-        return dict(pairs)
-    headers = HTTPHeaderDict()
-    for name, value in pairs:
-        headers.add(name, value)
-    return headers
+    has_repeated = len({name.lower() for name, _ in pairs}) < len(pairs)
+    return HTTPHeaderDict(pairs) if has_repeated else dict(pairs)
 
 
 def _botocore_error(error: Exception, request: Any) -> Exception:
